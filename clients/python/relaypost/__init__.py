@@ -1,0 +1,26 @@
+"""Client of Relaypost, the messaging gateway.
+
+    from relaypost import Client
+
+    with Client("127.0.0.1:50051") as relaypost:
+        message = relaypost.send_email(to="ada@example.com", subject="Hello", text="Hi Ada")
+        print(message.provider, [a.provider for a in message.attempts])
+
+`AsyncClient` has the same methods as coroutines. The generated stubs are in
+`relaypost.v1`.
+"""
+
+from relaypost._async_client import AsyncClient
+from relaypost._client import Client
+from relaypost._requests import Address, Attachment
+from relaypost.errors import InvalidRequestError, RelaypostError, SendFailedError
+
+__all__ = [
+    "Address",
+    "AsyncClient",
+    "Attachment",
+    "Client",
+    "InvalidRequestError",
+    "RelaypostError",
+    "SendFailedError",
+]

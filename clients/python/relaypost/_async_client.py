@@ -1,0 +1,69 @@
+"""The client for asyncio."""
+
+from collections.abc import Awaitable
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import grpc
+from relaypost._client import DEFAULT_TIMEOUT
+from relaypost._requests import EmailFields, SmsFields, email_request, sms_request
+from relaypost.errors import from_rpc_error
+from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """`Client` with coroutines, for use in one event loop."""
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:50051",
+        *,
+        channel: grpc.aio.Channel | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        """`channel` instead of `target` where the connection needs TLS, credentials or interceptors."""
+        self._channel = channel or grpc.aio.insecure_channel(target)
+        self._timeout = timeout
+        self.stub = messaging_service_pb2_grpc.MessagingServiceStub(self._channel)
+        """The generated stub, for what has no method here."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def send_email(self, *, timeout: float | None = None, **email: Unpack[EmailFields]) -> message_pb2.Message:
+        """Sends an email. Raises SendFailedError or InvalidRequestError; then nothing was sent."""
+        call = self.stub.SendEmail(email_request(email), timeout=timeout or self._timeout)
+        return (await _unpacked_errors(call)).message
+
+    async def send_sms(self, *, timeout: float | None = None, **sms: Unpack[SmsFields]) -> message_pb2.Message:
+        """Sends a text message. Raises SendFailedError or InvalidRequestError; then nothing was sent."""
+        call = self.stub.SendSms(sms_request(sms), timeout=timeout or self._timeout)
+        return (await _unpacked_errors(call)).message
+
+    async def get_message(self, message_id: str, *, timeout: float | None = None) -> message_pb2.Message:
+        """A message from the log."""
+        request = pb.GetMessageRequest(message_id=message_id)
+        call = self.stub.GetMessage(request, timeout=timeout or self._timeout)
+        return (await _unpacked_errors(call)).message
+
+    async def provider_health(self, *, timeout: float | None = None) -> pb.GetProviderHealthResponse:
+        """The state of every provider."""
+        call = self.stub.GetProviderHealth(pb.GetProviderHealthRequest(), timeout=timeout or self._timeout)
+        return await _unpacked_errors(call)
+
+
+async def _unpacked_errors(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error

@@ -1,0 +1,74 @@
+"""The client for threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self, Unpack
+
+import grpc
+from relaypost._requests import EmailFields, SmsFields, email_request, sms_request
+from relaypost.errors import from_rpc_error
+from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
+
+DEFAULT_TIMEOUT = 15.0
+"""Seconds; the gateway divides them over the providers of its chain."""
+
+
+class Client:
+    """Talks to one gateway over one connection; for use in any number of threads.
+
+    Each method takes a `timeout` in seconds and raises `RelaypostError`.
+    """
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:50051",
+        *,
+        channel: grpc.Channel | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        """`channel` instead of `target` where the connection needs TLS, credentials or interceptors."""
+        self._channel = channel or grpc.insecure_channel(target)
+        self._timeout = timeout
+        self.stub = messaging_service_pb2_grpc.MessagingServiceStub(self._channel)
+        """The generated stub, for what has no method here."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def send_email(self, *, timeout: float | None = None, **email: Unpack[EmailFields]) -> message_pb2.Message:
+        """Sends an email. Raises SendFailedError or InvalidRequestError; then nothing was sent."""
+        with _unpacked_errors():
+            return self.stub.SendEmail(email_request(email), timeout=timeout or self._timeout).message
+
+    def send_sms(self, *, timeout: float | None = None, **sms: Unpack[SmsFields]) -> message_pb2.Message:
+        """Sends a text message. Raises SendFailedError or InvalidRequestError; then nothing was sent."""
+        with _unpacked_errors():
+            return self.stub.SendSms(sms_request(sms), timeout=timeout or self._timeout).message
+
+    def get_message(self, message_id: str, *, timeout: float | None = None) -> message_pb2.Message:
+        """A message from the log."""
+        with _unpacked_errors():
+            request = pb.GetMessageRequest(message_id=message_id)
+            return self.stub.GetMessage(request, timeout=timeout or self._timeout).message
+
+    def provider_health(self, *, timeout: float | None = None) -> pb.GetProviderHealthResponse:
+        """The state of every provider."""
+        with _unpacked_errors():
+            return self.stub.GetProviderHealth(pb.GetProviderHealthRequest(), timeout=timeout or self._timeout)
+
+
+@contextmanager
+def _unpacked_errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error

@@ -1,0 +1,122 @@
+"""Builds requests out of plain Python values."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Required, TypedDict
+
+from relaypost.v1 import email_pb2, message_pb2, messaging_service_pb2 as pb, sms_pb2
+
+
+@dataclass(frozen=True)
+class Address:
+    """An email address with the name to show beside it."""
+
+    email: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file; with a `content_id` an image that the html shows by "cid:CONTENT_ID"."""
+
+    filename: str
+    content: bytes
+    content_type: str = "application/octet-stream"
+    content_id: str = ""
+
+
+Mailbox = str | Address
+Mailboxes = Mailbox | Iterable[Mailbox]
+
+
+class Options(TypedDict, total=False):
+    """What emails and text messages have in common."""
+
+    at_most_once: bool
+    """True: rather no copy than two, where a provider's answer is lost. Default: rather two."""
+    metadata: Mapping[str, str]
+    """Notes that stay in the gateway's message log."""
+
+
+class EmailFields(Options, total=False):
+    """The arguments of `send_email`; `relaypost.v1.Email` documents their bounds."""
+
+    to: Required[Mailboxes]
+    subject: Required[str]
+    text: str
+    html: str
+    sender: Mailbox
+    cc: Mailboxes
+    bcc: Mailboxes
+    reply_to: Mailboxes
+    attachments: Iterable[Attachment]
+    headers: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+class SmsFields(Options, total=False):
+    """The arguments of `send_sms`; `relaypost.v1.Sms` documents their bounds."""
+
+    to: Required[str]
+    text: Required[str]
+    region_code: str
+    sender_id: str
+    promotional: bool
+    max_price_micros: int
+    """The most that the message may cost, in millionths of a US dollar."""
+
+
+def email_request(fields: EmailFields) -> pb.SendEmailRequest:
+    sender = fields.get("sender")
+    email = email_pb2.Email(
+        sender=None if sender is None else _mailbox(sender),
+        to=_mailboxes(fields["to"]),
+        cc=_mailboxes(fields.get("cc", ())),
+        bcc=_mailboxes(fields.get("bcc", ())),
+        reply_to=_mailboxes(fields.get("reply_to", ())),
+        subject=fields["subject"],
+        text=fields.get("text", ""),
+        html=fields.get("html", ""),
+        attachments=[_attachment(a) for a in fields.get("attachments", ())],
+        headers=fields.get("headers"),
+        tags=fields.get("tags"),
+    )
+    return pb.SendEmailRequest(email=email, delivery_guarantee=_guarantee(fields), metadata=fields.get("metadata"))
+
+
+def sms_request(fields: SmsFields) -> pb.SendSmsRequest:
+    promotional, limit = fields.get("promotional", False), fields.get("max_price_micros")
+    sms = sms_pb2.Sms(
+        to=fields["to"],
+        text=fields["text"],
+        region_code=fields.get("region_code", ""),
+        sender_id=fields.get("sender_id", ""),
+        message_type=sms_pb2.SMS_MESSAGE_TYPE_PROMOTIONAL if promotional else sms_pb2.SMS_MESSAGE_TYPE_TRANSACTIONAL,
+        max_price=None if limit is None else message_pb2.Money(currency_code="USD", micros=limit),
+    )
+    return pb.SendSmsRequest(sms=sms, delivery_guarantee=_guarantee(fields), metadata=fields.get("metadata"))
+
+
+def _mailboxes(given: Mailboxes) -> list[email_pb2.EmailAddress]:
+    return [_mailbox(given)] if isinstance(given, str | Address) else [_mailbox(m) for m in given]
+
+
+def _mailbox(given: Mailbox) -> email_pb2.EmailAddress:
+    if isinstance(given, str):
+        return email_pb2.EmailAddress(address=given)
+    return email_pb2.EmailAddress(address=given.email, display_name=given.name)
+
+
+def _attachment(given: Attachment) -> email_pb2.Attachment:
+    return email_pb2.Attachment(
+        filename=given.filename,
+        content=given.content,
+        content_type=given.content_type,
+        content_id=given.content_id,
+    )
+
+
+def _guarantee(options: Options) -> "message_pb2.DeliveryGuarantee.ValueType":
+    if options.get("at_most_once", False):
+        return message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE
+    return message_pb2.DELIVERY_GUARANTEE_AT_LEAST_ONCE

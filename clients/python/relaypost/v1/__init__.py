@@ -1,0 +1,1 @@
+"""Generated from `proto/relaypost/v1`; not to be edited."""
