@@ -1,0 +1,1 @@
+"""Relaypost: one gRPC call, a chain of providers, every attempt visible."""

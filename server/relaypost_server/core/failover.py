@@ -1,0 +1,242 @@
+"""Walks a chain of providers: what to do next, given what has happened so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from relaypost_server.core.breaker import CircuitState, Refusal, RefusalReason
+from relaypost_server.core.message import Content, Guarantee, Message, MessageState
+from relaypost_server.core.money import Money
+from relaypost_server.core.outcome import Kind, Next, Outcome
+
+TRY_AGAIN_SECONDS = 1.0
+"""What a caller is told to wait where no provider named a time."""
+
+
+class SkipReason(StrEnum):
+    """Why a provider was passed over."""
+
+    CIRCUIT_OPEN = "circuit open"
+    PROBING = "circuit half-open, another message is the probe"
+    COOLING = "cooling down after a throttle"
+    NO_TIME = "too little time left"
+
+
+_SKIPS = {
+    RefusalReason.OPEN: SkipReason.CIRCUIT_OPEN,
+    RefusalReason.PROBING: SkipReason.PROBING,
+    RefusalReason.COOLING: SkipReason.COOLING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at one provider, or one decision not to try."""
+
+    provider: str
+    outcome: Outcome
+    skipped: SkipReason | None = None
+    circuit: CircuitState
+    """The state of the provider's circuit when the attempt began."""
+    start_time: datetime
+    duration: float = 0.0
+    """Seconds."""
+
+    @property
+    def kind(self) -> Kind:
+        return self.outcome.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A provider's place in the chain and the longest that one attempt may take, in seconds."""
+
+    provider: str
+    timeout: float
+
+
+class Ending(StrEnum):
+    """How a walk of the chain ended."""
+
+    SENT = "sent"
+    UNCONFIRMED = "unconfirmed"
+    REJECTED = "rejected"
+    DEADLINE = "deadline"
+    EXHAUSTED = "exhausted"
+
+
+_STATES = {
+    Ending.SENT: MessageState.SENT,
+    Ending.UNCONFIRMED: MessageState.UNCONFIRMED,
+    Ending.REJECTED: MessageState.REJECTED,
+    Ending.DEADLINE: MessageState.FAILED,
+    Ending.EXHAUSTED: MessageState.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The end of a walk. Anything but SENT and UNCONFIRMED means: nothing was sent."""
+
+    ending: Ending
+    possible_duplicate: bool = False
+    retry_after: float | None = None
+    """Seconds after which a new try may succeed; None where it would not."""
+
+    @property
+    def state(self) -> MessageState:
+        return _STATES[self.ending]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Try:
+    """Ask this provider; stop waiting after `timeout` seconds."""
+
+    provider: str
+    timeout: float
+    again: bool = False
+    """It was asked before and certainly took nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """Pass this provider over."""
+
+    provider: str
+    reason: SkipReason
+    retry_at: float | None = None
+    """The monotonic time from which the provider may be asked again, where it is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """Ask nobody else."""
+
+    verdict: Verdict
+
+
+Step = Try | Skip | Finish
+
+
+def decide(
+    chain: Sequence[Candidate],
+    attempts: Sequence[Attempt],
+    *,
+    refusals: Mapping[str, Refusal],
+    time_left: float,
+    guarantee: Guarantee,
+    shortest_attempt: float = 1.0,
+    may_try_again: bool = False,
+    abandoned: bool = False,
+) -> Step:
+    """The next step of a walk.
+
+    `refusals` holds the providers whose circuit lets nothing through now.
+    `time_left` and `shortest_attempt` are seconds; an attempt that would get
+    less than the latter is not started. `may_try_again` allows one second try
+    at a provider that certainly took nothing, once no other is left.
+    `abandoned` means that the caller has gone: nobody else is asked.
+    """
+    if attempts and _is_final(attempts[-1].outcome, guarantee):
+        return Finish(verdict=judge(attempts))
+    tried = {a.provider for a in attempts}
+    remaining = [c for c in chain if c.provider not in tried]
+    if abandoned and tried:
+        return Finish(verdict=judge(attempts))
+    if not remaining:
+        return _try_again(chain, attempts, refusals, time_left, shortest_attempt, may_try_again)
+    candidate = remaining[0]
+    if refusal := refusals.get(candidate.provider):
+        return passed_over(candidate.provider, refusal)
+    if time_left < shortest_attempt:
+        return Skip(provider=candidate.provider, reason=SkipReason.NO_TIME)
+    sharers = sum(c.provider not in refusals for c in remaining)
+    share = max(time_left / sharers, shortest_attempt)
+    return Try(provider=candidate.provider, timeout=min(candidate.timeout, share))
+
+
+def passed_over(provider: str, refusal: Refusal) -> Skip:
+    """The step past a provider whose circuit lets nothing through."""
+    return Skip(provider=provider, reason=_SKIPS[refusal.reason], retry_at=refusal.retry_at)
+
+
+def still_to_reach(message: Message[Content], attempts: Sequence[Attempt]) -> Message[Content]:
+    """The message, without the recipients for whom a provider already took it."""
+    for attempt in reversed(attempts):
+        if attempt.kind is Kind.ACCEPTED:
+            return message.only_to(attempt.outcome.refused_for_now)
+    return message
+
+
+def _is_final(outcome: Outcome, guarantee: Guarantee) -> bool:
+    match outcome.policy.next_provider:
+        case Next.YES:
+            return False
+        case Next.NO:
+            return not (outcome.kind is Kind.ACCEPTED and outcome.refused_for_now)
+        case Next.IF_AT_LEAST_ONCE:
+            return guarantee is Guarantee.AT_MOST_ONCE
+
+
+def _try_again(
+    chain: Sequence[Candidate],
+    attempts: Sequence[Attempt],
+    refusals: Mapping[str, Refusal],
+    time_left: float,
+    shortest_attempt: float,
+    allowed: bool,
+) -> Step:
+    """The chain is used up: one more try at a provider that was merely out of reach."""
+    if allowed and time_left >= shortest_attempt and len(attempts) == len(chain):
+        unreachable = {a.provider for a in attempts if a.kind is Kind.UNREACHABLE}
+        for candidate in chain:
+            if candidate.provider in unreachable and candidate.provider not in refusals:
+                return Try(provider=candidate.provider, timeout=min(candidate.timeout, time_left), again=True)
+    return Finish(verdict=judge(attempts))
+
+
+def judge(attempts: Sequence[Attempt]) -> Verdict:
+    """What a finished walk amounts to: what was sent, or may have been, outweighs all else."""
+    kinds = [a.kind for a in attempts]
+    if Kind.ACCEPTED in kinds:
+        lost_before = Kind.UNCONFIRMED in kinds[: kinds.index(Kind.ACCEPTED)]
+        return Verdict(ending=Ending.SENT, possible_duplicate=lost_before)
+    if Kind.UNCONFIRMED in kinds:
+        return Verdict(ending=Ending.UNCONFIRMED)
+    if Kind.REJECTED in kinds:
+        return Verdict(ending=Ending.REJECTED)
+    if any(a.skipped is SkipReason.NO_TIME for a in attempts):
+        return Verdict(ending=Ending.DEADLINE, retry_after=TRY_AGAIN_SECONDS)
+    return Verdict(ending=Ending.EXHAUSTED, retry_after=_retry_after(attempts))
+
+
+def _retry_after(attempts: Sequence[Attempt]) -> float | None:
+    waits = [
+        TRY_AGAIN_SECONDS if a.outcome.retry_after is None else a.outcome.retry_after
+        for a in attempts
+        if a.outcome.policy.caller_may_retry
+    ]
+    return min(waits, default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A finished walk: every attempt, and what they amount to."""
+
+    attempts: tuple[Attempt, ...]
+    verdict: Verdict
+
+    @property
+    def accepted(self) -> Attempt | None:
+        """The first attempt that a provider accepted."""
+        return next((a for a in self.attempts if a.kind is Kind.ACCEPTED), None)
+
+    @property
+    def cost(self) -> Money | None:
+        """The sum of all attempts' costs; None where none is known."""
+        total: Money | None = None
+        for attempt in self.attempts:
+            if attempt.outcome.cost is not None:
+                total = attempt.outcome.cost if total is None else total + attempt.outcome.cost
+        return total

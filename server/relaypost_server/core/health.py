@@ -1,0 +1,67 @@
+"""The state of every provider, as callers and people are shown it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from relaypost_server.core.breaker import CircuitState, OpenReason
+from relaypost_server.core.message import Channel
+from relaypost_server.core.outcome import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastFailure:
+    """The last attempt that ended in anything but acceptance."""
+
+    time: datetime
+    kind: Kind
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderHealth:
+    """One provider; `window` is in seconds, the counts look back over it."""
+
+    provider: str
+    channel: Channel
+    priority: int
+    available: bool
+    circuit_state: CircuitState
+    circuit_reason: OpenReason | None
+    circuit_change_time: datetime | None
+    retry_time: datetime | None
+    consecutive_failures: int
+    recent_calls: int
+    recent_failures: int
+    window: float
+    last_success_time: datetime | None
+    last_failure: LastFailure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelHealth:
+    """One channel and its chain, in the order in which it is tried."""
+
+    channel: Channel
+    providers: tuple[ProviderHealth, ...]
+
+    @property
+    def serving(self) -> bool:
+        """Whether any provider would be offered the next message."""
+        return any(p.available for p in self.providers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageLogHealth:
+    """Whether the log can be written, and how many messages wait for it."""
+
+    available: bool
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The whole gateway."""
+
+    channels: tuple[ChannelHealth, ...]
+    message_log: MessageLogHealth

@@ -1,0 +1,139 @@
+"""What can be sent, and what is known about it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, Self, TypeVar
+from uuid import UUID
+
+from relaypost_server.core.money import Money
+
+
+class Channel(StrEnum):
+    """The medium that carries a message."""
+
+    EMAIL = "email"
+    SMS = "sms"
+
+
+class Guarantee(StrEnum):
+    """What to do when a provider may or may not have taken the message."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    """Go on to the next provider; the recipient may get two copies."""
+    AT_MOST_ONCE = "at_most_once"
+    """Stop; the message stays unconfirmed."""
+
+
+class MessageState(StrEnum):
+    """What is known about a message."""
+
+    SENT = "sent"
+    UNCONFIRMED = "unconfirmed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+class SmsType(StrEnum):
+    """What a text message is for; providers route and price by it."""
+
+    TRANSACTIONAL = "transactional"
+    PROMOTIONAL = "promotional"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """An email address (ASCII, validated) with an optional name."""
+
+    email: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file of an email; with a content id it is shown inside the html."""
+
+    filename: str
+    content: bytes = field(repr=False)
+    content_type: str = "application/octet-stream"
+    content_id: str = ""
+
+    @property
+    def inline(self) -> bool:
+        return bool(self.content_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Email:
+    """The content of an email; every field is validated."""
+
+    sender: Address
+    to: tuple[Address, ...] = ()
+    cc: tuple[Address, ...] = ()
+    bcc: tuple[Address, ...] = ()
+    reply_to: tuple[Address, ...] = ()
+    subject: str = field(repr=False)
+    text: str = field(default="", repr=False)
+    html: str = field(default="", repr=False)
+    attachments: tuple[Attachment, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    channel = Channel.EMAIL
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Every address that gets a copy: to, then cc, then bcc."""
+        return tuple(a.email for a in (*self.to, *self.cc, *self.bcc))
+
+    def only_to(self, recipients: Collection[str]) -> Self:
+        """The same email for these recipients alone."""
+        keep = frozenset(recipients)
+
+        def kept(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+            return tuple(a for a in addresses if a.email in keep)
+
+        return replace(self, to=kept(self.to), cc=kept(self.cc), bcc=kept(self.bcc))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sms:
+    """The content of a text message; every field is validated."""
+
+    to: str
+    """E.164, for example "+14155550123"."""
+    country: str
+    """ISO 3166-1 alpha-2 code of the number's country; "" for none."""
+    text: str = field(repr=False)
+    sender_id: str = ""
+    type: SmsType = SmsType.TRANSACTIONAL
+    max_price: Money | None = None
+
+    channel = Channel.SMS
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        return (self.to,)
+
+    def only_to(self, recipients: Collection[str]) -> Self:
+        """The same message, for it has but one recipient."""
+        return self
+
+
+Content = TypeVar("Content", Email, Sms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message(Generic[Content]):
+    """A request to send, taken on by the gateway."""
+
+    id: UUID
+    content: Content
+    create_time: datetime
+    guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def only_to(self, recipients: Collection[str]) -> "Message[Content]":
+        """The same message for these recipients alone."""
+        return replace(self, content=self.content.only_to(recipients))

@@ -1,0 +1,117 @@
+"""How one attempt at one provider can end, and what follows from it."""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from relaypost_server.core.money import Money
+from relaypost_server.core.redaction import printable, safe_text
+
+DETAIL_LIMIT = 200
+"""Characters. Details ride in gRPC trailers, which fail as a whole beyond about 8 KiB."""
+CODE_LIMIT = 64
+PROVIDER_ID_LIMIT = 255
+
+
+class Kind(StrEnum):
+    """The nine ways in which an attempt can end."""
+
+    ACCEPTED = "accepted"
+    SKIPPED = "skipped"
+    UNREACHABLE = "unreachable"
+    UNCONFIRMED = "unconfirmed"
+    THROTTLED = "throttled"
+    UNAUTHORIZED = "unauthorized"
+    FAULTED = "faulted"
+    UNSUPPORTED = "unsupported"
+    REJECTED = "rejected"
+
+
+class Next(Enum):
+    """Whether the next provider is asked."""
+
+    YES = "yes"
+    NO = "no"
+    IF_AT_LEAST_ONCE = "if_at_least_once"
+
+
+class Effect(Enum):
+    """What an outcome tells the provider's circuit breaker."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NEUTRAL = "neutral"
+    """Proved nothing about the provider."""
+    ACCOUNT_FAULT = "account_fault"
+    """Every further call would fail as well: open at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What follows from one kind of outcome."""
+
+    next_provider: Next
+    effect: Effect
+    caller_may_retry: bool
+
+
+POLICY = {
+    Kind.ACCEPTED: Policy(Next.NO, Effect.SUCCESS, False),
+    Kind.SKIPPED: Policy(Next.YES, Effect.NEUTRAL, True),
+    Kind.UNREACHABLE: Policy(Next.YES, Effect.FAILURE, True),
+    Kind.FAULTED: Policy(Next.YES, Effect.FAILURE, True),
+    Kind.UNCONFIRMED: Policy(Next.IF_AT_LEAST_ONCE, Effect.FAILURE, False),
+    Kind.THROTTLED: Policy(Next.YES, Effect.NEUTRAL, True),
+    Kind.UNAUTHORIZED: Policy(Next.YES, Effect.ACCOUNT_FAULT, False),
+    Kind.UNSUPPORTED: Policy(Next.YES, Effect.NEUTRAL, False),
+    Kind.REJECTED: Policy(Next.NO, Effect.NEUTRAL, False),
+}
+"""The whole policy of the gateway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRecipient:
+    """An address that a provider refused while it took the message for the others."""
+
+    address: str
+    provider_code: str
+    temporary: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a provider made of one message.
+
+    Whatever a provider said is made safe to show here, in the one place that
+    every answer passes.
+    """
+
+    kind: Kind
+    detail: str = ""
+    provider_code: str = ""
+    provider_message_id: str = ""
+    retry_after: float | None = None
+    """Seconds to leave the provider alone; only for THROTTLED and SKIPPED."""
+    cost: Money | None = None
+    segments: int = 0
+    refused: tuple[RefusedRecipient, ...] = ()
+    alert: bool = False
+    """The gateway's own set-up is at fault, and an operator should know."""
+
+    def __post_init__(self) -> None:
+        if self.detail:
+            object.__setattr__(self, "detail", safe_text(self.detail, limit=DETAIL_LIMIT))
+        if self.provider_code:
+            object.__setattr__(self, "provider_code", printable(self.provider_code, limit=CODE_LIMIT))
+        if self.provider_message_id:
+            object.__setattr__(
+                self, "provider_message_id", printable(self.provider_message_id, limit=PROVIDER_ID_LIMIT)
+            )
+
+    @property
+    def policy(self) -> Policy:
+        return POLICY[self.kind]
+
+    @property
+    def refused_for_now(self) -> tuple[str, ...]:
+        """Recipients that another provider may still reach."""
+        return tuple(r.address for r in self.refused if r.temporary)

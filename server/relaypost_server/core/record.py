@@ -1,0 +1,57 @@
+"""A message as the log keeps it: everything but its text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from relaypost_server.core.failover import Attempt, Delivery
+from relaypost_server.core.message import Channel, Email, Guarantee, Message, MessageState, Sms
+from relaypost_server.core.money import Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRecord:
+    """What was asked, what was tried, and what is known.
+
+    Holds no subject, text or attachment: they may carry a one-time password.
+    """
+
+    id: UUID
+    channel: Channel
+    state: MessageState
+    guarantee: Guarantee
+    sender: str
+    recipients: tuple[str, ...]
+    create_time: datetime
+    update_time: datetime
+    provider: str = ""
+    provider_message_id: str = ""
+    possible_duplicate: bool = False
+    cost: Money | None = None
+    tags: Mapping[str, str]
+    metadata: Mapping[str, str]
+    attempts: tuple[Attempt, ...] = ()
+
+
+def record_of(message: Message[Email] | Message[Sms], delivery: Delivery, update_time: datetime) -> MessageRecord:
+    """The record of a message whose walk has ended."""
+    content = message.content
+    accepted = delivery.accepted
+    return MessageRecord(
+        id=message.id,
+        channel=content.channel,
+        state=delivery.verdict.state,
+        guarantee=message.guarantee,
+        sender=content.sender.email if isinstance(content, Email) else content.sender_id,
+        recipients=content.recipients,
+        create_time=message.create_time,
+        update_time=update_time,
+        provider=accepted.provider if accepted else "",
+        provider_message_id=accepted.outcome.provider_message_id if accepted else "",
+        possible_duplicate=delivery.verdict.possible_duplicate,
+        cost=delivery.cost,
+        tags=content.tags if isinstance(content, Email) else {},
+        metadata=message.metadata,
+        attempts=delivery.attempts,
+    )
