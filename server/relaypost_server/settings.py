@@ -1,0 +1,131 @@
+"""How settings are declared, read from the environment, and complained about.
+
+A settings class is a pydantic model whose fields bear the names of environment
+variables as aliases and explain themselves in their descriptions: a mistake is
+reported with the description as its cure, and the reference in `docs/` is
+written from the same words.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from relaypost_server.core.money import Money, PriceList
+
+PREFIX = "RELAYPOST_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake in the settings, and its cure. Never holds a value, which may be a secret."""
+
+    setting: str
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.what}\n    {self.fix}"
+
+
+class SettingsError(Exception):
+    """Every mistake that was found."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        title = f"{count} {'mistake' if count == 1 else 'mistakes'} in the settings"
+        super().__init__("\n".join([title, *(f"  {p}" for p in self.problems)]))
+
+
+class Settings(BaseModel):
+    """The base of all settings: frozen, read by environment name, silent about values."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+def prefixed(*parts: str) -> ConfigDict:
+    """Names a class's variables "RELAYPOST_" + parts + the field's name, all in upper case."""
+    prefix = "".join(f"{part}_" for part in parts)
+    return ConfigDict(alias_generator=lambda name: f"{PREFIX}{prefix}{name}".upper())
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def read(model: type[S], environ: Mapping[str, str]) -> tuple[S | None, list[Problem]]:
+    """The settings, or None and what is wrong with them. A blank variable counts as not set."""
+    try:
+        return model.model_validate({k: v for k, v in environ.items() if v.strip()}), []
+    except ValidationError as error:
+        return None, [_problem(model, e["loc"], e["msg"]) for e in error.errors(include_url=False)]
+
+
+def variables(model: type[Settings]) -> dict[str, FieldInfo]:
+    """The environment variables of a settings class, in the order of its fields."""
+    return {_alias(field, name): field for name, field in model.model_fields.items()}
+
+
+def unknown(environ: Mapping[str, str], models: Iterable[type[Settings]]) -> list[Problem]:
+    """A problem for each RELAYPOST_ variable that no settings class knows: most are typing errors."""
+    known = {name for model in models for name in variables(model)}
+    return [
+        Problem(setting=name, what="there is no such setting", fix=_guess(name, known))
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def _alias(field: FieldInfo, name: str) -> str:
+    return field.alias or name
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]}?" if close else "Remove it, or see docs/settings.md for all names."
+
+
+def _problem(model: type[Settings], location: tuple[int | str, ...], message: str) -> Problem:
+    name = str(location[0]) if location else model.__name__
+    field = variables(model).get(name)
+    fix = f"Set it to: {field.description}" if field and field.description else "See docs/settings.md."
+    return Problem(setting=name, what=message[0].lower() + message[1:], fix=fix)
+
+
+def _price_list(value: Any) -> PriceList:
+    """Reads {"as_of": "2026-07-01", "default": "0.03", "US": "0.00645"}; prices in USD."""
+    if isinstance(value, PriceList):
+        return value
+    try:
+        table = json.loads(value)
+        as_of = date.fromisoformat(table.pop("as_of"))
+        prices = {country: _price(amount) for country, amount in table.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError):
+        raise ValueError("is not a price list") from None
+    return PriceList(as_of=as_of, default=prices.pop("default", None), by_country=prices)
+
+
+def _price(amount: str) -> Money:
+    price = Decimal(amount)
+    if not 0 <= price <= 1000:
+        raise ValueError
+    return Money.of(price)
+
+
+def _endpoint(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise ValueError("is not a URL of the form https://host[:port][/path]")
+    return value.rstrip("/")
+
+
+Prices = Annotated[PriceList, BeforeValidator(_price_list)]
+Endpoint = Annotated[str, BeforeValidator(_endpoint)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]

@@ -1,0 +1,66 @@
+"""Structured logs: one event a line, with the ids of the trace it belongs to.
+
+Nothing that is logged holds a secret, a message's text or a full address:
+callers pass ids, or addresses through `core.redaction.mask`.
+"""
+
+import logging
+import sys
+from enum import StrEnum
+
+import structlog
+from opentelemetry import trace
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+
+class LogFormat(StrEnum):
+    """JSON for machines, columns for people; AUTO asks whether a person is watching."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+_CHATTY = {"aiohttp.access": logging.ERROR, "botocore": logging.WARNING, "urllib3": logging.WARNING}
+"""Loggers of libraries that would drown our own events."""
+
+
+def configure(*, level: str = "INFO", style: LogFormat = LogFormat.AUTO) -> None:
+    """Sends our events, and those of every library, to standard error in one format."""
+    columns = sys.stderr.isatty() if style is LogFormat.AUTO else style is LogFormat.CONSOLE
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace,
+    ]
+    render: list[Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if columns
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for name, floor in _CHATTY.items():
+        logging.getLogger(name).setLevel(max(floor, logging.getLevelNamesMapping()[level]))
+
+
+def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = f"{context.trace_id:032x}"
+        event["span_id"] = f"{context.span_id:016x}"
+    return event

@@ -1,0 +1,159 @@
+"""Spans: one for each call of our API, one for each attempt at a provider.
+
+Configured by the OTEL_* variables of the OpenTelemetry specification. Without a
+collector the exporter drops what it cannot deliver; a send never waits for it.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from uuid import UUID
+
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from relaypost_server.core.breaker import CircuitState
+from relaypost_server.core.failover import Attempt
+from relaypost_server.core.message import Channel
+from relaypost_server.core.outcome import Kind
+
+EXPORTER = "OTEL_TRACES_EXPORTER"
+PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
+TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+FLUSH_SECONDS = 3.0
+"""How long the shutdown waits for a collector that does not answer."""
+
+_TRACER = trace.get_tracer("relaypost")
+
+
+class TracingError(Exception):
+    """The OTEL_* settings ask for what there is not."""
+
+
+def start(environ: Mapping[str, str] = os.environ) -> TracerProvider:
+    """Begins to record and export spans. Raises TracingError."""
+    resource = Resource.create()
+    if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: "relaypost"}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    exporter = _exporter(environ)
+    if exporter is not None:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def stop(provider: TracerProvider) -> None:
+    """Exports what is left, for at most FLUSH_SECONDS."""
+    flush = threading.Thread(target=provider.shutdown, name="flush-spans", daemon=True)
+    flush.start()
+    flush.join(FLUSH_SECONDS)
+
+
+def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
+    wanted = environ.get(EXPORTER) or "otlp"
+    match wanted:
+        case "none":
+            return None
+        case "console":
+            return ConsoleSpanExporter()
+        case "otlp":
+            return _otlp_exporter(environ.get(TRACES_PROTOCOL) or environ.get(PROTOCOL) or "grpc")
+    raise TracingError(f"{EXPORTER} is {wanted!r}; set it to otlp, console or none")
+
+
+def _otlp_exporter(protocol: str) -> SpanExporter:
+    # Imported here: each brings in a transport that the other one does not need.
+    match protocol:
+        case "grpc":
+            from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as over_grpc  # noqa: PLC0415
+
+            return over_grpc.OTLPSpanExporter()
+        case "http/protobuf":
+            from opentelemetry.exporter.otlp.proto.http import trace_exporter as over_http  # noqa: PLC0415
+
+            return over_http.OTLPSpanExporter()
+    raise TracingError(f"{PROTOCOL} is {protocol!r}; set it to grpc or http/protobuf")
+
+
+@contextmanager
+def server_span(method: str, metadata: Mapping[str, str]) -> Iterator[Span]:
+    """The span of one call of our API, in the trace of its caller."""
+    with _TRACER.start_as_current_span(
+        method,
+        context=propagate.extract(metadata),
+        kind=SpanKind.SERVER,
+        attributes={"rpc.system.name": "grpc", "rpc.method": method},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        yield span
+
+
+def end_server_span(span: Span, code: str, *, failed: bool) -> None:
+    """Notes the gRPC status; `failed` where the server, not the caller, is at fault."""
+    if span.is_recording():
+        span.set_attribute("rpc.response.status_code", code)
+        if failed:
+            span.set_status(Status(StatusCode.ERROR))
+
+
+class AttemptSpan:
+    """The span of one attempt, or nothing at all where the trace is not recorded."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: Span | None) -> None:
+        self._span = span
+
+    def end(self, attempt: Attempt) -> None:
+        if self._span is None:
+            return
+        outcome = attempt.outcome
+        self._span.set_attributes(
+            {
+                "relaypost.outcome.kind": outcome.kind.value,
+                "relaypost.outcome.detail": outcome.detail,
+                "relaypost.provider.code": outcome.provider_code,
+                "relaypost.provider.message_id": outcome.provider_message_id,
+            }
+        )
+        if outcome.kind is not Kind.ACCEPTED:
+            self._span.set_status(Status(StatusCode.ERROR, outcome.kind.value))
+        self._span.end()
+
+
+def begin_attempt(provider: str, channel: Channel, number: int, circuit: CircuitState, message_id: UUID) -> AttemptSpan:
+    """Starts the span of an attempt. `number` counts from 1, skips included."""
+    parent = trace.get_current_span()
+    if parent.get_span_context().is_valid and not parent.is_recording():
+        return AttemptSpan(None)
+    span = _TRACER.start_span(
+        f"send {provider}",
+        kind=SpanKind.CLIENT,
+        attributes={
+            "relaypost.provider": provider,
+            "relaypost.channel": channel.value,
+            "relaypost.attempt.number": number,
+            "relaypost.circuit.state": circuit.value,
+            "relaypost.message.id": str(message_id),
+        },
+    )
+    return AttemptSpan(span)
+
+
+def skipped(attempt: Attempt) -> None:
+    """Marks in the caller's span that a provider was passed over."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        attributes: dict[str, AttributeValue] = {
+            "relaypost.provider": attempt.provider,
+            "relaypost.circuit.state": attempt.circuit.value,
+            "relaypost.skip.reason": attempt.outcome.detail,
+        }
+        span.add_event("provider skipped", attributes)
