@@ -1,0 +1,214 @@
+"""AWS credentials and request signing."""
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import boto3
+import structlog
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from yarl import URL
+
+from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.ports import Finding, Level
+from relaypost_server.core.redaction import printable
+from relaypost_server.providers._http import Answer, HttpClient
+from relaypost_server.providers._settings import ProviderSettings
+
+FRESH_SECONDS = 60.0
+"""Credentials this young are used without a look at the chain."""
+SAFE_SECONDS = 540.0
+"""botocore hands out credentials that live 10 minutes at least: until then old ones do."""
+
+log = structlog.get_logger("relaypost.aws")
+
+
+class Keys(NamedTuple):
+    """What signs a request."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+class Credentials:
+    """botocore's chain: environment, profile, web identity, container and instance roles.
+
+    It may read files and call the network, so it runs in a thread, and while
+    the keys at hand are good no request waits for it.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._chain: Any = None
+        self._keys: Keys | None = None
+        self._loaded_at = 0.0
+        self._lock = asyncio.Lock()
+        self._refresh: asyncio.Task[None] | None = None
+
+    async def keys(self) -> Keys | None:
+        """The keys to sign with; None where the chain holds none."""
+        age = self._monotonic() - self._loaded_at
+        if self._keys is None or age >= SAFE_SECONDS:
+            await self.renew()
+        elif age >= FRESH_SECONDS and self._refresh is None:
+            self._refresh = asyncio.create_task(self.renew())
+            self._refresh.add_done_callback(self._refreshed)
+        return self._keys
+
+    async def renew(self, rejected: Keys | None = None) -> None:
+        """Asks the chain again; of many callers at once, or with the same rejected keys, one does."""
+        asked_at = self._monotonic()
+        async with self._lock:
+            if self._loaded_at > asked_at or (rejected is not None and rejected != self._keys):
+                return
+            if rejected is not None:
+                self._chain = None  # It believes in keys that AWS does not: begin anew.
+            try:
+                self._keys = await asyncio.to_thread(self._load)
+            except (BotoCoreError, ClientError, OSError) as error:
+                log.warning("AWS credentials cannot be renewed", error=type(error).__name__)
+            self._loaded_at = self._monotonic()
+
+    def _refreshed(self, _task: asyncio.Task[None]) -> None:
+        self._refresh = None
+
+    def _load(self) -> Keys | None:
+        if self._chain is None:
+            self._chain = boto3.Session().get_credentials()
+        if self._chain is None:
+            return None
+        frozen = self._chain.get_frozen_credentials()
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+class Signer:
+    """Signature Version 4 for POST requests to one service.
+
+    The signing key holds for a day, so it is derived once a day and not once a
+    request (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
+    """
+
+    def __init__(self, *, url: URL, region: str, service: str) -> None:
+        self._path = url.raw_path
+        self._host = url.raw_authority
+        self._region = region
+        self._service = service
+        self._day_key: tuple[str, str, bytes] = ("", "", b"")
+
+    def headers(self, keys: Keys, body: bytes, content_type: str, now: datetime) -> dict[str, str]:
+        """Every header that the request needs. `now` is in UTC."""
+        stamp = now.strftime("%Y%m%dT%H%M%SZ")
+        scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
+        headers = {"content-type": content_type, "host": self._host, "x-amz-date": stamp}
+        if keys.token:
+            headers["x-amz-security-token"] = keys.token
+        signed = ";".join(headers)
+        lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+        request = f"POST\n{self._path}\n\n{lines}\n{signed}\n{hashlib.sha256(body).hexdigest()}"
+        digest = hashlib.sha256(request.encode()).hexdigest()
+        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
+        signature = _hmac(self._key(keys.secret_key, stamp[:8]), text).hex()
+        headers["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
+        )
+        return headers
+
+    def _key(self, secret: str, day: str) -> bytes:
+        if self._day_key[:2] != (secret, day):
+            key = f"AWS4{secret}".encode()
+            for part in (day, self._region, self._service, "aws4_request"):
+                key = _hmac(key, part)
+            self._day_key = (secret, day, key)
+        return self._day_key[2]
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(), "sha256")
+
+
+class AwsClient:
+    """Signed requests to one AWS service."""
+
+    def __init__(
+        self,
+        settings: ProviderSettings,
+        *,
+        url: URL,
+        region: str,
+        service: str,
+        content_type: str,
+        classify: Callable[[Answer], Outcome],
+    ) -> None:
+        self._url = url
+        self._content_type = content_type
+        self._classify = classify
+        self._http = HttpClient(settings)
+        self._credentials = Credentials()
+        self._signer = Signer(url=url, region=region, service=service)
+
+    async def submit(self, body: bytes, *, timeout: float) -> Outcome:
+        """Posts once; a second time only where AWS refused expired keys, and so took nothing."""
+        end = time.monotonic() + timeout
+        keys = await self._keys(timeout)
+        if isinstance(keys, Outcome):
+            return keys
+        outcome = await self._post(keys, body, end - time.monotonic())
+        if not outcome.provider_code.startswith("ExpiredToken"):
+            return outcome
+        keys = await self._keys(end - time.monotonic(), rejected=keys)
+        if isinstance(keys, Outcome):
+            return keys
+        return await self._post(keys, body, end - time.monotonic())
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def _keys(self, timeout: float, rejected: Keys | None = None) -> Keys | Outcome:
+        try:
+            async with asyncio.timeout(timeout):
+                if rejected is not None:
+                    await self._credentials.renew(rejected)
+                return await self._credentials.keys() or _NO_CREDENTIALS
+        except TimeoutError:
+            return Outcome(kind=Kind.UNREACHABLE, detail="AWS credentials did not arrive in time")
+
+    async def _post(self, keys: Keys, body: bytes, timeout: float) -> Outcome:
+        headers = self._signer.headers(keys, body, self._content_type, datetime.now(UTC))
+        answer = await self._http.post(self._url, headers=headers, body=body, timeout=timeout)
+        return answer if isinstance(answer, Outcome) else self._classify(answer)
+
+
+_NO_CREDENTIALS = Outcome(
+    kind=Kind.UNAUTHORIZED,
+    detail="no AWS credentials found in the environment, profile, container or instance",
+    alert=True,
+)
+
+
+def control_client(service: str, *, region: str, endpoint: str | None, timeout: float) -> Any:
+    """A boto3 client for look-ups; blocking, so for use in a thread. It asks once."""
+    config = Config(
+        retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=timeout, read_timeout=timeout
+    )
+    return boto3.Session().client(service, region_name=region, endpoint_url=endpoint, config=config)
+
+
+def look_up(subject: str, call: Callable[[], Finding], *, fix: str) -> Finding:
+    """What a look-up found, or why it could not be made."""
+    try:
+        return call()
+    except NoCredentialsError:
+        return Finding(subject=subject, level=Level.FAILURE, detail=_NO_CREDENTIALS.detail, fix=fix)
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        refused = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (401, 403)
+        level = Level.FAILURE if refused else Level.UNKNOWN
+        return Finding(subject=subject, level=level, detail=printable(f"AWS answered {code}", limit=100), fix=fix)
+    except BotoCoreError as error:
+        return Finding(subject=subject, level=Level.UNKNOWN, detail=type(error).__name__, fix=fix)

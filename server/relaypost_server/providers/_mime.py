@@ -1,0 +1,121 @@
+"""Writes an email as MIME.
+
+The older `email.mime` classes write each header as it is given, which the newer
+`EmailMessage` does not: it decodes encoded words, and a newline in one of them
+becomes a new header.
+"""
+
+from datetime import datetime
+from email.charset import QP, Charset
+from email.encoders import encode_base64
+from email.header import Header
+from email.mime.base import MIMEBase
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+from email.policy import compat32
+from email.utils import format_datetime, formataddr
+from typing import cast
+
+from relaypost_server.core.message import Address, Attachment, Email, Message
+
+_UTF8 = Charset("utf-8")
+_UTF8.body_encoding = QP
+_POLICY = compat32.clone(linesep="\r\n")
+
+
+def write_mime(message: Message[Email]) -> bytes:
+    """The message with CRLF line ends, 7-bit clean, lines short enough for SMTP. Bcc is not shown."""
+    email = message.content
+    root = _with_files(_body(email), email)
+    for name, value in _headers(message).items():
+        root[name] = cast(str, value)  # A Header is as welcome, though typeshed does not know.
+    return root.as_bytes(policy=_POLICY)
+
+
+def _headers(message: Message[Email]) -> dict[str, str | Header]:
+    email = message.content
+    domain = email.sender.email.rpartition("@")[2]
+    headers: dict[str, str | Header] = {
+        "From": _mailbox(email.sender),
+        "To": _mailboxes(email.to),
+        "Cc": _mailboxes(email.cc),
+        "Reply-To": _mailboxes(email.reply_to),
+        "Subject": _plain_or_encoded(email.subject),
+        "Date": _date(message.create_time),
+        "Message-ID": f"<{message.id}@{domain}>",
+        "X-Relaypost-Message-Id": str(message.id),
+    }
+    headers |= {f"X-Relaypost-Tag-{name}": value for name, value in email.tags.items()}
+    headers |= email.headers
+    return {name: value for name, value in headers.items() if value}
+
+
+def _date(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
+
+
+def _plain_or_encoded(text: str) -> str | Header:
+    """The text itself where it is ASCII and cannot be taken for an encoded word."""
+    return text if text.isascii() and "=?" not in text else Header(text, "utf-8")
+
+
+def _mailbox(address: Address) -> str:
+    if "=?" in address.name:
+        return f"{Header(address.name, 'utf-8').encode()} <{address.email}>"
+    return formataddr((address.name, address.email))
+
+
+def _mailboxes(addresses: tuple[Address, ...]) -> str:
+    return ", ".join(_mailbox(a) for a in addresses)
+
+
+def _body(email: Email) -> MIMEBase:
+    """The text, the html with its inline images, or both as alternatives."""
+    html = _with_images(_text(email.html, "html"), email) if email.html else None
+    if html is None:
+        return _text(email.text, "plain")
+    if not email.text:
+        return html
+    both = MIMEMultipart("alternative")
+    both.attach(_text(email.text, "plain"))
+    both.attach(html)
+    return both
+
+
+def _text(text: str, subtype: str) -> MIMEText:
+    return MIMEText(text, subtype, cast(str, _UTF8))  # The same holds for a Charset.
+
+
+def _with_images(html: MIMEBase, email: Email) -> MIMEBase:
+    images = [a for a in email.attachments if a.inline]
+    return _multipart("related", html, images) if images else html
+
+
+def _with_files(body: MIMEBase, email: Email) -> MIMEBase:
+    files = [a for a in email.attachments if not (a.inline and email.html)]
+    return _multipart("mixed", body, files) if files else body
+
+
+def _multipart(subtype: str, first: MIMEBase, files: list[Attachment]) -> MIMEMultipart:
+    whole = MIMEMultipart(subtype)
+    whole.attach(first)
+    for file in files:
+        whole.attach(_file(file))
+    return whole
+
+
+def _file(attachment: Attachment) -> MIMEBase:
+    main, _, sub = attachment.content_type.partition("/")
+    part = MIMEBase(main, sub)
+    part.set_payload(attachment.content)
+    encode_base64(part)
+    disposition = "inline" if attachment.inline else "attachment"
+    part.add_header("Content-Disposition", disposition, filename=_filename(attachment.filename))
+    if attachment.inline:
+        part["Content-ID"] = f"<{attachment.content_id}>"
+    return part
+
+
+def _filename(name: str) -> str | tuple[str, str, str]:
+    """RFC 2231 form where the name is not ASCII."""
+    return name if name.isascii() else ("utf-8", "", name)

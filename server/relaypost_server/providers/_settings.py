@@ -1,0 +1,68 @@
+"""The settings that every provider has."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from relaypost_server.core.breaker import BreakerPolicy
+from relaypost_server.settings import Problem, Seconds, Settings
+
+
+class ProviderSettings(Settings):
+    """A provider's place in its chain, its time-outs, and when its circuit opens."""
+
+    enabled: bool | None = Field(
+        None, description="true (it must be configured), false (never used); default: used where configured"
+    )
+    priority: Annotated[int, Field(ge=1, le=1000)] = Field(
+        100, description="its place in the chain, from 1 (asked first) to 1000"
+    )
+    timeout_seconds: Seconds = Field(10.0, description="the longest that one attempt may take, in seconds")
+    connect_timeout_seconds: Seconds = Field(
+        3.0, description="the longest that connecting may take, name look-up and TLS included, in seconds"
+    )
+    pool_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        100, description="the most connections open at once, 1 to 10000"
+    )
+    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = Field(
+        5, description="consecutive failures that open the circuit, 1 to 1000"
+    )
+    breaker_open_seconds: Seconds = Field(60.0, description="how long an open circuit stays open, in seconds")
+    breaker_successes: Annotated[int, Field(ge=1, le=1000)] = Field(
+        2, description="successful probes that close a half-open circuit, 1 to 1000"
+    )
+    breaker_rate: Annotated[float, Field(gt=0, le=2)] = Field(
+        0.5, description="the part of failed calls that opens the circuit, above 0 to 1; 2 switches the rule off"
+    )
+    breaker_rate_calls: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        20, description="the fewest recent calls that say anything about a rate"
+    )
+    breaker_rate_seconds: Seconds = Field(30.0, description="how far recent calls reach back, in seconds")
+    breaker_escalate: bool = Field(
+        False, description="true to double the open time with each reopening, up to 300 s; default false"
+    )
+
+    @property
+    def configured(self) -> bool:
+        """Whether everything that the provider needs is set."""
+        raise NotImplementedError
+
+    def problems(self) -> list[Problem]:
+        """What is set by halves, or contradicts itself."""
+        return []
+
+    def breaker_policy(self) -> BreakerPolicy:
+        return BreakerPolicy(
+            failures_to_open=self.breaker_failures,
+            open_seconds=self.breaker_open_seconds,
+            successes_to_close=self.breaker_successes,
+            rate_to_open=self.breaker_rate,
+            rate_calls=self.breaker_rate_calls,
+            rate_seconds=self.breaker_rate_seconds,
+            escalate=self.breaker_escalate,
+        )
+
+
+def missing(setting: str, because: str) -> Problem:
+    """The problem of a setting that another one makes necessary."""
+    return Problem(setting=setting, what="is missing", fix=f"Set it, for {because}; or remove that.")

@@ -1,0 +1,100 @@
+"""Prints messages on standard output instead of sending them. For development only."""
+
+import re
+import sys
+from collections.abc import Sequence
+from datetime import date
+from typing import ClassVar, TextIO
+
+from pydantic import Field
+
+from relaypost_server.core.message import Channel, Email, Message, Sms
+from relaypost_server.core.money import Money, PriceList
+from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.ports import Finding, Level
+from relaypost_server.providers._pricing import SmsQuote, priced
+from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.settings import prefixed
+
+_FREE = PriceList(as_of=date(2026, 1, 1), default=Money(micros=0))
+_CODE = re.compile(r"\d{4,10}")
+
+
+class ConsoleSettings(ProviderSettings):
+    """The console takes part where a channel has no real provider, outside production."""
+
+    model_config = prefixed("console")
+
+    priority: int = Field(4, ge=1, le=1000, description="its place in its chain, from 1 (asked first) to 1000")
+    beside_real: bool = Field(False, description="true to use it beside real providers as well; default false")
+    show_codes: bool = Field(
+        False, description="true to print numbers of 4 to 10 digits, such as one-time passwords; default false"
+    )
+
+    @property
+    def configured(self) -> bool:
+        return True
+
+
+class _Console:
+    """What both channels share."""
+
+    name = "console"
+    development = True
+    Settings: ClassVar = ConsoleSettings
+
+    def __init__(self, settings: ConsoleSettings, out: TextIO | None = None) -> None:
+        self._settings = settings
+        self._out = out or sys.stdout
+
+    async def check(self) -> Sequence[Finding]:
+        detail = "prints messages and delivers none"
+        return [Finding(subject="console", level=Level.WARNING, detail=detail, fix="Configure a real provider.")]
+
+    async def close(self) -> None:
+        self._out.flush()
+
+    def _print(self, title: str, head: Sequence[str], text: str) -> None:
+        lines = [*head, "", *self._shown(text).splitlines()]
+        body = "\n".join(f"│ {_visible(line)}" for line in lines)
+        print(f"┌ {title}\n{body}\n└", file=self._out, flush=True)
+
+    def _shown(self, text: str) -> str:
+        if self._settings.show_codes:
+            return text
+        return _CODE.sub(lambda code: "•" * len(code.group()), text)
+
+
+class ConsoleEmail(_Console):
+    """Prints emails."""
+
+    channel = Channel.EMAIL
+
+    async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
+        email = message.content
+        head = [
+            f"from:    {email.sender.email}",
+            f"to:      {', '.join(email.recipients)}",
+            f"subject: {self._shown(email.subject)}",
+            *(f"file:    {a.filename}, {len(a.content)} bytes" for a in email.attachments),
+        ]
+        self._print(f"email {message.id}", head, email.text or email.html)
+        outcome = Outcome(kind=Kind.ACCEPTED, provider_message_id=f"console-{message.id}")
+        return priced(outcome, _FREE, len(email.recipients))
+
+
+class ConsoleSms(_Console):
+    """Prints text messages."""
+
+    channel = Channel.SMS
+
+    async def send(self, message: Message[Sms], *, timeout: float) -> Outcome:
+        sms = message.content
+        self._print(f"sms {message.id}", [f"to: {sms.to}"], sms.text)
+        outcome = Outcome(kind=Kind.ACCEPTED, provider_message_id=f"console-{message.id}")
+        return SmsQuote(sms, _FREE).on(outcome)
+
+
+def _visible(line: str) -> str:
+    """No control character of a message reaches the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

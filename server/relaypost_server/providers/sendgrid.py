@@ -1,0 +1,211 @@
+"""Twilio SendGrid, API v3.
+
+Contract: github.com/twilio/sendgrid-oai, tsg_mail_v3. SendGrid removes no
+duplicates: a message is submitted once, and a lost answer is `unconfirmed`.
+"""
+
+import asyncio
+import json
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, ClassVar
+
+from pydantic import Field, SecretStr
+from python_http_client.exceptions import HTTPError
+from sendgrid import SendGridAPIClient
+from yarl import URL
+
+from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
+from relaypost_server.core.money import Money, PriceList
+from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.ports import Finding, Level
+from relaypost_server.providers._http import LONGEST_RETRY_AFTER, Answer, HttpClient
+from relaypost_server.providers._pricing import priced
+from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.settings import Endpoint, Prices, prefixed
+
+PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=900))
+"""USD for each recipient: the overage of the Essentials plan."""
+CREDIT_LATCH = 3600.0
+"""Seconds before an account without credits is asked again."""
+LARGEST_BODY = 30 * 1024 * 1024
+"""Bytes that SendGrid takes, attachments encoded."""
+
+
+class SendGridSettings(ProviderSettings):
+    """SendGrid takes part where SENDGRID_API_KEY is set."""
+
+    model_config = prefixed("sendgrid")
+
+    priority: int = Field(2, ge=1, le=1000, description="its place in the email chain, from 1 (asked first) to 1000")
+    api_key: SecretStr | None = Field(None, alias="SENDGRID_API_KEY", description="an API key with the scope mail.send")
+    endpoint: Endpoint = Field("https://api.sendgrid.com", description="the URL of the API")
+    sandbox: bool = Field(
+        False, description="true to have SendGrid check every message and deliver none; default false"
+    )
+    prices: Prices = Field(
+        PRICES, description='USD for each recipient, as in {"as_of": "2026-07-01", "default": "0.0009"}'
+    )
+
+    @property
+    def configured(self) -> bool:
+        return self.api_key is not None
+
+
+class SendGrid:
+    """Sends email through SendGrid."""
+
+    name = "sendgrid"
+    channel = Channel.EMAIL
+    Settings: ClassVar = SendGridSettings
+
+    def __init__(self, settings: SendGridSettings) -> None:
+        self._settings = settings
+        self._url = URL(settings.endpoint) / "v3/mail/send"
+        self._http = HttpClient(settings)
+        key = settings.api_key.get_secret_value() if settings.api_key else ""
+        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+
+    async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
+        if not message.content.to:
+            return Outcome(kind=Kind.UNSUPPORTED, detail="SendGrid needs a recipient in `to`")
+        body = json.dumps(request_body(message, sandbox=self._settings.sandbox)).encode()
+        if len(body) > LARGEST_BODY:
+            return Outcome(kind=Kind.UNSUPPORTED, detail="SendGrid takes at most 30 MB, attachments encoded")
+        answer = await self._http.post(self._url, headers=self._headers, body=body, timeout=timeout)
+        outcome = answer if isinstance(answer, Outcome) else classify(answer)
+        return priced(outcome, self._settings.prices, len(message.content.recipients))
+
+    async def check(self) -> Sequence[Finding]:
+        return [await asyncio.to_thread(_scopes, self._settings)]
+
+    async def close(self) -> None:
+        await self._http.close()
+
+
+def request_body(message: Message[Email], *, sandbox: bool = False) -> dict[str, Any]:
+    """The JSON of POST /v3/mail/send.
+
+    Written by hand: the SDK's `Content` raises on a text that looks like an
+    API key, and its `Email` parses every address again.
+    """
+    email = message.content
+    recipients = {"to": email.to, "cc": email.cc, "bcc": email.bcc}
+    body: dict[str, Any] = {
+        "personalizations": [{k: [_mailbox(a) for a in v] for k, v in recipients.items() if v}],
+        "from": _mailbox(email.sender),
+        "subject": email.subject,
+        "content": _content(email),
+        "custom_args": {"relaypost_message_id": str(message.id), **email.tags},
+    }
+    if email.reply_to:
+        body["reply_to_list"] = [_mailbox(a) for a in email.reply_to]
+    if email.headers:
+        body["headers"] = dict(email.headers)
+    if email.attachments:
+        body["attachments"] = [_attachment(a) for a in email.attachments]
+    if sandbox:
+        body["mail_settings"] = {"sandbox_mode": {"enable": True}}
+    return body
+
+
+def _content(email: Email) -> list[dict[str, str]]:
+    """SendGrid wants the plain text before the html."""
+    parts = {"text/plain": email.text, "text/html": email.html}
+    return [{"type": media, "value": value} for media, value in parts.items() if value]
+
+
+def _mailbox(address: Address) -> dict[str, str]:
+    return {"email": address.email, "name": address.name} if address.name else {"email": address.email}
+
+
+def _attachment(attachment: Attachment) -> dict[str, str]:
+    found = {
+        "content": b64encode(attachment.content).decode(),
+        "filename": attachment.filename,
+        "type": attachment.content_type,
+        "disposition": "inline" if attachment.inline else "attachment",
+    }
+    return {**found, "content_id": attachment.content_id} if attachment.inline else found
+
+
+_OUR_FAULT = (Kind.UNAUTHORIZED, Kind.UNSUPPORTED)
+
+
+def classify(answer: Answer) -> Outcome:
+    """What an HTTP answer of SendGrid means."""
+    if answer.ok:
+        return Outcome(kind=Kind.ACCEPTED, provider_message_id=answer.headers.get("X-Message-Id", ""))
+    text = _error_text(answer)
+    kind = _kind(answer.status, text)
+    return Outcome(
+        kind=kind,
+        detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
+        provider_code=str(answer.status),
+        retry_after=_wait(answer) if kind is Kind.THROTTLED else None,
+        alert=kind in _OUR_FAULT and answer.status != 413,
+    )
+
+
+def _kind(status: int, text: str) -> Kind:
+    lowered = text.lower()
+    if status == 429 or (status == 401 and "maximum credits exceeded" in lowered):
+        return Kind.THROTTLED
+    if status == 403 and "sender identity" in lowered:
+        return Kind.UNSUPPORTED
+    match status:
+        case 400:
+            return Kind.REJECTED
+        case 413 | 451:
+            return Kind.UNSUPPORTED
+        case 503:
+            return Kind.FAULTED
+    if status >= 500:
+        return Kind.UNCONFIRMED
+    return Kind.UNAUTHORIZED  # 401, 403, 404, 405, 406, 415: our account, or our request.
+
+
+def _error_text(answer: Answer) -> str:
+    errors = answer.json().get("errors")
+    if not isinstance(errors, list):
+        return ""
+    return "; ".join(str(e["message"]) for e in errors if isinstance(e, dict) and "message" in e)
+
+
+def _wait(answer: Answer) -> float | None:
+    """Seconds until X-RateLimit-Reset (Unix time), or the latch of an account without credits."""
+    if answer.status == 401:
+        return CREDIT_LATCH
+    try:
+        wait = float(answer.headers["X-RateLimit-Reset"]) - time.time()
+    except (KeyError, ValueError):
+        return answer.retry_after()
+    return min(wait, LONGEST_RETRY_AFTER) if wait >= 0 else None
+
+
+def _scopes(settings: SendGridSettings) -> Finding:
+    """Asks for the key's scopes; blocking."""
+    api = SendGridAPIClient(settings.api_key.get_secret_value() if settings.api_key else "", settings.endpoint)
+    try:
+        answer = api.client.scopes.get(timeout=settings.connect_timeout_seconds)
+    except HTTPError as error:
+        refused = error.status_code in (401, 403)
+        return Finding(
+            subject="credentials",
+            level=Level.FAILURE if refused else Level.UNKNOWN,
+            detail=f"SendGrid answered HTTP {error.status_code}",
+            fix="Create an API key with the scope mail.send and set SENDGRID_API_KEY.",
+        )
+    except OSError as error:
+        fix = "Check the network, and RELAYPOST_SENDGRID_ENDPOINT."
+        return Finding(subject="credentials", level=Level.UNKNOWN, detail=type(error).__name__, fix=fix)
+    if "mail.send" in json.loads(answer.body).get("scopes", []):
+        return Finding(subject="credentials", level=Level.OK, detail="the key may send")
+    return Finding(
+        subject="credentials",
+        level=Level.FAILURE,
+        detail="the key lacks the scope mail.send",
+        fix="Give the key the scope mail.send.",
+    )

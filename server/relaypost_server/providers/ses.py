@@ -1,0 +1,261 @@
+"""Amazon SES, API v2.
+
+Requests and errors: botocore's `sesv2` model, operation SendEmail. SES removes
+no duplicates: a message is submitted once, and a lost answer is `unconfirmed`.
+"""
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import date
+from email.utils import formataddr
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+from pydantic import Field
+from yarl import URL
+
+from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
+from relaypost_server.core.money import Money, PriceList
+from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.ports import Finding, Level
+from relaypost_server.providers._aws import AwsClient, control_client, look_up
+from relaypost_server.providers._http import Answer, lost_answer
+from relaypost_server.providers._pricing import priced
+from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.settings import Endpoint, Prices, prefixed
+
+PRICES = PriceList(as_of=date(2026, 7, 21), default=Money(micros=100))
+"""USD for each recipient: 0.10 per 1,000 a la carte; the Essentials plan costs 0.16."""
+QUOTA_LATCH = 3600.0
+"""Seconds. The daily quota is a rolling 24 hours: some of it is back within the hour."""
+LONGEST_CONTENT_ID = 78
+
+
+class SesSettings(ProviderSettings):
+    """Amazon SES takes part where AWS_REGION is set. Credentials come from botocore's chain."""
+
+    model_config = prefixed("ses")
+
+    priority: int = Field(1, ge=1, le=1000, description="its place in the email chain, from 1 (asked first) to 1000")
+    region: str | None = Field(None, alias="AWS_REGION", description="the AWS region, for example us-east-1")
+    endpoint: Endpoint | None = Field(
+        None, description="the URL of a private endpoint; default: the region's public one"
+    )
+    configuration_set: str | None = Field(None, description="the SES configuration set of every message")
+    sender: str | None = Field(None, alias="OTP_FROM_EMAIL", description="the sender whose identity `doctor` checks")
+    prices: Prices = Field(
+        PRICES, description='USD for each recipient, as in {"as_of": "2026-07-21", "default": "0.0001"}'
+    )
+
+    @property
+    def configured(self) -> bool:
+        return self.region is not None
+
+
+class Ses:
+    """Sends email through SES."""
+
+    name = "ses"
+    channel = Channel.EMAIL
+    Settings: ClassVar = SesSettings
+
+    def __init__(self, settings: SesSettings) -> None:
+        self._settings = settings
+        base = URL(settings.endpoint or f"https://email.{settings.region}.amazonaws.com")
+        self._aws = AwsClient(
+            settings,
+            url=base / "v2/email/outbound-emails",
+            region=settings.region or "",
+            service="ses",
+            content_type="application/json",
+            classify=classify,
+        )
+
+    async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
+        problem = unsupported(message.content)
+        if problem:
+            return Outcome(kind=Kind.UNSUPPORTED, detail=problem)
+        body = json.dumps(request_body(message, self._settings.configuration_set)).encode()
+        outcome = await self._aws.submit(body, timeout=timeout)
+        return priced(outcome, self._settings.prices, len(message.content.recipients))
+
+    async def check(self) -> Sequence[Finding]:
+        return await asyncio.to_thread(_look_around, self._settings)
+
+    async def close(self) -> None:
+        await self._aws.close()
+
+
+def unsupported(email: Email) -> str:
+    """What SES cannot carry of a valid email; "" where it can carry all."""
+    if any(len(a.content_id) > LONGEST_CONTENT_ID for a in email.attachments):
+        return f"SES takes content ids of at most {LONGEST_CONTENT_ID} characters"
+    return ""
+
+
+def request_body(message: Message[Email], configuration_set: str | None) -> dict[str, Any]:
+    """The JSON of SendEmail."""
+    email = message.content
+    tags = {"relaypost_message_id": str(message.id), **email.tags}
+    body: dict[str, Any] = {
+        "FromEmailAddress": _mailbox(email.sender),
+        "Destination": {
+            "ToAddresses": [_mailbox(a) for a in email.to],
+            "CcAddresses": [_mailbox(a) for a in email.cc],
+            "BccAddresses": [_mailbox(a) for a in email.bcc],
+        },
+        "Content": {"Simple": _simple(email)},
+        "EmailTags": [{"Name": name, "Value": value} for name, value in tags.items()],
+    }
+    if email.reply_to:
+        body["ReplyToAddresses"] = [_mailbox(a) for a in email.reply_to]
+    if configuration_set:
+        body["ConfigurationSetName"] = configuration_set
+    return body
+
+
+def _simple(email: Email) -> dict[str, Any]:
+    parts = {"Text": email.text, "Html": email.html}
+    simple: dict[str, Any] = {
+        "Subject": _utf8(email.subject),
+        "Body": {name: _utf8(part) for name, part in parts.items() if part},
+    }
+    if email.headers:
+        simple["Headers"] = [{"Name": name, "Value": value} for name, value in email.headers.items()]
+    if email.attachments:
+        simple["Attachments"] = [_attachment(a) for a in email.attachments]
+    return simple
+
+
+def _utf8(text: str) -> dict[str, str]:
+    return {"Data": text, "Charset": "UTF-8"}
+
+
+def _mailbox(address: Address) -> str:
+    """SES wants names beyond ASCII as RFC 2047 words, which `formataddr` makes of them."""
+    return formataddr((address.name, address.email)) if address.name else address.email
+
+
+def _attachment(attachment: Attachment) -> dict[str, str]:
+    found = {
+        "FileName": attachment.filename,
+        "ContentType": attachment.content_type,
+        "ContentDisposition": "INLINE" if attachment.inline else "ATTACHMENT",
+        "ContentTransferEncoding": "BASE64",
+        "RawContent": b64encode(attachment.content).decode(),
+    }
+    return {**found, "ContentId": attachment.content_id} if attachment.inline else found
+
+
+_KINDS = {
+    "TooManyRequestsException": Kind.THROTTLED,
+    "LimitExceededException": Kind.THROTTLED,
+    "Throttling": Kind.THROTTLED,
+    "ThrottlingException": Kind.THROTTLED,
+    "AccountSuspendedException": Kind.UNAUTHORIZED,
+    "SendingPausedException": Kind.UNAUTHORIZED,
+    "OptInRequired": Kind.UNAUTHORIZED,
+    "MailFromDomainNotVerifiedException": Kind.UNSUPPORTED,
+    "NotFoundException": Kind.UNSUPPORTED,
+    "MessageRejected": Kind.REJECTED,
+    "BadRequestException": Kind.REJECTED,
+    "ValidationException": Kind.REJECTED,
+}
+_OUR_FAULT = (Kind.UNAUTHORIZED, Kind.UNSUPPORTED)
+
+
+def classify(answer: Answer) -> Outcome:
+    """What an HTTP answer of SES means."""
+    body = answer.json()
+    if answer.ok:
+        message_id = body.get("MessageId")
+        if not isinstance(message_id, str):
+            return lost_answer(answer)
+        return Outcome(kind=Kind.ACCEPTED, provider_message_id=message_id)
+    code = str(answer.headers.get("x-amzn-ErrorType") or body.get("__type") or body.get("code") or "")
+    code = code.split(":", maxsplit=1)[0].rpartition("#")[2]
+    text = str(body.get("message") or body.get("Message") or "")
+    kind = _kind(answer.status, code, text)
+    return Outcome(
+        kind=kind,
+        detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
+        provider_code=code,
+        retry_after=_wait(answer, text) if kind is Kind.THROTTLED else None,
+        alert=kind in _OUR_FAULT,
+    )
+
+
+def _kind(status: int, code: str, text: str) -> Kind:
+    if status >= 500:
+        # With an AWS error body SES itself says that it failed; anything else
+        # may come from a proxy behind which SES took the message.
+        return Kind.FAULTED if code and status in (500, 503) else Kind.UNCONFIRMED
+    if code == "MessageRejected" and "not verified" in text:
+        return Kind.UNSUPPORTED
+    if code in _KINDS:
+        return _KINDS[code]
+    if status == 429:
+        return Kind.THROTTLED
+    if status in (401, 403):
+        return Kind.UNAUTHORIZED
+    if status == 413:
+        return Kind.REJECTED
+    return Kind.UNSUPPORTED
+
+
+def _wait(answer: Answer, text: str) -> float | None:
+    return QUOTA_LATCH if "Daily message quota exceeded" in text else answer.retry_after()
+
+
+def _look_around(settings: SesSettings) -> Sequence[Finding]:
+    """Asks the control plane; blocking."""
+    client = control_client(
+        "sesv2",
+        region=settings.region or "",
+        endpoint=settings.endpoint,
+        timeout=settings.connect_timeout_seconds,
+    )
+    account = look_up(
+        "account", lambda: _account(client.get_account()), fix="Allow ses:GetAccount, and set working credentials."
+    )
+    if not settings.sender:
+        return [account]
+    sender = look_up("sender", lambda: _sender(client, settings.sender or ""), fix="Allow ses:GetEmailIdentity.")
+    return [account, sender]
+
+
+def _account(account: dict[str, Any]) -> Finding:
+    quota = account.get("SendQuota", {})
+    used, most, rate = (int(quota.get(k, 0)) for k in ("SentLast24Hours", "Max24HourSend", "MaxSendRate"))
+    detail = f"{used} of {'unlimited' if most < 0 else most} sent in 24 hours, {rate} a second at most"
+    if not account.get("SendingEnabled", False) or account.get("EnforcementStatus") == "SHUTDOWN":
+        return _found("account", Level.FAILURE, "sending is paused", "See the SES console for the reason.")
+    if 0 <= most <= used:
+        return _found("account", Level.FAILURE, f"the quota is used up: {detail}", "Ask AWS for a higher quota.")
+    if not account.get("ProductionAccessEnabled", False):
+        fix = "Request production access in the SES console."
+        return _found("account", Level.WARNING, f"in the sandbox, verified recipients only: {detail}", fix)
+    if account.get("EnforcementStatus") == "PROBATION":
+        return _found("account", Level.WARNING, f"under review: {detail}", "See the SES console for the reason.")
+    return _found("account", Level.OK, detail)
+
+
+def _sender(client: Any, sender: str) -> Finding:
+    """Looks for the address, and where SES does not know it for its domain."""
+    for identity in (sender, sender.rpartition("@")[2]):
+        try:
+            found = client.get_email_identity(EmailIdentity=identity)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "NotFoundException":
+                raise
+            continue
+        if found.get("VerifiedForSendingStatus"):
+            return _found("sender", Level.OK, "verified")
+        return _found("sender", Level.FAILURE, "not verified yet", "Follow the link, or set the DNS records, of SES.")
+    return _found("sender", Level.FAILURE, "unknown to SES", "Create an identity for OTP_FROM_EMAIL or its domain.")
+
+
+def _found(subject: str, level: Level, detail: str, fix: str = "") -> Finding:
+    return Finding(subject=subject, level=level, detail=detail, fix=fix)

@@ -1,0 +1,221 @@
+"""Twilio Programmable Messaging.
+
+Contract: github.com/twilio/twilio-oai, api_v2010. Error codes:
+twilio.com/docs/api/errors. Twilio removes no duplicates, and its page on 20500
+says that a repeated request may send twice: a lost answer is `unconfirmed`.
+"""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from pydantic import Field, SecretStr
+from yarl import URL
+
+from relaypost_server.core.message import Channel, Message, Sms
+from relaypost_server.core.money import Money, PriceList
+from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.ports import Finding, Level
+from relaypost_server.providers._http import Answer, HttpClient, lost_answer
+from relaypost_server.providers._pricing import SmsQuote
+from relaypost_server.providers._settings import ProviderSettings, missing
+from relaypost_server.settings import Endpoint, Prices, Problem, prefixed
+
+PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
+"""USD for each segment: 0.0083 and a carrier's fee of about 0.0035."""
+
+
+class TwilioSettings(ProviderSettings):
+    """Twilio takes part where an account, its token and a number or Messaging Service are set."""
+
+    model_config = prefixed("twilio")
+
+    priority: int = Field(2, ge=1, le=1000, description="its place in the SMS chain, from 1 (asked first) to 1000")
+    account_sid: str | None = Field(
+        None, alias="TWILIO_ACCOUNT_SID", pattern="^AC[0-9a-f]{32}$", description="the account's SID: AC and 32 digits"
+    )
+    auth_token: SecretStr | None = Field(None, alias="TWILIO_AUTH_TOKEN", description="the account's auth token")
+    phone_number: str | None = Field(
+        None,
+        alias="TWILIO_PHONE_NUMBER",
+        pattern=r"^\+[1-9]\d{6,14}$",
+        description="the number to send from, in E.164, for example +14155550100",
+    )
+    messaging_service_sid: str | None = Field(
+        None, pattern="^MG[0-9a-f]{32}$", description="a Messaging Service to send from, instead of a number"
+    )
+    endpoint: Endpoint = Field("https://api.twilio.com", description="the URL of the API")
+    prices: Prices = Field(
+        PRICES,
+        description='USD for each segment, as in {"as_of": "2026-07-01", "default": "0.05", "US": "0.0118"}',
+    )
+
+    @property
+    def configured(self) -> bool:
+        sender = self.phone_number or self.messaging_service_sid
+        return self.account_sid is not None and self.auth_token is not None and sender is not None
+
+    def problems(self) -> list[Problem]:
+        given = {
+            "TWILIO_ACCOUNT_SID": self.account_sid,
+            "TWILIO_AUTH_TOKEN": self.auth_token,
+            "TWILIO_PHONE_NUMBER": self.phone_number or self.messaging_service_sid,
+        }
+        there = [name for name, value in given.items() if value]
+        return [missing(name, f"{there[0]} is set") for name, value in given.items() if there and not value]
+
+
+class Twilio:
+    """Sends text messages through Twilio."""
+
+    name = "twilio"
+    channel = Channel.SMS
+    Settings: ClassVar = TwilioSettings
+
+    def __init__(self, settings: TwilioSettings) -> None:
+        self._settings = settings
+        self._url = URL(settings.endpoint) / "2010-04-01/Accounts" / (settings.account_sid or "") / "Messages.json"
+        self._http = HttpClient(settings)
+        token = settings.auth_token.get_secret_value() if settings.auth_token else ""
+        basic = b64encode(f"{settings.account_sid}:{token}".encode()).decode()
+        self._headers = {
+            "Authorization": f"Basic {basic}",
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Accept": "application/json",
+        }
+
+    async def send(self, message: Message[Sms], *, timeout: float) -> Outcome:
+        quote = SmsQuote(message.content, self._settings.prices)
+        refusal = quote.refusal(message.content.max_price)
+        if refusal is not None:
+            return refusal
+        body = urlencode(request_form(message.content, self._settings)).encode()
+        answer = await self._http.post(self._url, headers=self._headers, body=body, timeout=timeout)
+        return quote.on(answer if isinstance(answer, Outcome) else classify(answer))
+
+    async def check(self) -> Sequence[Finding]:
+        return [await asyncio.to_thread(_account, self._settings)]
+
+    async def close(self) -> None:
+        await self._http.close()
+
+
+def request_form(sms: Sms, settings: TwilioSettings) -> dict[str, str]:
+    """The form of POST Messages.json.
+
+    A sender id goes to countries that show one; North America (+1) does not,
+    and Twilio refuses the message there.
+    """
+    form = {"To": sms.to, "Body": sms.text}
+    if sms.sender_id and not sms.to.startswith("+1"):
+        return form | {"From": sms.sender_id}
+    if settings.messaging_service_sid:
+        return form | {"MessagingServiceSid": settings.messaging_service_sid}
+    return form | {"From": settings.phone_number or ""}
+
+
+_MESSAGE_FAULTS = frozenset(
+    [
+        "21211",
+        "21214",
+        "21217",
+        "21602",
+        "21604",
+        "21605",
+        "21610",
+        "21614",
+        "21617",
+        "21618",
+        "21619",
+        "21620",
+        "21621",
+        "21622",
+        "21623",
+        "21635",
+        "21654",
+        "21655",
+        "21656",
+        "21658",
+    ]
+)
+_OTHER_MAY_REACH = frozenset(["21408", "21612"])
+_SET_UP_FAULTS = frozenset(
+    ["21212", "21219", "21601", "21603", "21606", "21608", "21657", "21701", "21702", "21703", "21704", "21705"]
+)
+_LIMITS = frozenset(["14107", "20429", "21611", "63017"])
+_ACCOUNT_FAULTS = frozenset(["10001", "20003", "20005", "20006", "20010", "20403"])
+
+
+def classify(answer: Answer) -> Outcome:
+    """What an HTTP answer of Twilio means."""
+    body = answer.json()
+    if answer.ok:
+        sid = body.get("sid")
+        if not isinstance(sid, str):
+            return lost_answer(answer)
+        return Outcome(kind=Kind.ACCEPTED, provider_message_id=sid)
+    code, text = str(body.get("code", "")), str(body.get("message", ""))
+    kind = _kind(answer.status, code)
+    return Outcome(
+        kind=kind,
+        detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
+        provider_code=code,
+        retry_after=answer.retry_after() if kind is Kind.THROTTLED else None,
+        alert=kind is Kind.UNAUTHORIZED or (kind is Kind.UNSUPPORTED and code not in _OTHER_MAY_REACH),
+    )
+
+
+def _kind(status: int, code: str) -> Kind:
+    if code in _LIMITS or status == 429:
+        return Kind.THROTTLED
+    if code in _ACCOUNT_FAULTS or status == 401:
+        return Kind.UNAUTHORIZED
+    if status >= 500:
+        return Kind.FAULTED if status == 503 else Kind.UNCONFIRMED
+    if code in _OTHER_MAY_REACH or code in _SET_UP_FAULTS:
+        return Kind.UNSUPPORTED
+    if code in _MESSAGE_FAULTS or code.startswith("21"):
+        return Kind.REJECTED
+    return Kind.UNSUPPORTED
+
+
+def _account(settings: TwilioSettings) -> Finding:
+    """Asks for the account; blocking."""
+    # Imported here: the SDK takes a second to load, and only checks use it.
+    from requests.exceptions import RequestException
+    from twilio.base.exceptions import TwilioException
+    from twilio.http.http_client import TwilioHttpClient
+    from twilio.rest import Client
+
+    sid, token = settings.account_sid or "", settings.auth_token
+    http = TwilioHttpClient(timeout=settings.connect_timeout_seconds, max_retries=0)
+    client = Client(sid, token.get_secret_value() if token else "", http_client=http)
+    client.api.base_url = settings.endpoint
+    try:
+        account = client.api.v2010.accounts(sid)
+        return _judge(account.fetch(), account.balance.fetch())
+    except TwilioException as error:
+        status = getattr(error, "status", None)
+        fix = "Check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
+        level = Level.FAILURE if status in (401, 403, 404) else Level.UNKNOWN
+        return Finding(subject="account", level=level, detail=f"Twilio answered HTTP {status}", fix=fix)
+    except RequestException as error:
+        fix = "Check the network, and RELAYPOST_TWILIO_ENDPOINT."
+        return Finding(subject="account", level=Level.UNKNOWN, detail=type(error).__name__, fix=fix)
+
+
+def _judge(account: Any, balance: Any) -> Finding:
+    money = f"balance {balance.balance} {balance.currency}"
+    if account.status != "active":
+        return Finding(
+            subject="account", level=Level.FAILURE, detail=f"{account.status}, {money}", fix="See the Twilio console."
+        )
+    if account.type == "Trial":
+        fix = "Upgrade the account in the Twilio console."
+        return Finding(
+            subject="account", level=Level.WARNING, detail=f"a trial: verified numbers only, {money}", fix=fix
+        )
+    return Finding(subject="account", level=Level.OK, detail=money)
