@@ -1,0 +1,1 @@
+"""The shell around the decisions: walks chains, awaits providers, keeps the log."""

@@ -1,0 +1,143 @@
+"""The providers of one channel, in order, each behind its circuit."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Generic
+
+import structlog
+
+from relaypost_server.core.breaker import Breaker, CircuitState, Permit, Refusal
+from relaypost_server.core.failover import Attempt, Candidate
+from relaypost_server.core.health import ChannelHealth, LastFailure, ProviderHealth
+from relaypost_server.core.message import Channel, Content
+from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.ports import Provider
+from relaypost_server.flow.clock import Clock
+from relaypost_server.telemetry.metrics import Metrics
+
+THROTTLE_SECONDS = 1.0
+"""How long a provider is left alone after a throttle that named no time."""
+
+log = structlog.get_logger("relaypost.circuit")
+
+
+class Link(Generic[Content]):
+    """One provider of a chain, its circuit, and what was last seen of it."""
+
+    def __init__(
+        self,
+        provider: Provider[Content],
+        *,
+        priority: int,
+        timeout: float,
+        breaker: Breaker,
+        window: float,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        """`timeout`: the longest attempt. `window`: what the breaker's counts look back over. Seconds."""
+        self.provider: Provider[Content] = provider
+        self.priority = priority
+        self.candidate = Candidate(provider=provider.name, timeout=timeout)
+        self._breaker = breaker
+        self._window = window
+        self._metrics = metrics
+        self._clock = clock
+        self._generation = breaker.generation
+        self._last_success: datetime | None = None
+        self._last_failure: LastFailure | None = None
+        metrics.watch_circuit(provider.channel, provider.name, self.state)
+
+    def state(self) -> CircuitState:
+        return self._breaker.state(self._clock.monotonic())
+
+    def refusal(self, now: float) -> Refusal | None:
+        return self._breaker.refusal(now)
+
+    def admit(self, now: float, *, timeout: float) -> Permit | Refusal:
+        answer = self._breaker.admit(now, timeout=timeout)
+        self.notice(now)
+        return answer
+
+    def settle(self, permit: Permit, outcome: Outcome) -> None:
+        now = self._clock.monotonic()
+        self._breaker.settle(permit, outcome.policy.effect, now)
+        if outcome.kind is Kind.THROTTLED:
+            wait = THROTTLE_SECONDS if outcome.retry_after is None else outcome.retry_after
+            self._breaker.cool_down(wait, now)
+        self.notice(now)
+
+    def remember(self, attempt: Attempt) -> None:
+        """Keeps the attempt for those who ask after the provider's health."""
+        self._metrics.attempt(self.provider.channel, attempt)
+        if attempt.kind is Kind.ACCEPTED:
+            self._last_success = attempt.start_time
+        elif attempt.kind is not Kind.SKIPPED:
+            self._last_failure = LastFailure(
+                time=attempt.start_time,
+                kind=attempt.kind,
+                code=attempt.outcome.provider_code,
+                detail=attempt.outcome.detail,
+            )
+
+    def notice(self, now: float) -> None:
+        """Reports a change of the circuit's state, once."""
+        if self._breaker.generation == self._generation:
+            return
+        self._generation = self._breaker.generation
+        circuit = self._breaker.snapshot(now)
+        provider, channel = self.provider.name, self.provider.channel
+        self._metrics.transition(channel, provider, circuit.state, circuit.reason)
+        event = log.warning if circuit.state is CircuitState.OPEN else log.info
+        event(
+            f"circuit {circuit.state.value.replace('_', '-')}",
+            provider=provider,
+            channel=channel.value,
+            reason=circuit.reason and circuit.reason.value,
+        )
+
+    def health(self) -> ProviderHealth:
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        circuit = self._breaker.snapshot(now)
+        self.notice(now)
+
+        def dated(moment: float | None) -> datetime | None:
+            return None if moment is None else wall + timedelta(seconds=moment - now)
+
+        return ProviderHealth(
+            provider=self.provider.name,
+            channel=self.provider.channel,
+            priority=self.priority,
+            available=circuit.refusal is None,
+            circuit_state=circuit.state,
+            circuit_reason=circuit.reason,
+            circuit_change_time=dated(circuit.changed_at),
+            retry_time=dated(circuit.refusal.retry_at if circuit.refusal else None),
+            consecutive_failures=circuit.consecutive_failures,
+            recent_calls=circuit.recent_calls,
+            recent_failures=circuit.recent_failures,
+            window=self._window,
+            last_success_time=self._last_success,
+            last_failure=self._last_failure,
+        )
+
+
+class Chain(Generic[Content]):
+    """The links of one channel by priority: 1 is asked first."""
+
+    def __init__(self, channel: Channel, links: Sequence[Link[Content]]) -> None:
+        self.channel = channel
+        self.links: tuple[Link[Content], ...] = tuple(sorted(links, key=lambda link: link.priority))
+        self.candidates: tuple[Candidate, ...] = tuple(link.candidate for link in self.links)
+        self._by_name: dict[str, Link[Content]] = {link.provider.name: link for link in self.links}
+
+    def __getitem__(self, provider: str) -> Link[Content]:
+        return self._by_name[provider]
+
+    def refusals(self, now: float) -> dict[str, Refusal]:
+        """The providers whose circuit lets nothing through now."""
+        found = ((link.provider.name, link.refusal(now)) for link in self.links)
+        return {name: refusal for name, refusal in found if refusal is not None}
+
+    def health(self) -> ChannelHealth:
+        return ChannelHealth(channel=self.channel, providers=tuple(link.health() for link in self.links))

@@ -1,0 +1,148 @@
+"""Walks one chain for one message."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Generic
+
+import structlog
+
+from relaypost_server.core.breaker import Permit, Refusal
+from relaypost_server.core.failover import (
+    Attempt,
+    Delivery,
+    Finish,
+    Skip,
+    Try,
+    decide,
+    passed_over,
+    still_to_reach,
+)
+from relaypost_server.core.message import Content, Message
+from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.retry_budget import RetryBudget
+from relaypost_server.flow.chain import Chain, Link
+from relaypost_server.flow.clock import Clock
+from relaypost_server.telemetry import tracing
+
+log = structlog.get_logger("relaypost.dispatch")
+
+_CUT_OFF = Outcome(kind=Kind.UNCONFIRMED, detail="cut off by the gateway's shutdown")
+"""Only the end of a shutdown's grace cancels a walk, and the walk still has to be recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The time that a walk may take; seconds."""
+
+    default_deadline: float = 15.0
+    """For callers that set none."""
+    longest_deadline: float = 30.0
+    reserve: float = 0.2
+    """Kept back of the deadline for the log and the answer."""
+    shortest_attempt: float = 1.0
+    retry_pause: float = 0.1
+    """Before a provider that was out of reach is asked once more."""
+    overrun: float = 1.0
+    """How far past its time-out a provider is trusted to notice by itself."""
+
+    def budget(self, time_left: float | None) -> float:
+        """The seconds that attempts may take; 0 or less where there is no time."""
+        deadline = self.default_deadline if time_left is None else min(time_left, self.longest_deadline)
+        return deadline - self.reserve
+
+
+@dataclass(slots=True)
+class Caller:
+    """Whoever waits for the answer."""
+
+    gone: bool = False
+    """They cancelled: finish the attempt that runs, and begin no other."""
+
+
+class Dispatcher(Generic[Content]):
+    """Delivers the messages of one channel."""
+
+    def __init__(self, chain: Chain[Content], *, limits: Limits, retries: RetryBudget, clock: Clock) -> None:
+        self.chain: Chain[Content] = chain
+        self._limits = limits
+        self._retries = retries
+        self._clock = clock
+
+    async def deliver(self, message: Message[Content], *, budget: float, caller: Caller) -> Delivery:
+        """Asks one provider after the other until one takes the message or `budget` seconds are over."""
+        end = self._clock.monotonic() + budget
+        attempts: list[Attempt] = []
+        self._retries.deposit()
+        while True:
+            now = self._clock.monotonic()
+            step = decide(
+                self.chain.candidates,
+                attempts,
+                refusals=self.chain.refusals(now),
+                time_left=end - now,
+                guarantee=message.guarantee,
+                shortest_attempt=self._limits.shortest_attempt,
+                may_try_again=self._retries.available,
+                abandoned=caller.gone,
+            )
+            match step:
+                case Finish(verdict=verdict):
+                    return Delivery(attempts=tuple(attempts), verdict=verdict)
+                case Skip():
+                    attempts.append(self._skip(step))
+                case Try():
+                    if step.again:
+                        self._retries.withdraw()
+                        await asyncio.sleep(self._limits.retry_pause)
+                    rest = still_to_reach(message, attempts)
+                    attempts.append(await self._attempt(step, rest, number=len(attempts) + 1))
+
+    def _skip(self, step: Skip) -> Attempt:
+        link = self.chain[step.provider]
+        wait = None if step.retry_at is None else max(0.0, step.retry_at - self._clock.monotonic())
+        attempt = Attempt(
+            provider=step.provider,
+            outcome=Outcome(kind=Kind.SKIPPED, detail=step.reason.value, retry_after=wait),
+            skipped=step.reason,
+            circuit=link.state(),
+            start_time=self._clock.wall(),
+        )
+        link.remember(attempt)
+        tracing.skipped(attempt)
+        return attempt
+
+    async def _attempt(self, step: Try, message: Message[Content], *, number: int) -> Attempt:
+        link = self.chain[step.provider]
+        start_time, began, circuit = self._clock.wall(), self._clock.monotonic(), link.state()
+        permit = link.admit(began, timeout=step.timeout)
+        if isinstance(permit, Refusal):  # The circuit opened during the pause before a second try.
+            return self._skip(passed_over(step.provider, permit))
+        span = tracing.begin_attempt(step.provider, self.chain.channel, number, circuit, message.id)
+        outcome = await self._call(link, permit, message, step.timeout)
+        attempt = Attempt(
+            provider=step.provider,
+            outcome=outcome,
+            circuit=circuit,
+            start_time=start_time,
+            duration=self._clock.monotonic() - began,
+        )
+        link.remember(attempt)
+        span.end(attempt)
+        return attempt
+
+    async def _call(self, link: Link[Content], permit: Permit, message: Message[Content], timeout: float) -> Outcome:
+        """Asks the provider and settles the permit, whatever happens."""
+        outcome = _CUT_OFF
+        try:
+            async with asyncio.timeout(timeout + self._limits.overrun):
+                outcome = await link.provider.send(message, timeout=timeout)
+        except TimeoutError:
+            outcome = Outcome(kind=Kind.UNCONFIRMED, detail="no answer in time")
+        except asyncio.CancelledError:
+            log.warning("attempt cut off", provider=link.provider.name, message_id=str(message.id))
+        except Exception:
+            log.exception("provider raised", provider=link.provider.name, message_id=str(message.id))
+            outcome = Outcome(kind=Kind.UNCONFIRMED, detail="internal error during the attempt")
+        finally:
+            link.settle(permit, outcome)
+        return outcome
