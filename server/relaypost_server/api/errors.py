@@ -1,0 +1,156 @@
+"""Makes a google.rpc.Status of everything that can go wrong.
+
+An error means that nothing was sent. What may have been sent is answered with
+OK and the state UNCONFIRMED, so a client that retries errors sends no duplicate.
+"""
+
+from collections.abc import Mapping
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+from relaypost.v1 import failure_pb2
+
+from relaypost_server.api import pack
+from relaypost_server.api.violations import InvalidRequestError
+from relaypost_server.core.failover import Ending, Verdict
+from relaypost_server.core.message import Channel
+from relaypost_server.flow.send import Sent
+
+DOMAIN = "relaypost"
+
+
+class ApiError(Exception):
+    """Ends a call with this status."""
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
+def build(
+    code: StatusCode,
+    reason: "failure_pb2.ErrorReason.ValueType",
+    text: str,
+    *details: Message,
+    metadata: Mapping[str, str] | None = None,
+) -> status_pb2.Status:
+    """A status with an ErrorInfo and further details."""
+    name = failure_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+    info = error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata)
+    packed = []
+    for detail in (info, *details):
+        packed.append(Any())
+        packed[-1].Pack(detail)
+    number: int = code.value[0]
+    return status_pb2.Status(code=number, message=text, details=packed)
+
+
+def invalid(error: InvalidRequestError) -> status_pb2.Status:
+    fields = [
+        error_details_pb2.BadRequest.FieldViolation(field=field, description=complaint)
+        for field, complaint in error.violations
+    ]
+    text = "; ".join(f"{field} {complaint}" for field, complaint in error.violations[:3])
+    if len(error.violations) > 3:
+        text += f"; and {len(error.violations) - 3} more"
+    return build(
+        StatusCode.INVALID_ARGUMENT,
+        failure_pb2.ERROR_REASON_INVALID_FIELD,
+        text,
+        error_details_pb2.BadRequest(field_violations=fields),
+    )
+
+
+def malformed() -> status_pb2.Status:
+    return build(
+        StatusCode.INVALID_ARGUMENT,
+        failure_pb2.ERROR_REASON_MALFORMED_REQUEST,
+        "the request is not a protobuf message of this method",
+    )
+
+
+def not_configured(channel: Channel) -> status_pb2.Status:
+    return build(
+        StatusCode.FAILED_PRECONDITION,
+        failure_pb2.ERROR_REASON_CHANNEL_NOT_CONFIGURED,
+        f"no {channel.value} provider is configured",
+    )
+
+
+def out_of_time() -> status_pb2.Status:
+    return build(
+        StatusCode.DEADLINE_EXCEEDED,
+        failure_pb2.ERROR_REASON_SEND_DEADLINE,
+        "the deadline was over before anything was tried",
+    )
+
+
+def shutting_down() -> status_pb2.Status:
+    return build(
+        StatusCode.UNAVAILABLE, failure_pb2.ERROR_REASON_SHUTTING_DOWN, "the gateway is shutting down", _retry(1.0)
+    )
+
+
+def message_not_found() -> status_pb2.Status:
+    return build(StatusCode.NOT_FOUND, failure_pb2.ERROR_REASON_MESSAGE_NOT_FOUND, "there is no message with this id")
+
+
+def log_unavailable() -> status_pb2.Status:
+    return build(
+        StatusCode.UNAVAILABLE,
+        failure_pb2.ERROR_REASON_MESSAGE_LOG_UNAVAILABLE,
+        "the message log cannot be read now; sending goes on",
+        _retry(5.0),
+    )
+
+
+def internal(incident_id: str) -> status_pb2.Status:
+    return build(
+        StatusCode.INTERNAL,
+        failure_pb2.ERROR_REASON_INTERNAL,
+        "internal error",
+        metadata={"incident_id": incident_id},
+    )
+
+
+def of_verdict(sent: Sent) -> status_pb2.Status | None:
+    """The failure of a send, or None where there is a message to answer with."""
+    verdict = sent.verdict
+    failure = failure_pb2.SendFailure(
+        message_id=str(sent.record.id), attempts=[pack.attempt(a) for a in sent.record.attempts]
+    )
+    match verdict.ending:
+        case Ending.SENT | Ending.UNCONFIRMED:
+            return None
+        case Ending.REJECTED:
+            return build(
+                StatusCode.FAILED_PRECONDITION,
+                failure_pb2.ERROR_REASON_MESSAGE_REJECTED,
+                f"{sent.record.attempts[-1].provider} rejected the message",
+                failure,
+            )
+        case Ending.DEADLINE:
+            return build(
+                StatusCode.DEADLINE_EXCEEDED,
+                failure_pb2.ERROR_REASON_SEND_DEADLINE,
+                "the deadline left no time for another attempt; nothing was sent",
+                failure,
+            )
+        case Ending.EXHAUSTED:
+            return _exhausted(verdict, failure)
+
+
+def _exhausted(verdict: Verdict, failure: failure_pb2.SendFailure) -> status_pb2.Status:
+    reason, text = failure_pb2.ERROR_REASON_PROVIDERS_EXHAUSTED, "no provider took the message; nothing was sent"
+    if verdict.retry_after is None:
+        return build(StatusCode.FAILED_PRECONDITION, reason, text, failure)
+    return build(StatusCode.UNAVAILABLE, reason, text, failure, _retry(verdict.retry_after))
+
+
+def _retry(seconds: float) -> error_details_pb2.RetryInfo:
+    delay = Duration()
+    delay.FromMilliseconds(round(seconds * 1000))
+    return error_details_pb2.RetryInfo(retry_delay=delay)

@@ -1,0 +1,201 @@
+"""MessagingService."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
+
+from relaypost_server.addresses import AddressError, parse_email, parse_phone
+from relaypost_server.api import errors, pack
+from relaypost_server.api.emails import EmailReader
+from relaypost_server.api.errors import ApiError
+from relaypost_server.api.texts import read_sms
+from relaypost_server.api.violations import Violations
+from relaypost_server.core.message import Channel, Content, Email, Guarantee, Sms
+from relaypost_server.core.ports import MessageLog, MessageQuery
+from relaypost_server.flow.health import HealthReader
+from relaypost_server.flow.send import Sender
+
+DEFAULT_PAGE, LARGEST_PAGE = 50, 500
+_GUARANTEES = {
+    message_pb2.DELIVERY_GUARANTEE_UNSPECIFIED: Guarantee.AT_LEAST_ONCE,
+    **{packed: guarantee for guarantee, packed in pack.GUARANTEES.items()},
+}
+_CHANNELS = {packed: channel for channel, packed in pack.CHANNELS.items()}
+_STATES = {packed: state for state, packed in pack.STATES.items()}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
+    """Unpacks, calls the flow, packs."""
+
+    def __init__(
+        self,
+        *,
+        emails: Sender[Email],
+        texts: Sender[Sms],
+        email_reader: EmailReader,
+        message_log: MessageLog,
+        health: HealthReader,
+    ) -> None:
+        self._emails = emails
+        self._texts = texts
+        self._email_reader = email_reader
+        self._log = message_log
+        self._health = health
+
+    async def SendEmail(self, request: pb.SendEmailRequest, context: Context) -> pb.SendEmailResponse:
+        bad = Violations()
+        if not request.HasField("email"):
+            bad.add("email", "is required")
+        else:
+            email = self._email_reader.read(request.email, bad)
+        guarantee = _guarantee(request.delivery_guarantee, bad)
+        metadata = _metadata(request.metadata, bad)
+        bad.check()
+        return pb.SendEmailResponse(message=await _send(self._emails, email, guarantee, metadata, context))
+
+    async def SendSms(self, request: pb.SendSmsRequest, context: Context) -> pb.SendSmsResponse:
+        bad = Violations()
+        if not request.HasField("sms"):
+            bad.add("sms", "is required")
+        else:
+            sms = read_sms(request.sms, bad)
+        guarantee = _guarantee(request.delivery_guarantee, bad)
+        metadata = _metadata(request.metadata, bad)
+        bad.check()
+        return pb.SendSmsResponse(message=await _send(self._texts, sms, guarantee, metadata, context))
+
+    async def GetProviderHealth(
+        self, request: pb.GetProviderHealthRequest, context: Context
+    ) -> pb.GetProviderHealthResponse:
+        bad = Violations()
+        wanted = _channel("channel", request.channel, bad)
+        bad.check()
+        health = self._health.read()
+        return pb.GetProviderHealthResponse(
+            channels=[pack.channel_health(c) for c in health.channels if wanted in (None, c.channel)],
+            message_log=pack.log_health(health.message_log),
+        )
+
+    async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
+        bad = Violations()
+        message_id = _message_id(request.message_id, bad)
+        bad.check()
+        record = await self._log.get(message_id)
+        if record is None:
+            raise ApiError(errors.message_not_found())
+        return pb.GetMessageResponse(message=pack.message(record))
+
+    async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
+        query = _query(request)
+        found = await self._log.list(query)
+        token = page_token(found[-1].id) if len(found) == query.page_size else ""
+        return pb.ListMessagesResponse(messages=[pack.message(r) for r in found], next_page_token=token)
+
+
+async def _send(
+    sender: Sender[Content],
+    content: Content,
+    guarantee: Guarantee,
+    metadata: Mapping[str, str],
+    context: Context,
+) -> message_pb2.Message:
+    if not sender.configured:
+        raise ApiError(errors.not_configured(content.channel))
+    sent = await sender.send(content, guarantee=guarantee, metadata=metadata, time_left=context.time_remaining())
+    failure = errors.of_verdict(sent)
+    if failure is not None:
+        raise ApiError(failure)
+    return pack.message(sent.record)
+
+
+def _guarantee(value: "message_pb2.DeliveryGuarantee.ValueType", bad: Violations) -> Guarantee:
+    if value not in _GUARANTEES:
+        bad.add("delivery_guarantee", "is not a known guarantee")
+    return _GUARANTEES.get(value, Guarantee.AT_LEAST_ONCE)
+
+
+def _metadata(values: Mapping[str, str], bad: Violations) -> dict[str, str]:
+    if values:
+        bad.mapping("metadata", values, most=20, key=64, value=512)
+    return dict(values)
+
+
+def _channel(field: str, value: "message_pb2.Channel.ValueType", bad: Violations) -> Channel | None:
+    if value and value not in _CHANNELS:
+        bad.add(field, "is not a known channel")
+    return _CHANNELS.get(value)
+
+
+def _message_id(value: str, bad: Violations) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        bad.add("message_id", "is not a message id" if value else "is required")
+        return UUID(int=0)
+
+
+def _query(request: pb.ListMessagesRequest) -> MessageQuery:
+    bad = Violations()
+    if not 0 <= request.page_size <= LARGEST_PAGE:
+        bad.add("page_size", f"must be from 1 to {LARGEST_PAGE}, or 0 for {DEFAULT_PAGE}")
+    states = tuple(_STATES[s] for s in request.states if s in _STATES)
+    if len(states) < len(request.states):
+        bad.add("states", "holds an unknown state")
+    query = MessageQuery(
+        page_size=request.page_size or DEFAULT_PAGE,
+        before=_cursor(request.page_token, bad),
+        states=states,
+        channel=_channel("channel", request.channel, bad),
+        recipient=_recipient(request.recipient, bad),
+        provider=request.provider,
+        created_from=_moment("created_from", request.created_from if request.HasField("created_from") else None, bad),
+        created_before=_moment(
+            "created_before", request.created_before if request.HasField("created_before") else None, bad
+        ),
+    )
+    bad.line("provider", request.provider, longest=64)
+    bad.check()
+    return query
+
+
+def _recipient(value: str, bad: Violations) -> str:
+    """The address in the form in which the log keeps it."""
+    if not value:
+        return ""
+    try:
+        return parse_email(value) if "@" in value else parse_phone(value).number
+    except AddressError as error:
+        bad.add("recipient", str(error))
+        return ""
+
+
+def _moment(field: str, value: Timestamp | None, bad: Violations) -> datetime | None:
+    try:
+        return None if value is None else value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        bad.add(field, "is not a time from the years 1 to 9999")
+        return None
+
+
+def page_token(last: UUID) -> str:
+    """What names the page after the message `last`."""
+    return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
+
+
+def _cursor(token: str, bad: Violations) -> UUID | None:
+    if not token:
+        return None
+    try:
+        return UUID(bytes=base64.b64decode(token + "==", altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error):
+        bad.add("page_token", "is not a token of ours")
+        return None

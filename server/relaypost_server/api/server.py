@@ -1,0 +1,83 @@
+"""The gRPC server: its services, its limits."""
+
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from relaypost.v1 import messaging_service_pb2, messaging_service_pb2_grpc
+
+from relaypost_server.api.health_service import HealthService
+from relaypost_server.api.interceptor import Edge
+from relaypost_server.api.messaging import MessagingServicer
+from relaypost_server.flow.health import HealthReader
+from relaypost_server.telemetry.metrics import Metrics
+
+LARGEST_METADATA = 16 * 1024
+"""Bytes of a call's headers; more is refused by the transport."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """What the transport takes on before it refuses."""
+
+    request_bytes: int
+    concurrent_streams: int
+    concurrent_calls: int
+    pending_calls: int
+
+
+class GrpcServer:
+    """Serves every service of the gateway on one port."""
+
+    def __init__(
+        self, messaging: MessagingServicer, health: HealthReader, *, limits: ServerLimits, metrics: Metrics
+    ) -> None:
+        services = [s.full_name for s in messaging_service_pb2.DESCRIPTOR.services_by_name.values()]
+        self._health = HealthService(health, services)
+        self._server = grpc.aio.server(
+            interceptors=[Edge(metrics)],
+            options=_options(limits),
+            maximum_concurrent_rpcs=limits.concurrent_calls,
+        )
+        messaging_service_pb2_grpc.add_MessagingServiceServicer_to_server(messaging, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, address: str) -> int:
+        """Serves on host:port; the port in use. Raises OSError where it cannot."""
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:  # gRPC logs the cause itself.
+            raise OSError(f"cannot listen on {address}") from error
+        await self._server.start()
+        await self._health.start()
+        return port
+
+    async def turn_away(self) -> None:
+        """Tells health checks that this gateway is about to stop."""
+        await self._health.stop()
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new calls and waits up to `grace` seconds for those in flight."""
+        await self._server.stop(grace)
+
+
+def _options(limits: ServerLimits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", limits.request_bytes),
+        ("grpc.max_send_message_length", limits.request_bytes),
+        ("grpc.max_metadata_size", LARGEST_METADATA),
+        ("grpc.max_concurrent_streams", limits.concurrent_streams),
+        ("grpc.server.max_pending_requests", limits.pending_calls),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * limits.pending_calls),
+        # A connection whose peer vanished is noticed within 80 s, and clients
+        # may ping every 10 s: load balancers cut connections that are quiet.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # Two gateways on one port would share its connections unnoticed.
+        ("grpc.so_reuseport", 0),
+    ]

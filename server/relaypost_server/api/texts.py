@@ -1,0 +1,66 @@
+"""Reads a text message out of a request."""
+
+import re
+
+from relaypost.v1 import sms_pb2
+
+from relaypost_server.addresses import AddressError, Phone, is_region, parse_phone
+from relaypost_server.api.violations import Violations
+from relaypost_server.core.message import Sms, SmsType
+from relaypost_server.core.money import Money
+
+LONGEST_TEXT = 1600
+_SENDER_ID = re.compile(r"(?=[0-9]*[A-Za-z])[A-Za-z0-9]{3,11}")
+_TYPES = {
+    sms_pb2.SMS_MESSAGE_TYPE_UNSPECIFIED: SmsType.TRANSACTIONAL,
+    sms_pb2.SMS_MESSAGE_TYPE_TRANSACTIONAL: SmsType.TRANSACTIONAL,
+    sms_pb2.SMS_MESSAGE_TYPE_PROMOTIONAL: SmsType.PROMOTIONAL,
+}
+_NOBODY = Phone(number="", country="")
+
+
+def read_sms(sms: sms_pb2.Sms, bad: Violations) -> Sms:
+    """The text message; its complaints are added to `bad`, and it must not be used if there are any."""
+    phone = _phone(sms, bad)
+    if not sms.text.strip():
+        bad.add("sms.text", "is required")
+    elif len(sms.text) > LONGEST_TEXT:
+        bad.add("sms.text", f"has {len(sms.text)} characters, at most {LONGEST_TEXT} are allowed")
+    else:
+        bad.prose("sms.text", sms.text, most_bytes=4 * LONGEST_TEXT)
+    if sms.sender_id and not _SENDER_ID.fullmatch(sms.sender_id):
+        bad.add("sms.sender_id", "must have 3 to 11 letters and digits, at least one letter")
+    if sms.message_type not in _TYPES:
+        bad.add("sms.message_type", "is not a known type")
+    return Sms(
+        to=phone.number,
+        country=phone.country,
+        text=sms.text,
+        sender_id=sms.sender_id,
+        type=_TYPES.get(sms.message_type, SmsType.TRANSACTIONAL),
+        max_price=_max_price(sms, bad),
+    )
+
+
+def _phone(sms: sms_pb2.Sms, bad: Violations) -> Phone:
+    if sms.region_code and not is_region(sms.region_code):
+        bad.add("sms.region_code", "is not an ISO 3166-1 code such as US")
+        return _NOBODY
+    if not sms.to:
+        bad.add("sms.to", "is required")
+        return _NOBODY
+    try:
+        return parse_phone(sms.to, sms.region_code)
+    except AddressError as error:
+        bad.add("sms.to", str(error))
+        return _NOBODY
+
+
+def _max_price(sms: sms_pb2.Sms, bad: Violations) -> Money | None:
+    if not sms.HasField("max_price"):
+        return None
+    if sms.max_price.currency_code != "USD":
+        bad.add("sms.max_price.currency_code", "must be USD")
+    if sms.max_price.micros <= 0:
+        bad.add("sms.max_price.micros", "must be greater than 0")
+    return Money(micros=sms.max_price.micros)

@@ -1,0 +1,72 @@
+"""Collects what is wrong with a request, field by field, before anything is said."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+MOST_SHOWN = 30
+"""Violations in one answer: they ride in trailers, which fail as a whole beyond about 8 KiB."""
+
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\?=")
+_KEY = re.compile(r"[A-Za-z0-9_.:/-]+")
+
+
+class InvalidRequestError(Exception):
+    """The request has at least one field that is not valid."""
+
+    def __init__(self, violations: list[tuple[str, str]]) -> None:
+        """`violations`: pairs of a field's path and what is wrong with it."""
+        super().__init__(f"{len(violations)} fields are not valid")
+        self.violations = violations
+
+
+class Violations:
+    """A growing list of complaints. No complaint repeats the value it is about."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[str, str]] = []
+
+    def add(self, field: str, complaint: str) -> None:
+        self._found.append((field, complaint))
+
+    def check(self) -> None:
+        """Raises InvalidRequestError if there was any complaint."""
+        if not self._found:
+            return
+        shown = self._found[:MOST_SHOWN]
+        if len(self._found) > MOST_SHOWN:
+            shown.append((self._found[MOST_SHOWN][0], f"and {len(self._found) - MOST_SHOWN} more fields are not valid"))
+        raise InvalidRequestError(shown)
+
+    def line(self, field: str, value: str, *, longest: int, required: bool = False, name: bool = False) -> None:
+        """One line of text. `name`: it is shown as who somebody is, so nothing may turn its direction."""
+        if not value:
+            if required:
+                self.add(field, "is required")
+        elif len(value) > longest:
+            self.add(field, f"has {len(value)} characters, at most {longest} are allowed")
+        elif any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in value):
+            self.add(field, "must be one line without control characters")
+        elif name and not _BIDI_CONTROLS.isdisjoint(value):
+            self.add(field, "must not hold characters that turn the direction of writing")
+        elif _ENCODED_WORD.search(value):
+            self.add(field, "must be plain text, not an encoded word (RFC 2047)")
+
+    def prose(self, field: str, value: str, *, most_bytes: int) -> None:
+        """Text of any number of lines."""
+        if len(value) > most_bytes or len(value.encode()) > most_bytes:
+            self.add(field, f"is longer than the {most_bytes} bytes that are allowed")
+        elif any(c < " " and c not in "\t\n\r\f" for c in value):
+            self.add(field, "must not hold control characters")
+
+    def mapping(self, field: str, values: Mapping[str, str], *, most: int, key: int, value: int) -> None:
+        """Short notes: at most `most`, keys and values of at most so many characters."""
+        if len(values) > most:
+            self.add(field, f"has {len(values)} entries, at most {most} are allowed")
+            return
+        for position, (name, text) in enumerate(sorted(values.items())):
+            if not name or len(name) > key or not _KEY.fullmatch(name):
+                self.add(f"{field} (key {position + 1} by name)", f"must have 1 to {key} of letters, digits and _.:/-")
+            else:
+                self.line(f'{field}["{name}"]', text, longest=value)

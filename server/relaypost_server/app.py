@@ -1,0 +1,167 @@
+"""Builds the gateway and runs it: the only file that knows every room."""
+
+import asyncio
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from relaypost_server.api.emails import EmailReader
+from relaypost_server.api.messaging import MessagingServicer
+from relaypost_server.api.server import GrpcServer, ServerLimits
+from relaypost_server.config import ChosenProvider, Config, GatewaySettings
+from relaypost_server.core.breaker import Breaker
+from relaypost_server.core.message import Channel, Email, Sms
+from relaypost_server.core.ports import MessageLog
+from relaypost_server.core.retry_budget import RetryBudget
+from relaypost_server.flow.chain import Chain, Link
+from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.dispatch import Dispatcher
+from relaypost_server.flow.health import HealthReader
+from relaypost_server.flow.send import Sender
+from relaypost_server.store.database import PostgresLog
+from relaypost_server.store.embedded import EmbeddedPostgres
+from relaypost_server.telemetry import tracing
+from relaypost_server.telemetry.metrics import Metrics
+from relaypost_server.web.app import HttpServer, build
+
+DRAIN_SECONDS = 1.0
+"""For attempts that outlived the grace of the calls they belong to."""
+
+log = structlog.get_logger("relaypost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where a running gateway listens."""
+
+    grpc: str
+    http: str
+
+
+class Gateway:
+    """One gateway, from start to stop."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._clock = Clock()
+        self._metrics = Metrics()
+        self._ready = False
+
+    async def start(self) -> Endpoints:
+        """Starts every part. Raises OSError, EmbeddedPostgresError or TracingError."""
+        gateway = self._config.gateway
+        self._embedded = None if gateway.database_url else EmbeddedPostgres(gateway.data_dir)
+        if self._embedded:  # First of all: gRPC does not like processes that fork after it began.
+            await self._embedded.start()
+        self._tracing = tracing.start()
+        self._log = PostgresLog(self._database_url(), auto_migrate=gateway.auto_migrate, metrics=self._metrics)
+        await self._log.start()
+        self._providers = [(chosen, chosen.build()) for chosen in self._config.providers]
+        emails: Chain[Email] = self._chain(Channel.EMAIL)
+        texts: Chain[Sms] = self._chain(Channel.SMS)
+        health = HealthReader([emails, texts], self._log)
+        self._emails, self._texts = self._sender(emails, self._log), self._sender(texts, self._log)
+        servicer = MessagingServicer(
+            emails=self._emails,
+            texts=self._texts,
+            email_reader=EmailReader(gateway.default_sender, gateway.max_attachment_bytes),
+            message_log=self._log,
+            health=health,
+        )
+        self._grpc = GrpcServer(servicer, health, limits=_limits(gateway), metrics=self._metrics)
+        self._http = HttpServer(build(health, self._metrics, lambda: self._ready))
+        endpoints = Endpoints(
+            grpc=_with_port(gateway.grpc_address, await self._grpc.start(gateway.grpc_address)),
+            http=_with_port(gateway.http_address, await self._http.start(gateway.http_address)),
+        )
+        self._ready = True
+        return endpoints
+
+    async def stop(self, *, delay: float) -> None:
+        """Stops every part in the order that loses nothing; `delay` seconds are for load balancers."""
+        self._ready = False
+        await self._grpc.turn_away()
+        await asyncio.sleep(delay)
+        await self._grpc.stop(self._config.gateway.shutdown_grace_seconds)
+        await asyncio.gather(*(s.drain(seconds=DRAIN_SECONDS) for s in (self._emails, self._texts)))
+        await self._http.stop()
+        await self._log.stop()
+        await asyncio.gather(*(provider.close() for _, provider in self._providers))
+        if self._embedded:
+            await self._embedded.stop()
+        await asyncio.to_thread(tracing.stop, self._tracing)
+
+    def _database_url(self) -> str:
+        if self._embedded:
+            return self._embedded.url
+        url = self._config.gateway.database_url
+        return url.get_secret_value() if url else ""
+
+    def _chain(self, channel: Channel) -> Chain[Any]:
+        return Chain(channel, [self._link(c, p) for c, p in self._providers if p.channel is channel])
+
+    def _link(self, chosen: ChosenProvider, provider: Any) -> Link[Any]:
+        return Link(
+            provider,
+            priority=chosen.settings.priority,
+            timeout=chosen.settings.timeout_seconds,
+            breaker=Breaker(chosen.settings.breaker_policy()),
+            window=chosen.settings.breaker_rate_seconds,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+
+    def _sender(self, chain: Chain[Any], message_log: MessageLog) -> Sender[Any]:
+        gateway = self._config.gateway
+        retries = RetryBudget(gateway.retry_ratio)
+        dispatcher = Dispatcher(chain, limits=gateway.limits, retries=retries, clock=self._clock)
+        return Sender(dispatcher, message_log, limits=gateway.limits, metrics=self._metrics, clock=self._clock)
+
+
+async def run(config: Config) -> None:
+    """Runs a gateway until SIGTERM or Ctrl-C."""
+    gateway = Gateway(config)
+    stopped = _stop_signals()
+    endpoints = await gateway.start()
+    log.info(
+        "serving",
+        grpc=endpoints.grpc,
+        http=endpoints.http,
+        providers=[f"{p.kind.channel}: {p.kind.name}" for p in config.providers],
+    )
+    received = await stopped
+    # Whoever presses Ctrl-C has no load balancer to wait for.
+    delay = 0.0 if received is signal.SIGINT else config.gateway.shutdown_delay_seconds
+    log.info("stopping", signal=received.name)
+    await gateway.stop(delay=delay)
+    log.info("stopped")
+
+
+def _stop_signals() -> asyncio.Future[signal.Signals]:
+    """The first signal that asks for an end."""
+    loop = asyncio.get_running_loop()
+    received: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def note(number: signal.Signals) -> None:
+        if not received.done():
+            received.set_result(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, note, number)
+    return received
+
+
+def _limits(gateway: GatewaySettings) -> ServerLimits:
+    return ServerLimits(
+        request_bytes=gateway.max_request_bytes,
+        concurrent_streams=gateway.max_concurrent_streams,
+        concurrent_calls=gateway.max_concurrent_calls,
+        pending_calls=gateway.max_pending_calls,
+    )
+
+
+def _with_port(address: str, port: int) -> str:
+    """The address with the port that was given to it."""
+    return f"{address.rpartition(':')[0]}:{port}"

@@ -1,0 +1,20 @@
+"""The command `relaypost`."""
+
+import click
+
+from relaypost_server.cli.demo import demo
+from relaypost_server.cli.doctor import doctor
+from relaypost_server.cli.health import health
+from relaypost_server.cli.migrate import migrate
+from relaypost_server.cli.send import send_email, send_sms
+from relaypost_server.cli.serve import serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="relaypost-server", prog_name="relaypost")
+def main() -> None:
+    """Relaypost: email and SMS through a chain of providers, by one gRPC call."""
+
+
+for command in (serve, send_email, send_sms, health, doctor, migrate, demo):
+    main.add_command(command)

@@ -1,0 +1,8 @@
+"""`relaypost demo`."""
+
+import click
+
+
+@click.command()
+def demo() -> None:
+    """Show two failovers."""

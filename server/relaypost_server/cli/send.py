@@ -1,0 +1,97 @@
+"""`relaypost send-email` and `relaypost send-sms`."""
+
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+import click
+from relaypost import Attachment
+from relaypost.v1 import message_pb2
+from rich.console import Console
+
+from relaypost_server.cli._common import as_json, calling, print_json, target_options
+from relaypost_server.cli.waterfall import waterfall
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """NAME=VALUE."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, text = str(value).partition("=")
+        if not equals:
+            self.fail("must have the form NAME=VALUE", param, ctx)
+        return name, text
+
+
+_at_most_once = click.option("--at-most-once", is_flag=True, help="Rather no copy than two, if an answer is lost.")
+_metadata = click.option("--metadata", type=Pair(), multiple=True, help="A note for the message log; repeatable.")
+
+
+@click.command("send-email")
+@click.option("--to", multiple=True, required=True, help="A recipient; repeatable.")
+@click.option("--cc", multiple=True, help="A recipient of a copy; repeatable.")
+@click.option("--bcc", multiple=True, help="A hidden recipient of a copy; repeatable.")
+@click.option("--from", "sender", help="The sender. Default: the gateway's OTP_FROM_EMAIL.")
+@click.option("--reply-to", multiple=True, help="Where answers go; repeatable.")
+@click.option("--subject", required=True)
+@click.option("--text", default="", help="The plain text.")
+@click.option("--html", default="", help="The html.")
+@click.option("--attach", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True)
+@click.option("--header", type=Pair(), multiple=True, help="A further header; repeatable.")
+@click.option("--tag", type=Pair(), multiple=True, help="A label for the provider's reports; repeatable.")
+@_metadata
+@_at_most_once
+@target_options
+@as_json
+def send_email(
+    target: str,
+    timeout: float,
+    as_json: bool,
+    sender: str | None,
+    attach: tuple[Path, ...],
+    header: tuple[tuple[str, str], ...],
+    tag: tuple[tuple[str, str], ...],
+    metadata: tuple[tuple[str, str], ...],
+    **plain: Any,
+) -> None:
+    """Send one email through the gateway."""
+    email = {**plain, "headers": dict(header), "tags": dict(tag), "metadata": dict(metadata)}
+    if sender:
+        email["sender"] = sender
+    email["attachments"] = [_read(path) for path in attach]
+    with calling(target, as_json=as_json) as client:
+        _show(client.send_email(timeout=timeout, **email), as_json=as_json)
+
+
+@click.command("send-sms")
+@click.option("--to", required=True, help="The phone number, for example +14155550123.")
+@click.option("--region", "region_code", default="", help="The region of a national number, for example US.")
+@click.option("--text", required=True)
+@click.option("--sender-id", default="", help="The sender to show, where the country allows it.")
+@click.option("--promotional", is_flag=True, help="Marketing: cheaper, and less reliable.")
+@_metadata
+@_at_most_once
+@target_options
+@as_json
+def send_sms(target: str, timeout: float, as_json: bool, metadata: tuple[tuple[str, str], ...], **sms: Any) -> None:
+    """Send one text message through the gateway."""
+    with calling(target, as_json=as_json) as client:
+        _show(client.send_sms(timeout=timeout, metadata=dict(metadata), **sms), as_json=as_json)
+
+
+def _read(path: Path) -> Attachment:
+    kind, _ = mimetypes.guess_type(path.name)
+    return Attachment(path.name, path.read_bytes(), kind or "application/octet-stream")
+
+
+def _show(message: message_pb2.Message, *, as_json: bool) -> None:
+    if as_json:
+        print_json(message)
+        return
+    state = message_pb2.MessageState.Name(message.state).removeprefix("MESSAGE_STATE_").lower()
+    note = ", possibly twice" if message.possible_duplicate else ""
+    by = f" by {message.provider}" if message.provider else ""
+    click.echo(f"{message.message_id}  {state}{by}{note}")
+    Console().print(waterfall(message.attempts))
