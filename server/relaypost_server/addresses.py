@@ -7,6 +7,11 @@ import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from phonenumbers import NumberParseException, PhoneNumberFormat, ValidationResult
 
+_PLAIN_EMAIL = re.compile(
+    r"(?=.{6,254}\Z)(?=[^@]{1,64}@)[a-zA-Z0-9_+-]+(?:\.[a-zA-Z0-9_+-]+)*"
+    r"@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
+)
+"""What nearly all addresses look like: valid, and in their final form as they stand."""
 _PHONE = re.compile(r"\+?[0-9 ()./-]{3,32}")
 _REASONS = {
     ValidationResult.TOO_SHORT: "is too short for a phone number",
@@ -32,6 +37,8 @@ def parse_email(text: str) -> str:
 
     Whether the domain takes mail is for the providers to find out.
     """
+    if _PLAIN_EMAIL.fullmatch(text) and "--" not in text:
+        return text
     try:
         found = validate_email(text, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False)
     except EmailNotValidError:

@@ -1,6 +1,7 @@
 """Builds the gateway and runs it: the only file that knows every room."""
 
 import asyncio
+import gc
 import signal
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,9 @@ class Gateway:
             http=_with_port(gateway.http_address, await self._http.start(gateway.http_address)),
         )
         self._ready = True
+        # What is built now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         return endpoints
 
     async def stop(self, *, delay: float) -> None:

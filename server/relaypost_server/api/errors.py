@@ -119,12 +119,12 @@ def internal(incident_id: str) -> status_pb2.Status:
 def of_verdict(sent: Sent) -> status_pb2.Status | None:
     """The failure of a send, or None where there is a message to answer with."""
     verdict = sent.verdict
+    if verdict.ending in (Ending.SENT, Ending.UNCONFIRMED):
+        return None
     failure = failure_pb2.SendFailure(
         message_id=str(sent.record.id), attempts=[pack.attempt(a) for a in sent.record.attempts]
     )
     match verdict.ending:
-        case Ending.SENT | Ending.UNCONFIRMED:
-            return None
         case Ending.REJECTED:
             return build(
                 StatusCode.FAILED_PRECONDITION,
@@ -139,8 +139,7 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
                 "the deadline left no time for another attempt; nothing was sent",
                 failure,
             )
-        case Ending.EXHAUSTED:
-            return _exhausted(verdict, failure)
+    return _exhausted(verdict, failure)
 
 
 def _exhausted(verdict: Verdict, failure: failure_pb2.SendFailure) -> status_pb2.Status:

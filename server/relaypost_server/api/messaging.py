@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import grpc
@@ -30,7 +30,7 @@ _GUARANTEES = {
 _CHANNELS = {packed: channel for channel, packed in pack.CHANNELS.items()}
 _STATES = {packed: state for state, packed in pack.STATES.items()}
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):

@@ -1,14 +1,15 @@
 """The gRPC server: its services, its limits."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from relaypost.v1 import messaging_service_pb2, messaging_service_pb2_grpc
 
+from relaypost_server.api.edge import Edge
 from relaypost_server.api.health_service import HealthService
-from relaypost_server.api.interceptor import Edge
 from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import Metrics
@@ -36,12 +37,12 @@ class GrpcServer:
         services = [s.full_name for s in messaging_service_pb2.DESCRIPTOR.services_by_name.values()]
         self._health = HealthService(health, services)
         self._server = grpc.aio.server(
-            interceptors=[Edge(metrics)],
             options=_options(limits),
             maximum_concurrent_rpcs=limits.concurrent_calls,
         )
-        messaging_service_pb2_grpc.add_MessagingServiceServicer_to_server(messaging, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        edge = cast(grpc.aio.Server, Edge(self._server, metrics))
+        messaging_service_pb2_grpc.add_MessagingServiceServicer_to_server(messaging, edge)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
         names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server)
 

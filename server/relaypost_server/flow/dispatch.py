@@ -42,8 +42,6 @@ class Limits:
     shortest_attempt: float = 1.0
     retry_pause: float = 0.1
     """Before a provider that was out of reach is asked once more."""
-    overrun: float = 1.0
-    """How far past its time-out a provider is trusted to notice by itself."""
 
     def budget(self, time_left: float | None) -> float:
         """The seconds that attempts may take; 0 or less where there is no time."""
@@ -134,10 +132,7 @@ class Dispatcher(Generic[Content]):
         """Asks the provider and settles the permit, whatever happens."""
         outcome = _CUT_OFF
         try:
-            async with asyncio.timeout(timeout + self._limits.overrun):
-                outcome = await link.provider.send(message, timeout=timeout)
-        except TimeoutError:
-            outcome = Outcome(kind=Kind.UNCONFIRMED, detail="no answer in time")
+            outcome = await link.provider.send(message, timeout=timeout)
         except asyncio.CancelledError:
             log.warning("attempt cut off", provider=link.provider.name, message_id=str(message.id))
         except Exception:

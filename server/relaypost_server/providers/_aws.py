@@ -5,19 +5,19 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import boto3
 import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-from yarl import URL
 
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.core.redaction import printable
-from relaypost_server.providers._http import Answer, HttpClient
+from relaypost_server.providers._connection import Answer
+from relaypost_server.providers._http import HttpClient
 from relaypost_server.providers._settings import ProviderSettings
 
 FRESH_SECONDS = 60.0
@@ -51,14 +51,20 @@ class Credentials:
         self._lock = asyncio.Lock()
         self._refresh: asyncio.Task[None] | None = None
 
-    async def keys(self) -> Keys | None:
-        """The keys to sign with; None where the chain holds none."""
+    def ready(self) -> Keys | None:
+        """The keys at hand, if they are good for another request; looks for newer ones in passing."""
         age = self._monotonic() - self._loaded_at
         if self._keys is None or age >= SAFE_SECONDS:
-            await self.renew()
-        elif age >= FRESH_SECONDS and self._refresh is None:
+            return None
+        if age >= FRESH_SECONDS and self._refresh is None:
             self._refresh = asyncio.create_task(self.renew())
             self._refresh.add_done_callback(self._refreshed)
+        return self._keys
+
+    async def keys(self) -> Keys | None:
+        """The keys to sign with; None where the chain holds none."""
+        if self.ready() is None:
+            await self.renew()
         return self._keys
 
     async def renew(self, rejected: Keys | None = None) -> None:
@@ -94,16 +100,17 @@ class Signer:
     request (docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html).
     """
 
-    def __init__(self, *, url: URL, region: str, service: str) -> None:
-        self._path = url.raw_path
-        self._host = url.raw_authority
+    def __init__(self, *, host: str, path: str, region: str, service: str) -> None:
+        """`host` and `path` as they stand in the request."""
+        self._host = host
+        self._path = path
         self._region = region
         self._service = service
         self._day_key: tuple[str, str, bytes] = ("", "", b"")
 
-    def headers(self, keys: Keys, body: bytes, content_type: str, now: datetime) -> dict[str, str]:
-        """Every header that the request needs. `now` is in UTC."""
-        stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    def headers(self, keys: Keys, body: bytes, content_type: str, now: float) -> dict[str, str]:
+        """The headers to send beside Host. `now` is in seconds since 1970."""
+        stamp = _stamp(int(now))
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
         headers = {"content-type": content_type, "host": self._host, "x-amz-date": stamp}
         if keys.token:
@@ -114,6 +121,7 @@ class Signer:
         digest = hashlib.sha256(request.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
         signature = _hmac(self._key(keys.secret_key, stamp[:8]), text).hex()
+        del headers["host"]
         headers["authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
         )
@@ -128,6 +136,11 @@ class Signer:
         return self._day_key[2]
 
 
+@lru_cache(maxsize=1)
+def _stamp(second: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+
+
 def _hmac(key: bytes, text: str) -> bytes:
     return hmac.digest(key, text.encode(), "sha256")
 
@@ -139,18 +152,17 @@ class AwsClient:
         self,
         settings: ProviderSettings,
         *,
-        url: URL,
+        url: str,
         region: str,
         service: str,
         content_type: str,
         classify: Callable[[Answer], Outcome],
     ) -> None:
-        self._url = url
         self._content_type = content_type
         self._classify = classify
-        self._http = HttpClient(settings)
+        self._http = HttpClient(url, settings)
         self._credentials = Credentials()
-        self._signer = Signer(url=url, region=region, service=service)
+        self._signer = Signer(host=self._http.authority, path=self._http.path, region=region, service=service)
 
     async def submit(self, body: bytes, *, timeout: float) -> Outcome:
         """Posts once; a second time only where AWS refused expired keys, and so took nothing."""
@@ -170,6 +182,9 @@ class AwsClient:
         await self._http.close()
 
     async def _keys(self, timeout: float, rejected: Keys | None = None) -> Keys | Outcome:
+        ready = None if rejected else self._credentials.ready()
+        if ready is not None:
+            return ready
         try:
             async with asyncio.timeout(timeout):
                 if rejected is not None:
@@ -179,8 +194,8 @@ class AwsClient:
             return Outcome(kind=Kind.UNREACHABLE, detail="AWS credentials did not arrive in time")
 
     async def _post(self, keys: Keys, body: bytes, timeout: float) -> Outcome:
-        headers = self._signer.headers(keys, body, self._content_type, datetime.now(UTC))
-        answer = await self._http.post(self._url, headers=headers, body=body, timeout=timeout)
+        headers = self._signer.headers(keys, body, self._content_type, time.time())
+        answer = await self._http.post(headers, body, timeout=timeout)
         return answer if isinstance(answer, Outcome) else self._classify(answer)
 
 

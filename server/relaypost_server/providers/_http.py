@@ -1,141 +1,162 @@
-"""One HTTP request, answered or classified by how far it got.
+"""Posts to one URL over connections that are kept, and never twice.
 
-The flag that aiohttp raises when the request has been written is what tells
-"certainly not sent" from "maybe sent". Nothing here ever sends a request twice:
-aiohttp repeats only idempotent methods, and redirects are not followed.
+It is written for one thing that HTTP libraries do not tell: whether the request
+was on its way. Before that, a failure means "certainly not sent"; after it,
+"maybe sent". It follows no redirect, keeps no cookie and repeats nothing.
 """
 
-import json
+import asyncio
+import socket
+import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
 
-import aiohttp
-from multidict import CIMultiDictProxy
-from yarl import URL
+from aiohappyeyeballs import start_connection
 
 from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.providers._connection import Answer, Connection, CutShortError, NoAnswerError
 from relaypost_server.providers._settings import ProviderSettings
 
-LONGEST_ANSWER = 1024 * 1024
-"""Bytes. No provider's answer is nearly as long; what is longer is no answer."""
-LONGEST_RETRY_AFTER = 300.0
+KEPT_SECONDS: Final = 15.0
+"""How long an unused connection is kept; providers close theirs after a minute or later."""
+SECOND_ADDRESS_SECONDS: Final = 0.25
+"""How long the first address of a host may take before the next is tried as well (RFC 8305)."""
+LONGEST_RETRY_AFTER: Final = 300.0
 """Seconds. A larger Retry-After would bench a provider on one header's word."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
-
-    def json(self) -> dict[str, Any]:
-        """The body as a JSON object, or an empty one where it is none."""
-        try:
-            value = json.loads(self.body)
-        except ValueError:
-            return {}
-        return value if isinstance(value, dict) else {}
-
-    def retry_after(self) -> float | None:
-        """Seconds from the Retry-After header; see `parse_retry_after`."""
-        return parse_retry_after(self.headers.get("Retry-After", ""), datetime.now(UTC))
-
-
-@dataclass(slots=True)
-class _Progress:
-    written: bool = False
-
-
 class HttpClient:
-    """Connections to one provider."""
+    """Connections to one URL; at most `pool_size` of the settings at once."""
 
-    def __init__(self, settings: ProviderSettings) -> None:
-        self._settings = settings
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, url: str, settings: ProviderSettings) -> None:
+        parts = urlsplit(url)
+        tls = parts.scheme == "https"
+        self.path = parts.path or "/"
+        self.authority = parts.netloc.rpartition("@")[2]
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if tls else 80)
+        self._tls = _tls_context() if tls else None
+        self._connect_timeout = settings.connect_timeout_seconds
+        self._room = asyncio.Semaphore(settings.pool_size)
+        self._idle: list[tuple[Connection, float]] = []
+        self._lookup: asyncio.Future[list[Any]] | None = None
+        self._head = (
+            f"POST {self.path} HTTP/1.1\r\nHost: {self.authority}\r\nUser-Agent: relaypost\r\n"
+            "Accept: application/json\r\nAccept-Encoding: identity\r\n"
+        ).encode("ascii")
 
-    async def post(self, url: URL, *, headers: Mapping[str, str], body: bytes, timeout: float) -> Answer | Outcome:
-        """Posts once. An Outcome where there is no whole answer to classify."""
-        progress = _Progress()
+    async def post(self, headers: Mapping[str, str], body: bytes, *, timeout: float) -> Answer | Outcome:
+        """Posts once, within `timeout` seconds. An Outcome where there is no answer to classify."""
+        end = asyncio.get_running_loop().time() + timeout
         try:
-            async with self._open().post(
-                url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=self._timeout(timeout),
-                trace_request_ctx=progress,
-            ) as response:
-                return await _read(response)
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError.
-            return _lost(error, written=progress.written)
-
-    async def get(self, url: URL, *, headers: Mapping[str, str], timeout: float) -> Answer | Outcome:
-        """Asks once; for checks, which send nothing."""
+            connection = await self._connection(timeout)
+        except OSError as error:  # Also TimeoutError, and whatever is wrong with TLS.
+            return Outcome(kind=Kind.UNREACHABLE, detail=f"not connected ({_name(error)})")
         try:
-            async with self._open().get(
-                url, headers=headers, allow_redirects=False, timeout=self._timeout(timeout)
-            ) as response:
-                return await _read(response)
-        except (aiohttp.ClientError, OSError) as error:
-            return _lost(error, written=False)
+            return await _exchange(connection, self._head + _lines(headers, body), body, end)
+        finally:
+            self._give_back(connection)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        while self._idle:
+            self._idle.pop()[0].abort()
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            trace = aiohttp.TraceConfig()
-            trace.on_request_headers_sent.append(_mark_written)
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._settings.pool_size),
-                trace_configs=[trace],
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "relaypost", "Accept-Encoding": "identity"},
-                auto_decompress=False,
-            )
-        return self._session
+    async def _connection(self, timeout: float) -> Connection:
+        """A kept connection or a new one. Raises OSError."""
+        if not self._room.locked():
+            kept = self._kept()
+            if kept is not None:
+                await self._room.acquire()
+                return kept
+        async with asyncio.timeout(min(timeout, self._connect_timeout)):
+            await self._room.acquire()
+            try:
+                return self._kept() or await self._connect()
+            except BaseException:
+                self._room.release()
+                raise
 
-    def _timeout(self, total: float) -> aiohttp.ClientTimeout:
-        connect = min(self._settings.connect_timeout_seconds, total)
-        return aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect)
+    def _kept(self) -> Connection | None:
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection, since = self._idle.pop()
+            if connection.reusable and now - since < KEPT_SECONDS:
+                return connection
+            connection.abort()
+        return None
+
+    def _give_back(self, connection: Connection) -> None:
+        self._room.release()
+        if connection.reusable:
+            self._idle.append((connection, asyncio.get_running_loop().time()))
+        else:
+            connection.abort()
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        connected = await start_connection(await self._addresses(), happy_eyeballs_delay=SECOND_ADDRESS_SECONDS)
+        _, connection = await loop.create_connection(
+            Connection,
+            sock=connected,
+            ssl=self._tls,
+            server_hostname=self._host if self._tls else None,
+        )
+        return connection
+
+    async def _addresses(self) -> list[Any]:
+        """All addresses of the host. Everybody waits for the same look-up: one that hangs is one thread."""
+        if self._lookup is None:
+            loop = asyncio.get_running_loop()
+            self._lookup = asyncio.ensure_future(loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM))
+            self._lookup.add_done_callback(self._looked_up)
+        return await asyncio.shield(self._lookup)
+
+    def _looked_up(self, lookup: "asyncio.Future[list[Any]]") -> None:
+        self._lookup = None
+        lookup.exception()  # Whoever still waits gets it; nobody may be left to.
 
 
-async def _mark_written(_session: object, context: Any, _params: object) -> None:
-    if context.trace_request_ctx is not None:
-        context.trace_request_ctx.written = True
-
-
-async def _read(response: aiohttp.ClientResponse) -> Answer | Outcome:
-    body = bytearray()
+async def _exchange(connection: Connection, head: bytes, body: bytes, end: float) -> Answer | Outcome:
+    """From here on the request may have reached the provider."""
+    timer = asyncio.get_running_loop().call_at(end, connection.time_out)
     try:
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > LONGEST_ANSWER:
-                return Outcome(kind=Kind.UNCONFIRMED, detail=f"HTTP {response.status}, the answer does not end")
-    except aiohttp.ClientPayloadError:
-        if 200 <= response.status < 300:
-            return Outcome(kind=Kind.ACCEPTED, detail=f"HTTP {response.status}, the answer was cut short")
-        return Outcome(kind=Kind.UNCONFIRMED, detail=f"HTTP {response.status}, the answer was cut short")
-    return Answer(response.status, response.headers, bytes(body))
+        return await connection.exchange(head, body)
+    except CutShortError as error:
+        if 200 <= error.status < 300:
+            return Outcome(kind=Kind.ACCEPTED, detail=f"HTTP {error.status}, the answer was cut short")
+        return Outcome(kind=Kind.UNCONFIRMED, detail=f"HTTP {error.status}, the answer was cut short")
+    except NoAnswerError as error:
+        return Outcome(kind=Kind.UNCONFIRMED, detail=f"the answer is of no use: {error}")
+    except OSError as error:
+        return Outcome(kind=Kind.UNCONFIRMED, detail=f"no answer after the request was written ({_name(error)})")
+    finally:
+        timer.cancel()
 
 
-def _lost(error: Exception, *, written: bool) -> Outcome:
-    """There is no answer: what matters is whether the request was on its way."""
-    what = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
-    if written:
-        return Outcome(kind=Kind.UNCONFIRMED, detail=f"no answer after the request was written ({what})")
-    return Outcome(kind=Kind.UNREACHABLE, detail=f"not connected ({what})")
+def _lines(headers: Mapping[str, str], body: bytes) -> bytes:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1")
+
+
+def _name(error: OSError) -> str:
+    return "time-out" if isinstance(error, TimeoutError) else type(error).__name__
+
+
+@lru_cache(maxsize=1)
+def _tls_context() -> ssl.SSLContext:
+    """The system's certificates, or those of SSL_CERT_FILE; loading them takes 30 ms."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def retry_after(answer: Answer) -> float | None:
+    """Seconds from the Retry-After header; see `parse_retry_after`."""
+    return parse_retry_after(answer.headers.get("retry-after", ""), datetime.now(UTC))
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:

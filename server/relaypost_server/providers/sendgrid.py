@@ -5,25 +5,26 @@ duplicates: a message is submitted once, and a lost answer is `unconfirmed`.
 """
 
 import asyncio
-import json
 import time
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import date
 from typing import Any, ClassVar
 
+import orjson
 from pydantic import Field, SecretStr
 from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
-from yarl import URL
 
 from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
-from relaypost_server.providers._http import LONGEST_RETRY_AFTER, Answer, HttpClient
+from relaypost_server.providers._connection import Answer
+from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, retry_after
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._threads import built
 from relaypost_server.settings import Endpoint, Prices, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=900))
@@ -63,18 +64,17 @@ class SendGrid:
 
     def __init__(self, settings: SendGridSettings) -> None:
         self._settings = settings
-        self._url = URL(settings.endpoint) / "v3/mail/send"
-        self._http = HttpClient(settings)
+        self._http = HttpClient(f"{settings.endpoint}/v3/mail/send", settings)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
 
     async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
         if not message.content.to:
             return Outcome(kind=Kind.UNSUPPORTED, detail="SendGrid needs a recipient in `to`")
-        body = json.dumps(request_body(message, sandbox=self._settings.sandbox)).encode()
+        body = await built(message.content, lambda: orjson.dumps(request_body(message, sandbox=self._settings.sandbox)))
         if len(body) > LARGEST_BODY:
             return Outcome(kind=Kind.UNSUPPORTED, detail="SendGrid takes at most 30 MB, attachments encoded")
-        answer = await self._http.post(self._url, headers=self._headers, body=body, timeout=timeout)
+        answer = await self._http.post(self._headers, body, timeout=timeout)
         outcome = answer if isinstance(answer, Outcome) else classify(answer)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
 
@@ -137,7 +137,7 @@ _OUR_FAULT = (Kind.UNAUTHORIZED, Kind.UNSUPPORTED)
 def classify(answer: Answer) -> Outcome:
     """What an HTTP answer of SendGrid means."""
     if answer.ok:
-        return Outcome(kind=Kind.ACCEPTED, provider_message_id=answer.headers.get("X-Message-Id", ""))
+        return Outcome(kind=Kind.ACCEPTED, provider_message_id=answer.headers.get("x-message-id", ""))
     text = _error_text(answer)
     kind = _kind(answer.status, text)
     return Outcome(
@@ -179,9 +179,9 @@ def _wait(answer: Answer) -> float | None:
     if answer.status == 401:
         return CREDIT_LATCH
     try:
-        wait = float(answer.headers["X-RateLimit-Reset"]) - time.time()
+        wait = float(answer.headers["x-ratelimit-reset"]) - time.time()
     except (KeyError, ValueError):
-        return answer.retry_after()
+        return retry_after(answer)
     return min(wait, LONGEST_RETRY_AFTER) if wait >= 0 else None
 
 
@@ -201,7 +201,7 @@ def _scopes(settings: SendGridSettings) -> Finding:
     except OSError as error:
         fix = "Check the network, and RELAYPOST_SENDGRID_ENDPOINT."
         return Finding(subject="credentials", level=Level.UNKNOWN, detail=type(error).__name__, fix=fix)
-    if "mail.send" in json.loads(answer.body).get("scopes", []):
+    if "mail.send" in orjson.loads(answer.body).get("scopes", []):
         return Finding(subject="credentials", level=Level.OK, detail="the key may send")
     return Finding(
         subject="credentials",

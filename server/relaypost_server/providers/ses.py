@@ -5,25 +5,26 @@ no duplicates: a message is submitted once, and a lost answer is `unconfirmed`.
 """
 
 import asyncio
-import json
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import date
 from email.utils import formataddr
 from typing import Any, ClassVar
 
+import orjson
 from botocore.exceptions import ClientError
 from pydantic import Field
-from yarl import URL
 
 from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.providers._aws import AwsClient, control_client, look_up
-from relaypost_server.providers._http import Answer, lost_answer
+from relaypost_server.providers._connection import Answer
+from relaypost_server.providers._http import lost_answer, retry_after
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._threads import built
 from relaypost_server.settings import Endpoint, Prices, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 21), default=Money(micros=100))
@@ -63,10 +64,10 @@ class Ses:
 
     def __init__(self, settings: SesSettings) -> None:
         self._settings = settings
-        base = URL(settings.endpoint or f"https://email.{settings.region}.amazonaws.com")
+        base = settings.endpoint or f"https://email.{settings.region}.amazonaws.com"
         self._aws = AwsClient(
             settings,
-            url=base / "v2/email/outbound-emails",
+            url=f"{base}/v2/email/outbound-emails",
             region=settings.region or "",
             service="ses",
             content_type="application/json",
@@ -77,7 +78,9 @@ class Ses:
         problem = unsupported(message.content)
         if problem:
             return Outcome(kind=Kind.UNSUPPORTED, detail=problem)
-        body = json.dumps(request_body(message, self._settings.configuration_set)).encode()
+        body = await built(
+            message.content, lambda: orjson.dumps(request_body(message, self._settings.configuration_set))
+        )
         outcome = await self._aws.submit(body, timeout=timeout)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
 
@@ -174,7 +177,7 @@ def classify(answer: Answer) -> Outcome:
         if not isinstance(message_id, str):
             return lost_answer(answer)
         return Outcome(kind=Kind.ACCEPTED, provider_message_id=message_id)
-    code = str(answer.headers.get("x-amzn-ErrorType") or body.get("__type") or body.get("code") or "")
+    code = str(answer.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or "")
     code = code.split(":", maxsplit=1)[0].rpartition("#")[2]
     text = str(body.get("message") or body.get("Message") or "")
     kind = _kind(answer.status, code, text)
@@ -206,7 +209,7 @@ def _kind(status: int, code: str, text: str) -> Kind:
 
 
 def _wait(answer: Answer, text: str) -> float | None:
-    return QUOTA_LATCH if "Daily message quota exceeded" in text else answer.retry_after()
+    return QUOTA_LATCH if "Daily message quota exceeded" in text else retry_after(answer)
 
 
 def _look_around(settings: SesSettings) -> Sequence[Finding]:

@@ -13,14 +13,14 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 from pydantic import Field
-from yarl import URL
 
 from relaypost_server.core.message import Channel, Message, Sms, SmsType
 from relaypost_server.core.money import MICROS, Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.providers._aws import AwsClient, control_client, look_up
-from relaypost_server.providers._http import Answer, lost_answer
+from relaypost_server.providers._connection import Answer
+from relaypost_server.providers._http import lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
 from relaypost_server.providers._settings import ProviderSettings
 from relaypost_server.settings import Endpoint, Prices, prefixed
@@ -68,7 +68,7 @@ class Sns:
         self._settings = settings
         self._aws = AwsClient(
             settings,
-            url=URL(settings.endpoint or f"https://sns.{settings.region}.amazonaws.com") / "",
+            url=settings.endpoint or f"https://sns.{settings.region}.amazonaws.com",
             region=settings.region or "",
             service="sns",
             content_type="application/x-www-form-urlencoded; charset=utf-8",
@@ -142,7 +142,7 @@ def classify(answer: Answer) -> Outcome:
         kind=kind,
         detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
         provider_code=code,
-        retry_after=answer.retry_after() if kind is Kind.THROTTLED else None,
+        retry_after=retry_after(answer) if kind is Kind.THROTTLED else None,
         alert=kind in _OUR_FAULT,
     )
 

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from pydantic import Field, SecretStr
-from yarl import URL
 
 from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
-from relaypost_server.providers._http import Answer, HttpClient, lost_answer
+from relaypost_server.providers._connection import Answer
+from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
 from relaypost_server.providers._settings import ProviderSettings, missing
 from relaypost_server.settings import Endpoint, Prices, Problem, prefixed
@@ -77,14 +77,13 @@ class Twilio:
 
     def __init__(self, settings: TwilioSettings) -> None:
         self._settings = settings
-        self._url = URL(settings.endpoint) / "2010-04-01/Accounts" / (settings.account_sid or "") / "Messages.json"
-        self._http = HttpClient(settings)
+        url = f"{settings.endpoint}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
+        self._http = HttpClient(url, settings)
         token = settings.auth_token.get_secret_value() if settings.auth_token else ""
         basic = b64encode(f"{settings.account_sid}:{token}".encode()).decode()
         self._headers = {
             "Authorization": f"Basic {basic}",
             "Content-Type": "application/x-www-form-urlencoded",
-            "Accept": "application/json",
         }
 
     async def send(self, message: Message[Sms], *, timeout: float) -> Outcome:
@@ -93,7 +92,7 @@ class Twilio:
         if refusal is not None:
             return refusal
         body = urlencode(request_form(message.content, self._settings)).encode()
-        answer = await self._http.post(self._url, headers=self._headers, body=body, timeout=timeout)
+        answer = await self._http.post(self._headers, body, timeout=timeout)
         return quote.on(answer if isinstance(answer, Outcome) else classify(answer))
 
     async def check(self) -> Sequence[Finding]:
@@ -163,7 +162,7 @@ def classify(answer: Answer) -> Outcome:
         kind=kind,
         detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
         provider_code=code,
-        retry_after=answer.retry_after() if kind is Kind.THROTTLED else None,
+        retry_after=retry_after(answer) if kind is Kind.THROTTLED else None,
         alert=kind is Kind.UNAUTHORIZED or (kind is Kind.UNSUPPORTED and code not in _OTHER_MAY_REACH),
     )
 

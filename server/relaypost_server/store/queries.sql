@@ -1,22 +1,23 @@
 -- name: insert_records
--- Writes a batch of messages with all their attempts. Writing a message a
--- second time changes nothing, so a batch whose answer was lost is safe to repeat.
-WITH new_messages AS (
+-- Writes a batch of records, each a JSON document as `records.py` makes it.
+-- Writing a record a second time changes nothing, so a batch whose answer was
+-- lost is safe to repeat.
+WITH batch AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS record (
+        id uuid, channel text, state text, guarantee text, sender text, recipients text[],
+        create_time timestamptz, update_time timestamptz, provider text, provider_message_id text,
+        possible_duplicate boolean, cost_micros bigint, cost_currency text, tags jsonb, metadata jsonb,
+        attempts jsonb
+    )
+), new_messages AS (
     INSERT INTO relaypost.messages (
         id, channel, state, guarantee, sender, recipients, create_time, update_time, provider,
         provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
     )
     SELECT
-        id, channel, state, guarantee, sender, string_to_array(recipients, E'\n'), create_time, update_time,
-        provider, provider_message_id, possible_duplicate, cost_micros, cost_currency, tags::jsonb, metadata::jsonb
-    FROM unnest(
-        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
-        $8::timestamptz[], $9::text[], $10::text[], $11::boolean[], $12::bigint[], $13::text[],
-        $14::text[], $15::text[]
-    ) AS batch (
         id, channel, state, guarantee, sender, recipients, create_time, update_time, provider,
         provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
-    )
+    FROM batch
     ON CONFLICT (id) DO NOTHING
 )
 INSERT INTO relaypost.attempts (
@@ -24,15 +25,12 @@ INSERT INTO relaypost.attempts (
     start_time, duration, cost_micros, cost_currency, segments, refused
 )
 SELECT
-    message_id, number, provider, kind, skipped, provider_code, detail, provider_message_id, circuit,
-    start_time, duration, cost_micros, cost_currency, segments, refused::jsonb
-FROM unnest(
-    $16::uuid[], $17::smallint[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
-    $23::text[], $24::text[], $25::timestamptz[], $26::double precision[], $27::bigint[], $28::text[],
-    $29::integer[], $30::text[]
-) AS batch (
-    message_id, number, provider, kind, skipped, provider_code, detail, provider_message_id, circuit,
-    start_time, duration, cost_micros, cost_currency, segments, refused
+    batch.id, number, attempt.provider, kind, skipped, provider_code, detail, attempt.provider_message_id, circuit,
+    start_time, duration, attempt.cost_micros, attempt.cost_currency, segments, refused
+FROM batch CROSS JOIN jsonb_to_recordset(batch.attempts) AS attempt (
+    number smallint, provider text, kind text, skipped text, provider_code text, detail text,
+    provider_message_id text, circuit text, start_time timestamptz, duration double precision,
+    cost_micros bigint, cost_currency text, segments integer, refused jsonb
 )
 ON CONFLICT (message_id, number) DO NOTHING;
 

@@ -1,10 +1,11 @@
-"""Between records and rows."""
+"""Between records, the documents that are written, and the rows that are read."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 from uuid import UUID
+
+import orjson
 
 from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.failover import Attempt, SkipReason
@@ -20,66 +21,55 @@ class Row(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
 
 
-MESSAGE_COLUMNS = 15
-ATTEMPT_COLUMNS = 15
+def to_json(records: Sequence[MessageRecord]) -> str:
+    """The argument of `insert_records`: one array of documents.
+
+    One text costs the client a third less than thirty arrays, one for each column.
+    """
+    return orjson.dumps([_message_document(r) for r in records]).decode()
 
 
-def columns(records: Sequence[MessageRecord]) -> list[Sequence[Any]]:
-    """The arguments of `insert_records`: one array for each column of messages, then of attempts."""
-    messages = [_message_row(r) for r in records]
-    attempts = [_attempt_row(r.id, number, a) for r in records for number, a in enumerate(r.attempts, start=1)]
-    return [*_transposed(messages, MESSAGE_COLUMNS), *_transposed(attempts, ATTEMPT_COLUMNS)]
+def _message_document(record: MessageRecord) -> dict[str, Any]:
+    cost = record.cost
+    return {
+        "id": record.id,
+        "channel": record.channel,
+        "state": record.state,
+        "guarantee": record.guarantee,
+        "sender": record.sender,
+        "recipients": record.recipients,
+        "create_time": record.create_time,
+        "update_time": record.update_time,
+        "provider": record.provider,
+        "provider_message_id": record.provider_message_id,
+        "possible_duplicate": record.possible_duplicate,
+        "cost_micros": cost and cost.micros,
+        "cost_currency": cost and cost.currency,
+        "tags": dict(record.tags),
+        "metadata": dict(record.metadata),
+        "attempts": [_attempt_document(number, a) for number, a in enumerate(record.attempts, start=1)],
+    }
 
 
-def _transposed(rows: Sequence[tuple[Any, ...]], width: int) -> list[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) if rows else [()] * width
-
-
-def _message_row(record: MessageRecord) -> tuple[Any, ...]:
-    return (
-        record.id,
-        record.channel.value,
-        record.state.value,
-        record.guarantee.value,
-        record.sender,
-        "\n".join(record.recipients),
-        record.create_time,
-        record.update_time,
-        record.provider,
-        record.provider_message_id,
-        record.possible_duplicate,
-        *_money(record.cost),
-        _json(record.tags),
-        _json(record.metadata),
-    )
-
-
-def _attempt_row(message_id: UUID, number: int, attempt: Attempt) -> tuple[Any, ...]:
+def _attempt_document(number: int, attempt: Attempt) -> dict[str, Any]:
     outcome = attempt.outcome
-    return (
-        message_id,
-        number,
-        attempt.provider,
-        outcome.kind.value,
-        attempt.skipped.name if attempt.skipped else "",
-        outcome.provider_code,
-        outcome.detail,
-        outcome.provider_message_id,
-        attempt.circuit.value,
-        attempt.start_time,
-        attempt.duration,
-        *_money(outcome.cost),
-        outcome.segments,
-        json.dumps([(r.address, r.provider_code, r.temporary) for r in outcome.refused]) if outcome.refused else "[]",
-    )
-
-
-def _money(money: Money | None) -> tuple[int | None, str | None]:
-    return (None, None) if money is None else (money.micros, money.currency)
-
-
-def _json(mapping: Mapping[str, str]) -> str:
-    return json.dumps(dict(mapping)) if mapping else "{}"
+    cost = outcome.cost
+    return {
+        "number": number,
+        "provider": attempt.provider,
+        "kind": outcome.kind,
+        "skipped": attempt.skipped.name if attempt.skipped else "",
+        "provider_code": outcome.provider_code,
+        "detail": outcome.detail,
+        "provider_message_id": outcome.provider_message_id,
+        "circuit": attempt.circuit,
+        "start_time": attempt.start_time,
+        "duration": attempt.duration,
+        "cost_micros": cost and cost.micros,
+        "cost_currency": cost and cost.currency,
+        "segments": outcome.segments,
+        "refused": [(r.address, r.provider_code, r.temporary) for r in outcome.refused],
+    }
 
 
 def records(messages: Iterable[Row], attempts: Iterable[Row]) -> list[MessageRecord]:
@@ -104,8 +94,8 @@ def _record(row: Row, attempts: tuple[Attempt, ...]) -> MessageRecord:
         provider_message_id=row["provider_message_id"],
         possible_duplicate=row["possible_duplicate"],
         cost=_to_money(row),
-        tags=json.loads(row["tags"]),
-        metadata=json.loads(row["metadata"]),
+        tags=orjson.loads(row["tags"]),
+        metadata=orjson.loads(row["metadata"]),
         attempts=attempts,
     )
 
@@ -122,7 +112,7 @@ def _attempt(row: Row) -> Attempt:
             segments=row["segments"],
             refused=tuple(
                 RefusedRecipient(address=address, provider_code=code, temporary=temporary)
-                for address, code, temporary in json.loads(row["refused"])
+                for address, code, temporary in orjson.loads(row["refused"])
             ),
         ),
         skipped=SkipReason[row["skipped"]] if row["skipped"] else None,

@@ -6,11 +6,10 @@ collector the exporter drops what it cannot deliver; a send never waits for it.
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-from opentelemetry import propagate, trace
+from opentelemetry import context, propagate, trace
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
@@ -81,26 +80,33 @@ def _otlp_exporter(protocol: str) -> SpanExporter:
     raise TracingError(f"{PROTOCOL} is {protocol!r}; set it to grpc or http/protobuf")
 
 
-@contextmanager
-def server_span(method: str, metadata: Mapping[str, str]) -> Iterator[Span]:
-    """The span of one call of our API, in the trace of its caller."""
-    with _TRACER.start_as_current_span(
-        method,
-        context=propagate.extract(metadata),
-        kind=SpanKind.SERVER,
-        attributes={"rpc.system.name": "grpc", "rpc.method": method},
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
-        yield span
+class CallSpan:
+    """The span of one call of our API, current until it ends."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._token = context.attach(trace.set_span_in_context(span))
+
+    def note(self, code: str, *, failed: bool) -> None:
+        """The gRPC status; `failed` where the server, not the caller, is at fault."""
+        if self._span.is_recording():
+            self._span.set_attribute("rpc.response.status_code", code)
+            if failed:
+                self._span.set_status(Status(StatusCode.ERROR))
+
+    def end(self) -> None:
+        context.detach(self._token)
+        self._span.end()
 
 
-def end_server_span(span: Span, code: str, *, failed: bool) -> None:
-    """Notes the gRPC status; `failed` where the server, not the caller, is at fault."""
-    if span.is_recording():
-        span.set_attribute("rpc.response.status_code", code)
-        if failed:
-            span.set_status(Status(StatusCode.ERROR))
+def begin_call(method: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> CallSpan:
+    """Starts the span of a call in the trace of its caller."""
+    carrier = {key: value for key, value in metadata or () if isinstance(value, str)}
+    parent = propagate.extract(carrier)
+    attributes = {"rpc.system.name": "grpc", "rpc.method": method}
+    return CallSpan(_TRACER.start_span(method, context=parent, kind=SpanKind.SERVER, attributes=attributes))
 
 
 class AttemptSpan:

@@ -1,8 +1,12 @@
-"""What happens around every call: span, deadline, metrics, and errors without internals."""
+"""What happens around every unary call: span, deadline, metrics, and errors without internals.
+
+It wraps the methods as they are registered. A gRPC interceptor would do the
+same for half as much again of what a bare call costs.
+"""
 
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
@@ -17,76 +21,68 @@ from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.telemetry import tracing
 from relaypost_server.telemetry.metrics import Metrics
 
-Context = grpc.aio.ServicerContext[Any, Any]
-Handler = Callable[[Any, Context], Awaitable[Any]]
-MethodHandler = grpc.RpcMethodHandler[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Behaviour = Callable[[Any, Context], Awaitable[Any]]
+MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _SERVER_FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes that mark a server span as failed (OpenTelemetry's conventions for gRPC)."""
+_MALFORMED = object()
+"""Stands for a request that could not be read."""
 
 log = structlog.get_logger("relaypost.api")
 
 
-class _Malformed:
-    """Stands for a request that could not be read."""
+class Edge:
+    """Stands in for the server where a generated `add_..._to_server` registers its methods."""
 
-
-_MALFORMED = _Malformed()
-
-
-class Edge(grpc.aio.ServerInterceptor):
-    """Wraps every unary call; streams (reflection, health watches) pass as they are."""
-
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, server: grpc.aio.Server, metrics: Metrics) -> None:
+        self._server = server
         self._metrics = metrics
-        self._wrapped: dict[str, MethodHandler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> MethodHandler | None:
-        method = handler_call_details.method
-        wrapped = self._wrapped.get(method)
-        if wrapped is None:
-            handler = await continuation(handler_call_details)
-            if handler is None or handler.unary_unary is None:
-                return handler
-            wrapped = self._wrapped[method] = self._wrap(method.removeprefix("/"), handler)
-        return wrapped
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, MethodHandler]) -> None:
+        """The generated code's own call; the wrapped methods all go the generic way."""
+        wrapped = {name: self._wrap(f"{service}/{name}", handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """The same methods once more, unwrapped: left out."""
 
     def _wrap(self, method: str, handler: MethodHandler) -> MethodHandler:
-        behaviour = cast(Handler, handler.unary_unary)
-        deserialize = cast(Callable[[bytes], Any], handler.request_deserializer)
+        if handler.unary_unary is None:  # Streams, such as health watches, pass as they are.
+            return handler
+        behaviour = cast(Behaviour, handler.unary_unary)
 
         async def call(request: Any, context: Context) -> Any:
-            metadata = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
-            with tracing.server_span(method, metadata) as span:
+            span = tracing.begin_call(method, context.invocation_metadata())
+            try:
                 answer = await _answer(behaviour, request, context)
                 failure = answer if isinstance(answer, status_pb2.Status) else None
                 code = _CODES[failure.code] if failure else "OK"
-                tracing.end_server_span(span, code, failed=code in _SERVER_FAULTS)
                 self._metrics.call(method, code)
+                span.note(code, failed=code in _SERVER_FAULTS)
+            finally:
+                span.end()
             if failure is not None:
                 await context.abort_with_status(rpc_status.to_status(failure))
             return answer
 
         return grpc.unary_unary_rpc_method_handler(
             call,
-            request_deserializer=_tolerant(deserialize),
+            request_deserializer=_tolerant(cast(Callable[[bytes], Any], handler.request_deserializer)),
             response_serializer=handler.response_serializer,
         )
 
 
-async def _answer(handler: Handler, request: Any, context: Context) -> Any:
-    """The handler's answer, or the status of whatever went wrong."""
+async def _answer(behaviour: Behaviour, request: Any, context: Context) -> Any:
+    """The method's answer, or the status of whatever went wrong."""
     if request is _MALFORMED:
         return errors.malformed()
-    time_left = context.time_remaining()
-    if time_left is not None and time_left <= 0:  # gRPC hands such calls over all the same.
+    if context.time_remaining() == 0:  # gRPC hands such calls over all the same.
         return errors.out_of_time()
     try:
-        return await handler(request, context)
+        return await behaviour(request, context)
     except ApiError as error:
         return error.status
     except InvalidRequestError as error:
