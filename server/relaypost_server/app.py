@@ -23,8 +23,8 @@ from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.send import Sender
 from relaypost_server.store.database import PostgresLog
 from relaypost_server.store.embedded import EmbeddedPostgres
-from relaypost_server.telemetry import tracing
 from relaypost_server.telemetry.metrics import Metrics
+from relaypost_server.telemetry.tracing import Tracing
 from relaypost_server.web.app import HttpServer, build
 
 DRAIN_SECONDS = 1.0
@@ -56,7 +56,7 @@ class Gateway:
         self._embedded = None if gateway.database_url else EmbeddedPostgres(gateway.data_dir)
         if self._embedded:  # First of all: gRPC does not like processes that fork after it began.
             await self._embedded.start()
-        self._tracing = tracing.start()
+        self._tracing = Tracing.from_environment()
         self._log = PostgresLog(self._database_url(), auto_migrate=gateway.auto_migrate, metrics=self._metrics)
         await self._log.start()
         self._providers = [(chosen, chosen.build()) for chosen in self._config.providers]
@@ -71,7 +71,7 @@ class Gateway:
             message_log=self._log,
             health=health,
         )
-        self._grpc = GrpcServer(servicer, health, limits=_limits(gateway), metrics=self._metrics)
+        self._grpc = GrpcServer(servicer, health, limits=_limits(gateway), tracing=self._tracing, metrics=self._metrics)
         self._http = HttpServer(build(health, self._metrics, lambda: self._ready))
         endpoints = Endpoints(
             grpc=_with_port(gateway.grpc_address, await self._grpc.start(gateway.grpc_address)),
@@ -95,7 +95,7 @@ class Gateway:
         await asyncio.gather(*(provider.close() for _, provider in self._providers))
         if self._embedded:
             await self._embedded.stop()
-        await asyncio.to_thread(tracing.stop, self._tracing)
+        await asyncio.to_thread(self._tracing.stop)
 
     def _database_url(self) -> str:
         if self._embedded:
@@ -120,7 +120,7 @@ class Gateway:
     def _sender(self, chain: Chain[Any], message_log: MessageLog) -> Sender[Any]:
         gateway = self._config.gateway
         retries = RetryBudget(gateway.retry_ratio)
-        dispatcher = Dispatcher(chain, limits=gateway.limits, retries=retries, clock=self._clock)
+        dispatcher = Dispatcher(chain, limits=gateway.limits, retries=retries, tracing=self._tracing, clock=self._clock)
         return Sender(dispatcher, message_log, limits=gateway.limits, metrics=self._metrics, clock=self._clock)
 
 

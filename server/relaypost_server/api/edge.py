@@ -18,8 +18,8 @@ from relaypost_server.api import errors
 from relaypost_server.api.errors import ApiError
 from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.core.ports import LogUnavailableError
-from relaypost_server.telemetry import tracing
 from relaypost_server.telemetry.metrics import Metrics
+from relaypost_server.telemetry.tracing import Tracing
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
@@ -37,8 +37,9 @@ log = structlog.get_logger("relaypost.api")
 class Edge:
     """Stands in for the server where a generated `add_..._to_server` registers its methods."""
 
-    def __init__(self, server: grpc.aio.Server, metrics: Metrics) -> None:
+    def __init__(self, server: grpc.aio.Server, *, tracing: Tracing, metrics: Metrics) -> None:
         self._server = server
+        self._tracing = tracing
         self._metrics = metrics
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, MethodHandler]) -> None:
@@ -55,7 +56,7 @@ class Edge:
         behaviour = cast(Behaviour, handler.unary_unary)
 
         async def call(request: Any, context: Context) -> Any:
-            span = tracing.begin_call(method, context.invocation_metadata())
+            span = self._tracing.begin_call(method, context.invocation_metadata())
             try:
                 answer = await _answer(behaviour, request, context)
                 failure = answer if isinstance(answer, status_pb2.Status) else None

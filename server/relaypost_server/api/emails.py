@@ -130,6 +130,8 @@ def _address(field: str, address: email_pb2.EmailAddress, bad: Violations) -> Ad
 
 
 def _reply_to(email: email_pb2.Email, bad: Violations) -> tuple[Address, ...]:
+    if not email.reply_to:
+        return ()
     if len(email.reply_to) > MOST_REPLY_TO:
         bad.add("email.reply_to", f"has {len(email.reply_to)} addresses, at most {MOST_REPLY_TO} are allowed")
         return ()
@@ -152,7 +154,9 @@ def _attachment(field: str, file: email_pb2.Attachment, bad: Violations) -> Atta
     return Attachment(filename=file.filename, content=file.content, content_type=media_type, content_id=file.content_id)
 
 
-def _headers(headers: Mapping[str, str], bad: Violations) -> dict[str, str]:
+def _headers(headers: Mapping[str, str], bad: Violations) -> Mapping[str, str]:
+    if not headers:
+        return {}
     if len(headers) > MOST_HEADERS:
         bad.add("email.headers", f"has {len(headers)} headers, at most {MOST_HEADERS} are allowed")
         return {}
@@ -174,7 +178,9 @@ def _headers(headers: Mapping[str, str], bad: Violations) -> dict[str, str]:
     return dict(headers)
 
 
-def _tags(tags: Mapping[str, str], bad: Violations) -> dict[str, str]:
+def _tags(tags: Mapping[str, str], bad: Violations) -> Mapping[str, str]:
+    if not tags:
+        return {}
     if len(tags) > MOST_TAGS:
         bad.add("email.tags", f"has {len(tags)} tags, at most {MOST_TAGS} are allowed")
         return {}

@@ -122,7 +122,7 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
     if verdict.ending in (Ending.SENT, Ending.UNCONFIRMED):
         return None
     failure = failure_pb2.SendFailure(
-        message_id=str(sent.record.id), attempts=[pack.attempt(a) for a in sent.record.attempts]
+        message_id=sent.record.id, attempts=[pack.attempt(a) for a in sent.record.attempts]
     )
     match verdict.ending:
         case Ending.REJECTED:

@@ -124,8 +124,9 @@ def _guarantee(value: "message_pb2.DeliveryGuarantee.ValueType", bad: Violations
 
 
 def _metadata(values: Mapping[str, str], bad: Violations) -> dict[str, str]:
-    if values:
-        bad.mapping("metadata", values, most=20, key=64, value=512)
+    if not values:
+        return {}
+    bad.mapping("metadata", values, most=20, key=64, value=512)
     return dict(values)
 
 
@@ -135,12 +136,12 @@ def _channel(field: str, value: "message_pb2.Channel.ValueType", bad: Violations
     return _CHANNELS.get(value)
 
 
-def _message_id(value: str, bad: Violations) -> UUID:
+def _message_id(value: str, bad: Violations) -> str:
     try:
-        return UUID(value)
+        return str(UUID(value))
     except ValueError:
         bad.add("message_id", "is not a message id" if value else "is required")
-        return UUID(int=0)
+        return ""
 
 
 def _query(request: pb.ListMessagesRequest) -> MessageQuery:
@@ -186,16 +187,16 @@ def _moment(field: str, value: Timestamp | None, bad: Violations) -> datetime | 
         return None
 
 
-def page_token(last: UUID) -> str:
+def page_token(last: str) -> str:
     """What names the page after the message `last`."""
-    return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
+    return base64.urlsafe_b64encode(UUID(last).bytes).decode().rstrip("=")
 
 
-def _cursor(token: str, bad: Violations) -> UUID | None:
+def _cursor(token: str, bad: Violations) -> str | None:
     if not token:
         return None
     try:
-        return UUID(bytes=base64.b64decode(token + "==", altchars=b"-_", validate=True))
+        return str(UUID(bytes=base64.b64decode(token + "==", altchars=b"-_", validate=True)))
     except (ValueError, binascii.Error):
         bad.add("page_token", "is not a token of ours")
         return None

@@ -26,7 +26,7 @@ _REASONS = {r: provider_health_pb2.CircuitReason.Value(f"CIRCUIT_REASON_{r.name}
 
 def message(record: MessageRecord) -> message_pb2.Message:
     return message_pb2.Message(
-        message_id=str(record.id),
+        message_id=record.id,
         channel=CHANNELS[record.channel],
         state=STATES[record.state],
         delivery_guarantee=GUARANTEES[record.guarantee],
@@ -39,8 +39,8 @@ def message(record: MessageRecord) -> message_pb2.Message:
         possible_duplicate=record.possible_duplicate,
         attempts=[attempt(a) for a in record.attempts],
         cost=_money(record.cost),
-        tags=record.tags,
-        metadata=record.metadata,
+        tags=record.tags or None,
+        metadata=record.metadata or None,
     )
 
 

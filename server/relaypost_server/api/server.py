@@ -13,6 +13,7 @@ from relaypost_server.api.health_service import HealthService
 from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import Metrics
+from relaypost_server.telemetry.tracing import Tracing
 
 LARGEST_METADATA = 16 * 1024
 """Bytes of a call's headers; more is refused by the transport."""
@@ -32,7 +33,13 @@ class GrpcServer:
     """Serves every service of the gateway on one port."""
 
     def __init__(
-        self, messaging: MessagingServicer, health: HealthReader, *, limits: ServerLimits, metrics: Metrics
+        self,
+        messaging: MessagingServicer,
+        health: HealthReader,
+        *,
+        limits: ServerLimits,
+        tracing: Tracing,
+        metrics: Metrics,
     ) -> None:
         services = [s.full_name for s in messaging_service_pb2.DESCRIPTOR.services_by_name.values()]
         self._health = HealthService(health, services)
@@ -40,7 +47,7 @@ class GrpcServer:
             options=_options(limits),
             maximum_concurrent_rpcs=limits.concurrent_calls,
         )
-        edge = cast(grpc.aio.Server, Edge(self._server, metrics))
+        edge = cast(grpc.aio.Server, Edge(self._server, tracing=tracing, metrics=metrics))
         messaging_service_pb2_grpc.add_MessagingServiceServicer_to_server(messaging, edge)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
         names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, Self, TypeVar
-from uuid import UUID
 
 from relaypost_server.core.money import Money
 
@@ -128,7 +127,8 @@ Content = TypeVar("Content", Email, Sms)
 class Message(Generic[Content]):
     """A request to send, taken on by the gateway."""
 
-    id: UUID
+    id: str
+    """A UUID of version 7."""
     content: Content
     create_time: datetime
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
-from uuid import UUID
 
 from relaypost_server.core.message import Channel, Content, Message, MessageState
 from relaypost_server.core.outcome import Outcome
@@ -63,7 +62,7 @@ class MessageQuery:
     """Which messages to list; empty filters let everything through."""
 
     page_size: int = 50
-    before: UUID | None = None
+    before: str | None = None
     """Only messages older than this one."""
     states: tuple[MessageState, ...] = ()
     channel: Channel | None = None
@@ -88,7 +87,7 @@ class MessageLog(Protocol):
         """
         ...
 
-    async def get(self, message_id: UUID) -> MessageRecord | None:
+    async def get(self, message_id: str) -> MessageRecord | None:
         """One message, or None. Raises LogUnavailableError."""
         ...
 

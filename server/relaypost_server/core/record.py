@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from relaypost_server.core.failover import Attempt, Delivery
 from relaypost_server.core.message import Channel, Email, Guarantee, Message, MessageState, Sms
@@ -17,7 +16,7 @@ class MessageRecord:
     Holds no subject, text or attachment: they may carry a one-time password.
     """
 
-    id: UUID
+    id: str
     channel: Channel
     state: MessageState
     guarantee: Guarantee

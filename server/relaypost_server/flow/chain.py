@@ -136,8 +136,12 @@ class Chain(Generic[Content]):
 
     def refusals(self, now: float) -> dict[str, Refusal]:
         """The providers whose circuit lets nothing through now."""
-        found = ((link.provider.name, link.refusal(now)) for link in self.links)
-        return {name: refusal for name, refusal in found if refusal is not None}
+        refusals = {}
+        for link in self.links:
+            refusal = link.refusal(now)
+            if refusal is not None:
+                refusals[link.provider.name] = refusal
+        return refusals
 
     def health(self) -> ChannelHealth:
         return ChannelHealth(channel=self.channel, providers=tuple(link.health() for link in self.links))

@@ -22,7 +22,7 @@ from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.retry_budget import RetryBudget
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
-from relaypost_server.telemetry import tracing
+from relaypost_server.telemetry.tracing import Tracing, note_skip
 
 log = structlog.get_logger("relaypost.dispatch")
 
@@ -60,10 +60,13 @@ class Caller:
 class Dispatcher(Generic[Content]):
     """Delivers the messages of one channel."""
 
-    def __init__(self, chain: Chain[Content], *, limits: Limits, retries: RetryBudget, clock: Clock) -> None:
+    def __init__(
+        self, chain: Chain[Content], *, limits: Limits, retries: RetryBudget, tracing: Tracing, clock: Clock
+    ) -> None:
         self.chain: Chain[Content] = chain
         self._limits = limits
         self._retries = retries
+        self._tracing = tracing
         self._clock = clock
 
     async def deliver(self, message: Message[Content], *, budget: float, caller: Caller) -> Delivery:
@@ -106,7 +109,7 @@ class Dispatcher(Generic[Content]):
             start_time=self._clock.wall(),
         )
         link.remember(attempt)
-        tracing.skipped(attempt)
+        note_skip(attempt)
         return attempt
 
     async def _attempt(self, step: Try, message: Message[Content], *, number: int) -> Attempt:
@@ -115,7 +118,9 @@ class Dispatcher(Generic[Content]):
         permit = link.admit(began, timeout=step.timeout)
         if isinstance(permit, Refusal):  # The circuit opened during the pause before a second try.
             return self._skip(passed_over(step.provider, permit))
-        span = tracing.begin_attempt(step.provider, self.chain.channel, number, circuit, message.id)
+        span = self._tracing.begin_attempt(
+            step.provider, channel=self.chain.channel, number=number, circuit=circuit, message_id=message.id
+        )
         outcome = await self._call(link, permit, message, step.timeout)
         attempt = Attempt(
             provider=step.provider,
@@ -134,9 +139,9 @@ class Dispatcher(Generic[Content]):
         try:
             outcome = await link.provider.send(message, timeout=timeout)
         except asyncio.CancelledError:
-            log.warning("attempt cut off", provider=link.provider.name, message_id=str(message.id))
+            log.warning("attempt cut off", provider=link.provider.name, message_id=message.id)
         except Exception:
-            log.exception("provider raised", provider=link.provider.name, message_id=str(message.id))
+            log.exception("provider raised", provider=link.provider.name, message_id=message.id)
             outcome = Outcome(kind=Kind.UNCONFIRMED, detail="internal error during the attempt")
         finally:
             link.settle(permit, outcome)

@@ -106,12 +106,14 @@ class Sender(Generic[Content]):
 
 
 def _tell(record: MessageRecord, delivery: Delivery) -> None:
-    """A line in the log for each message; a quiet one where all went as it should."""
-    smooth = record.state is MessageState.SENT and len(delivery.attempts) == 1
-    write = log.debug if smooth else log.warning if record.state is MessageState.FAILED else log.info
+    """A line in the log for each message; at DEBUG where all went as it should."""
+    if record.state is MessageState.SENT and len(delivery.attempts) == 1:
+        log.debug("message sent", message_id=record.id, provider=record.provider)
+        return
+    write = log.warning if record.state is MessageState.FAILED else log.info
     write(
         "message " + record.state.value,
-        message_id=str(record.id),
+        message_id=record.id,
         channel=record.channel.value,
         provider=record.provider,
         attempts=[f"{a.provider} {a.kind.value}" for a in delivery.attempts if a.kind is not Kind.SKIPPED],

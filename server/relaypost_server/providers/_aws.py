@@ -167,7 +167,7 @@ class AwsClient:
     async def submit(self, body: bytes, *, timeout: float) -> Outcome:
         """Posts once; a second time only where AWS refused expired keys, and so took nothing."""
         end = time.monotonic() + timeout
-        keys = await self._keys(timeout)
+        keys = self._credentials.ready() or await self._keys(timeout)
         if isinstance(keys, Outcome):
             return keys
         outcome = await self._post(keys, body, end - time.monotonic())
@@ -182,9 +182,6 @@ class AwsClient:
         await self._http.close()
 
     async def _keys(self, timeout: float, rejected: Keys | None = None) -> Keys | Outcome:
-        ready = None if rejected else self._credentials.ready()
-        if ready is not None:
-            return ready
         try:
             async with asyncio.timeout(timeout):
                 if rejected is not None:

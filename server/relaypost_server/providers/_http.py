@@ -41,7 +41,9 @@ class HttpClient:
         self._port = parts.port or (443 if tls else 80)
         self._tls = _tls_context() if tls else None
         self._connect_timeout = settings.connect_timeout_seconds
-        self._room = asyncio.Semaphore(settings.pool_size)
+        self._pool_size = settings.pool_size
+        self._open = 0
+        self._freed = asyncio.Event()
         self._idle: list[tuple[Connection, float]] = []
         self._lookup: asyncio.Future[list[Any]] | None = None
         self._head = (
@@ -53,7 +55,7 @@ class HttpClient:
         """Posts once, within `timeout` seconds. An Outcome where there is no answer to classify."""
         end = asyncio.get_running_loop().time() + timeout
         try:
-            connection = await self._connection(timeout)
+            connection = self._kept() or await self._connection(min(timeout, self._connect_timeout))
         except OSError as error:  # Also TimeoutError, and whatever is wrong with TLS.
             return Outcome(kind=Kind.UNREACHABLE, detail=f"not connected ({_name(error)})")
         try:
@@ -63,38 +65,45 @@ class HttpClient:
 
     async def close(self) -> None:
         while self._idle:
-            self._idle.pop()[0].abort()
-
-    async def _connection(self, timeout: float) -> Connection:
-        """A kept connection or a new one. Raises OSError."""
-        if not self._room.locked():
-            kept = self._kept()
-            if kept is not None:
-                await self._room.acquire()
-                return kept
-        async with asyncio.timeout(min(timeout, self._connect_timeout)):
-            await self._room.acquire()
-            try:
-                return self._kept() or await self._connect()
-            except BaseException:
-                self._room.release()
-                raise
+            self._drop(self._idle.pop()[0])
 
     def _kept(self) -> Connection | None:
+        """The connection that was used last, if it is still good."""
         now = asyncio.get_running_loop().time()
         while self._idle:
             connection, since = self._idle.pop()
             if connection.reusable and now - since < KEPT_SECONDS:
                 return connection
-            connection.abort()
+            self._drop(connection)
         return None
 
+    async def _connection(self, timeout: float) -> Connection:
+        """A new connection, or the first that is given back where there is no room for one. Raises OSError."""
+        async with asyncio.timeout(timeout):
+            while self._open >= self._pool_size:
+                self._freed.clear()
+                await self._freed.wait()
+                kept = self._kept()
+                if kept is not None:
+                    return kept
+            self._open += 1
+            try:
+                return await self._connect()
+            except BaseException:
+                self._open -= 1
+                raise
+
     def _give_back(self, connection: Connection) -> None:
-        self._room.release()
         if connection.reusable:
             self._idle.append((connection, asyncio.get_running_loop().time()))
+            self._freed.set()
         else:
-            connection.abort()
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        connection.abort()
+        self._open -= 1
+        self._freed.set()
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()

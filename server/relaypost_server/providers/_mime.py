@@ -43,7 +43,7 @@ def _headers(message: Message[Email]) -> dict[str, str | Header]:
         "Subject": _plain_or_encoded(email.subject),
         "Date": _date(message.create_time),
         "Message-ID": f"<{message.id}@{domain}>",
-        "X-Relaypost-Message-Id": str(message.id),
+        "X-Relaypost-Message-Id": message.id,
     }
     headers |= {f"X-Relaypost-Tag-{name}": value for name, value in email.tags.items()}
     headers |= email.headers

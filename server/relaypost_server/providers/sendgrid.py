@@ -98,7 +98,7 @@ def request_body(message: Message[Email], *, sandbox: bool = False) -> dict[str,
         "from": _mailbox(email.sender),
         "subject": email.subject,
         "content": _content(email),
-        "custom_args": {"relaypost_message_id": str(message.id), **email.tags},
+        "custom_args": {"relaypost_message_id": message.id, **email.tags},
     }
     if email.reply_to:
         body["reply_to_list"] = [_mailbox(a) for a in email.reply_to]

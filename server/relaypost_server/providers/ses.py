@@ -101,7 +101,7 @@ def unsupported(email: Email) -> str:
 def request_body(message: Message[Email], configuration_set: str | None) -> dict[str, Any]:
     """The JSON of SendEmail."""
     email = message.content
-    tags = {"relaypost_message_id": str(message.id), **email.tags}
+    tags = {"relaypost_message_id": message.id, **email.tags}
     body: dict[str, Any] = {
         "FromEmailAddress": _mailbox(email.sender),
         "Destination": {

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID
 
 import asyncpg
 import structlog
 
 from relaypost_server.core.health import MessageLogHealth
-from relaypost_server.core.ids import uuid7
+from relaypost_server.core.ids import HIGHEST, uuid7
 from relaypost_server.core.ports import LogUnavailableError, MessageQuery
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store import migrations
@@ -23,7 +22,6 @@ LARGEST_POOL = 4
 STOP_SECONDS = 5.0
 """How long a shutdown waits for what the log still has to write."""
 
-_HIGHEST = (1 << 74) - 1
 log = structlog.get_logger("relaypost.log")
 
 
@@ -60,7 +58,7 @@ class PostgresLog:
     async def append(self, record: MessageRecord) -> bool:
         return await self._writer.append(record)
 
-    async def get(self, message_id: UUID) -> MessageRecord | None:
+    async def get(self, message_id: str) -> MessageRecord | None:
         messages = await self._fetch("get_message", message_id)
         found = await self._with_attempts(messages)
         return found[0] if found else None
@@ -76,7 +74,7 @@ class PostgresLog:
             query.created_from,
             query.created_from and uuid7(_milliseconds(query.created_from), 0),
             query.created_before,
-            query.created_before and uuid7(_milliseconds(query.created_before), _HIGHEST),
+            query.created_before and uuid7(_milliseconds(query.created_before), HIGHEST),
             query.page_size,
         )
         return await self._with_attempts(messages)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
-from uuid import UUID
 
 import orjson
 
@@ -74,15 +73,15 @@ def _attempt_document(number: int, attempt: Attempt) -> dict[str, Any]:
 
 def records(messages: Iterable[Row], attempts: Iterable[Row]) -> list[MessageRecord]:
     """The records of some rows, in the order of the messages."""
-    by_message: dict[UUID, list[Attempt]] = defaultdict(list)
+    by_message: dict[str, list[Attempt]] = defaultdict(list)
     for row in attempts:
-        by_message[row["message_id"]].append(_attempt(row))
-    return [_record(row, tuple(by_message[row["id"]])) for row in messages]
+        by_message[str(row["message_id"])].append(_attempt(row))
+    return [_record(row, tuple(by_message[str(row["id"])])) for row in messages]
 
 
 def _record(row: Row, attempts: tuple[Attempt, ...]) -> MessageRecord:
     return MessageRecord(
-        id=row["id"],
+        id=str(row["id"]),
         channel=Channel(row["channel"]),
         state=MessageState(row["state"]),
         guarantee=Guarantee(row["guarantee"]),

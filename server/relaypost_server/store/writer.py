@@ -7,8 +7,7 @@ statement costs as much for thirty messages as for ten.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import structlog
@@ -108,29 +107,23 @@ class BatchWriter:
         return False if self._late else await entry.committed
 
     async def _run(self) -> None:
-        failures = 0
+        loop, failures = asyncio.get_running_loop(), 0
         while True:
             await self._work.wait()
+            # Past this moment callers are told not to wait, until a batch goes well again.
+            late = loop.call_later(ANSWER_SECONDS, self._be_late)
             try:
-                with self._deadline():
-                    written = await self._write_batch()
-                failures = 0
-                if written > 1:
-                    await asyncio.sleep(GATHER_SECONDS)
+                written = await self._write_batch()
             except Exception as error:
                 self._retreat(error, first=failures == 0)
                 await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
                 failures += 1
-
-    @contextmanager
-    def _deadline(self) -> Iterator[None]:
-        """After ANSWER_SECONDS callers are told not to wait; once it went well they may again."""
-        timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._be_late)
-        try:
-            yield
-        finally:
-            timer.cancel()
-        self._late = False
+                continue
+            finally:
+                late.cancel()
+            self._late, failures = False, 0
+            if written > 1:
+                await asyncio.sleep(GATHER_SECONDS)
 
     def _be_late(self) -> None:
         self._late = True
@@ -189,5 +182,5 @@ class BatchWriter:
         report("message log unavailable", error=type(error).__name__, waiting=self.waiting)
 
     def _drop(self, record: MessageRecord, why: str) -> None:
-        log.error("message dropped from the log", message_id=str(record.id), why=why)
+        log.error("message dropped from the log", message_id=record.id, why=why)
         self._on_drop(1)

@@ -7,9 +7,10 @@ collector the exporter drops what it cannot deliver; a send never waits for it.
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from uuid import UUID
+from typing import Self
 
 from opentelemetry import context, propagate, trace
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
@@ -27,67 +28,74 @@ TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 FLUSH_SECONDS = 3.0
 """How long the shutdown waits for a collector that does not answer."""
 
-_TRACER = trace.get_tracer("relaypost")
+_NO_PARENT = Context()
 
 
 class TracingError(Exception):
     """The OTEL_* settings ask for what there is not."""
 
 
-def start(environ: Mapping[str, str] = os.environ) -> TracerProvider:
-    """Begins to record and export spans. Raises TracingError."""
-    resource = Resource.create()
-    if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
-        resource = resource.merge(Resource({SERVICE_NAME: "relaypost"}))
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = _exporter(environ)
-    if exporter is not None:
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return provider
+class Tracing:
+    """Records and exports the spans of one gateway."""
 
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        """Without a provider nothing is recorded."""
+        self._provider = provider
+        self._tracer: trace.Tracer = provider.get_tracer("relaypost") if provider else trace.NoOpTracer()
+        self._propagated = propagate.get_global_textmap().fields
+        """The metadata keys in which a caller's trace may travel; OTEL_PROPAGATORS chooses them."""
 
-def stop(provider: TracerProvider) -> None:
-    """Exports what is left, for at most FLUSH_SECONDS."""
-    flush = threading.Thread(target=provider.shutdown, name="flush-spans", daemon=True)
-    flush.start()
-    flush.join(FLUSH_SECONDS)
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """As the OTEL_* variables say. Raises TracingError."""
+        resource = Resource.create()
+        if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+            resource = resource.merge(Resource({SERVICE_NAME: "relaypost"}))
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        exporter = _exporter(environ)
+        if exporter is not None:
+            provider.add_span_processor(BatchSpanProcessor(exporter))
+        return cls(provider)
 
+    def stop(self) -> None:
+        """Exports what is left, for at most FLUSH_SECONDS; blocking."""
+        if self._provider is not None:
+            flush = threading.Thread(target=self._provider.shutdown, name="flush-spans", daemon=True)
+            flush.start()
+            flush.join(FLUSH_SECONDS)
 
-def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
-    wanted = environ.get(EXPORTER) or "otlp"
-    match wanted:
-        case "none":
-            return None
-        case "console":
-            return ConsoleSpanExporter()
-        case "otlp":
-            return _otlp_exporter(environ.get(TRACES_PROTOCOL) or environ.get(PROTOCOL) or "grpc")
-    raise TracingError(f"{EXPORTER} is {wanted!r}; set it to otlp, console or none")
+    def begin_call(self, method: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> "CallSpan":
+        """Starts the span of a call of our API, in the trace of its caller."""
+        carrier = {key: value for key, value in metadata or () if key in self._propagated}
+        parent = propagate.extract(carrier) if carrier else _NO_PARENT
+        attributes = {"rpc.system.name": "grpc", "rpc.method": method}
+        return CallSpan(self._tracer.start_span(method, parent, SpanKind.SERVER, attributes))
 
-
-def _otlp_exporter(protocol: str) -> SpanExporter:
-    # Imported here: each brings in a transport that the other one does not need.
-    match protocol:
-        case "grpc":
-            from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as over_grpc  # noqa: PLC0415
-
-            return over_grpc.OTLPSpanExporter()
-        case "http/protobuf":
-            from opentelemetry.exporter.otlp.proto.http import trace_exporter as over_http  # noqa: PLC0415
-
-            return over_http.OTLPSpanExporter()
-    raise TracingError(f"{PROTOCOL} is {protocol!r}; set it to grpc or http/protobuf")
+    def begin_attempt(
+        self, provider: str, *, channel: Channel, number: int, circuit: CircuitState, message_id: str
+    ) -> "AttemptSpan":
+        """Starts the span of an attempt. `number` counts from 1, skips included."""
+        parent = trace.get_current_span()
+        if parent.get_span_context().is_valid and not parent.is_recording():
+            return _UNRECORDED
+        attributes: dict[str, AttributeValue] = {
+            "relaypost.provider": provider,
+            "relaypost.channel": channel.value,
+            "relaypost.attempt.number": number,
+            "relaypost.circuit.state": circuit.value,
+            "relaypost.message.id": message_id,
+        }
+        return AttemptSpan(self._tracer.start_span(f"send {provider}", None, SpanKind.CLIENT, attributes))
 
 
 class CallSpan:
-    """The span of one call of our API, current until it ends."""
+    """The span of one call, current until it ends."""
 
     __slots__ = ("_span", "_token")
 
     def __init__(self, span: Span) -> None:
         self._span = span
-        self._token = context.attach(trace.set_span_in_context(span))
+        self._token = context.attach(trace.set_span_in_context(span, _NO_PARENT))
 
     def note(self, code: str, *, failed: bool) -> None:
         """The gRPC status; `failed` where the server, not the caller, is at fault."""
@@ -99,14 +107,6 @@ class CallSpan:
     def end(self) -> None:
         context.detach(self._token)
         self._span.end()
-
-
-def begin_call(method: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> CallSpan:
-    """Starts the span of a call in the trace of its caller."""
-    carrier = {key: value for key, value in metadata or () if isinstance(value, str)}
-    parent = propagate.extract(carrier)
-    attributes = {"rpc.system.name": "grpc", "rpc.method": method}
-    return CallSpan(_TRACER.start_span(method, context=parent, kind=SpanKind.SERVER, attributes=attributes))
 
 
 class AttemptSpan:
@@ -134,27 +134,11 @@ class AttemptSpan:
         self._span.end()
 
 
-def begin_attempt(provider: str, channel: Channel, number: int, circuit: CircuitState, message_id: UUID) -> AttemptSpan:
-    """Starts the span of an attempt. `number` counts from 1, skips included."""
-    parent = trace.get_current_span()
-    if parent.get_span_context().is_valid and not parent.is_recording():
-        return AttemptSpan(None)
-    span = _TRACER.start_span(
-        f"send {provider}",
-        kind=SpanKind.CLIENT,
-        attributes={
-            "relaypost.provider": provider,
-            "relaypost.channel": channel.value,
-            "relaypost.attempt.number": number,
-            "relaypost.circuit.state": circuit.value,
-            "relaypost.message.id": str(message_id),
-        },
-    )
-    return AttemptSpan(span)
+_UNRECORDED = AttemptSpan(None)
 
 
-def skipped(attempt: Attempt) -> None:
-    """Marks in the caller's span that a provider was passed over."""
+def note_skip(attempt: Attempt) -> None:
+    """Marks in the current span that a provider was passed over."""
     span = trace.get_current_span()
     if span.is_recording():
         attributes: dict[str, AttributeValue] = {
@@ -163,3 +147,29 @@ def skipped(attempt: Attempt) -> None:
             "relaypost.skip.reason": attempt.outcome.detail,
         }
         span.add_event("provider skipped", attributes)
+
+
+def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
+    wanted = environ.get(EXPORTER) or "otlp"
+    match wanted:
+        case "none":
+            return None
+        case "console":
+            return ConsoleSpanExporter()
+        case "otlp":
+            return _otlp_exporter(environ.get(TRACES_PROTOCOL) or environ.get(PROTOCOL) or "grpc")
+    raise TracingError(f"{EXPORTER} is {wanted!r}; set it to otlp, console or none")
+
+
+def _otlp_exporter(protocol: str) -> SpanExporter:
+    # Imported here: each brings in a transport that the other one does not need.
+    match protocol:
+        case "grpc":
+            from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as over_grpc  # noqa: PLC0415
+
+            return over_grpc.OTLPSpanExporter()
+        case "http/protobuf":
+            from opentelemetry.exporter.otlp.proto.http import trace_exporter as over_http  # noqa: PLC0415
+
+            return over_http.OTLPSpanExporter()
+    raise TracingError(f"{PROTOCOL} is {protocol!r}; set it to grpc or http/protobuf")
