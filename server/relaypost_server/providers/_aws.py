@@ -12,6 +12,7 @@ import boto3
 import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
@@ -222,5 +223,5 @@ def look_up(subject: str, call: Callable[[], Finding], *, fix: str) -> Finding:
         refused = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (401, 403)
         level = Level.FAILURE if refused else Level.UNKNOWN
         return Finding(subject=subject, level=level, detail=printable(f"AWS answered {code}", limit=100), fix=fix)
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         return Finding(subject=subject, level=Level.UNKNOWN, detail=type(error).__name__, fix=fix)

@@ -109,6 +109,8 @@ class Connection(asyncio.Protocol):
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        if self._answer is None:  # A second answer behind the first: nobody asked for it.
+            self.abort()
         self._status = self._parser.get_status_code()
         self._headers_complete = True
 

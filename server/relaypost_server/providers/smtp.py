@@ -147,13 +147,10 @@ class Smtp:
 async def _envelope(smtp: SMTP, email: Email, size: int) -> tuple[RefusedRecipient, ...]:
     """Says who the message is from and for; the recipients that the server refused."""
     options = [b"SIZE=%d" % size] if smtp.supports_extension("size") else []
-    reply = await smtp.execute_command(b"MAIL", b"FROM:<%s>" % email.sender.email.encode(), *options)
+    reply = await _ask(smtp, b"MAIL", b"FROM:<%s>" % email.sender.email.encode(), *options)
     if not _positive(reply):
         raise RefusedError(_sender_refused(reply))
-    replies = {
-        recipient: await smtp.execute_command(b"RCPT", b"TO:<%s>" % recipient.encode())
-        for recipient in email.recipients
-    }
+    replies = {recipient: await _ask(smtp, b"RCPT", b"TO:<%s>" % recipient.encode()) for recipient in email.recipients}
     refused = {recipient: reply for recipient, reply in replies.items() if not _positive(reply)}
     if len(refused) == len(replies):
         raise RefusedError(_all_refused(list(refused.values())))
@@ -165,14 +162,14 @@ async def _envelope(smtp: SMTP, email: Email, size: int) -> tuple[RefusedRecipie
 
 async def _data(smtp: SMTP, content: bytes, refused: tuple[RefusedRecipient, ...], progress: _Progress) -> Outcome:
     """Hands the message over."""
-    reply = await smtp.execute_command(b"DATA")
+    reply = await _ask(smtp, b"DATA")
     if reply.code != _GO_AHEAD:
         raise RefusedError(_content_refused(reply))
     protocol = smtp.protocol
     if protocol is None:
         raise aiosmtplib.SMTPServerDisconnected("lost before the message")
     progress.submitted = True
-    protocol.write(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+    protocol.write(_dotted(content))
     reply = await protocol.read_response(timeout=smtp.timeout)
     if not _positive(reply):
         return _content_refused(reply)
@@ -186,14 +183,26 @@ async def _data(smtp: SMTP, content: bytes, refused: tuple[RefusedRecipient, ...
     )
 
 
+def _dotted(content: bytes) -> bytes:
+    """The content with its leading dots doubled, and the dot that ends it (RFC 5321, section 4.5.2)."""
+    end = b".\r\n" if content.endswith(b"\r\n") else b"\r\n.\r\n"
+    return content.replace(b"\r\n.", b"\r\n..") + end
+
+
 _GO_AHEAD = 354
 _TOO_LARGE = 552
 _NOT_SENT_YET = "the server closed the connection before the message was sent"
 
 
-def _positive(reply: SMTPResponse) -> bool:
+async def _ask(smtp: SMTP, *command: bytes) -> SMTPResponse:
+    """A command that comes before the message; raises RefusedError where the server hangs up instead."""
+    reply = await smtp.execute_command(*command)
     if reply.code == CLOSING:
         raise RefusedError(Outcome(kind=Kind.UNREACHABLE, detail=_NOT_SENT_YET, provider_code=code_of(reply)))
+    return reply
+
+
+def _positive(reply: SMTPResponse) -> bool:
     return 200 <= reply.code < 300
 
 

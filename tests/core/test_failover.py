@@ -1,0 +1,227 @@
+"""What to do next, and what a finished walk amounts to."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from relaypost_server.core.breaker import CircuitState, Refusal, RefusalReason
+from relaypost_server.core.failover import (
+    Attempt,
+    Candidate,
+    Ending,
+    Finish,
+    Skip,
+    SkipReason,
+    Step,
+    Try,
+    decide,
+    judge,
+    still_to_reach,
+)
+from relaypost_server.core.message import Address, Email, Guarantee, Message, MessageState
+from relaypost_server.core.outcome import POLICY, Kind, Next, Outcome, RefusedRecipient
+
+CHAIN = [Candidate(provider=name, timeout=10.0) for name in ("a", "b", "c")]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ALO, AMO = Guarantee.AT_LEAST_ONCE, Guarantee.AT_MOST_ONCE
+
+
+def attempt(provider: str, kind: Kind, skipped: SkipReason | None = None, **outcome: object) -> Attempt:
+    return Attempt(
+        provider=provider,
+        outcome=Outcome(kind=kind, **outcome),  # type: ignore[arg-type]
+        skipped=skipped,
+        circuit=CircuitState.CLOSED,
+        start_time=NOW,
+    )
+
+
+def step(
+    *attempts: Attempt,
+    chain: list[Candidate] = CHAIN,
+    refusals: dict[str, Refusal] | None = None,
+    time_left: float = 14.8,
+    guarantee: Guarantee = ALO,
+    may_try_again: bool = False,
+    abandoned: bool = False,
+) -> Step:
+    return decide(
+        chain,
+        attempts,
+        refusals=refusals or {},
+        time_left=time_left,
+        guarantee=guarantee,
+        may_try_again=may_try_again,
+        abandoned=abandoned,
+    )
+
+
+def ending(taken: Step) -> Ending:
+    assert isinstance(taken, Finish)
+    return taken.verdict.ending
+
+
+def test_begins_with_the_first_provider() -> None:
+    assert step() == Try(provider="a", timeout=14.8 / 3)
+
+
+@pytest.mark.parametrize("kind", [k for k in Kind if POLICY[k].next_provider is Next.YES])
+@pytest.mark.parametrize("guarantee", list(Guarantee))
+def test_goes_on_where_nothing_was_sent(kind: Kind, guarantee: Guarantee) -> None:
+    taken = step(attempt("a", kind), guarantee=guarantee)
+    assert isinstance(taken, Try)
+    assert taken.provider == "b"
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(Kind.ACCEPTED, Ending.SENT), (Kind.REJECTED, Ending.REJECTED)])
+def test_stops_where_another_provider_would_change_nothing(kind: Kind, expected: Ending) -> None:
+    assert ending(step(attempt("a", kind))) is expected
+
+
+def test_a_lost_answer_ends_the_walk_at_most_once() -> None:
+    assert ending(step(attempt("a", Kind.UNCONFIRMED), guarantee=AMO)) is Ending.UNCONFIRMED
+
+
+def test_a_lost_answer_goes_on_at_least_once_and_marks_the_duplicate() -> None:
+    lost = attempt("a", Kind.UNCONFIRMED)
+    assert isinstance(step(lost), Try)
+    taken = step(lost, attempt("b", Kind.ACCEPTED))
+    assert isinstance(taken, Finish)
+    assert taken.verdict.ending is Ending.SENT
+    assert taken.verdict.possible_duplicate
+
+
+def test_an_answer_lost_by_a_later_provider_marks_no_duplicate() -> None:
+    kinds = [attempt("a", Kind.FAULTED), attempt("b", Kind.ACCEPTED)]
+    assert not judge(kinds).possible_duplicate
+
+
+@pytest.mark.parametrize("last", [Kind.REJECTED, Kind.FAULTED, Kind.UNAUTHORIZED])
+def test_what_may_have_been_sent_is_never_reported_as_a_failure(last: Kind) -> None:
+    verdict = judge([attempt("a", Kind.UNCONFIRMED), attempt("b", last)])
+    assert verdict.ending is Ending.UNCONFIRMED
+    assert verdict.state is MessageState.UNCONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        (RefusalReason.OPEN, SkipReason.CIRCUIT_OPEN),
+        (RefusalReason.PROBING, SkipReason.PROBING),
+        (RefusalReason.COOLING, SkipReason.COOLING),
+    ],
+)
+def test_passes_over_a_provider_whose_circuit_refuses(reason: RefusalReason, why: SkipReason) -> None:
+    taken = step(refusals={"a": Refusal(reason, 60.0)})
+    assert taken == Skip(provider="a", reason=why, retry_at=60.0)
+
+
+def test_time_is_shared_among_the_providers_that_would_be_asked() -> None:
+    taken = step(attempt("a", Kind.SKIPPED), refusals={"b": Refusal(RefusalReason.OPEN, 60.0)}, time_left=9.0)
+    assert isinstance(taken, Skip)
+    taken = step(attempt("a", Kind.SKIPPED), attempt("b", Kind.SKIPPED), time_left=9.0)
+    assert taken == Try(provider="c", timeout=9.0)
+
+
+def test_unused_time_rolls_on() -> None:
+    assert step(attempt("a", Kind.FAULTED), time_left=14.0) == Try(provider="b", timeout=7.0)
+
+
+def test_no_attempt_takes_longer_than_its_provider_may() -> None:
+    chain = [Candidate(provider="a", timeout=2.0)]
+    assert step(chain=chain, time_left=14.0) == Try(provider="a", timeout=2.0)
+
+
+def test_a_short_share_is_raised_at_the_expense_of_later_providers() -> None:
+    assert step(time_left=1.5) == Try(provider="a", timeout=1.0)
+
+
+def test_an_attempt_without_enough_time_is_not_started() -> None:
+    assert step(time_left=0.99) == Skip(provider="a", reason=SkipReason.NO_TIME)
+
+
+@pytest.mark.parametrize("before", [Kind.SKIPPED, Kind.FAULTED])
+def test_running_out_of_time_is_the_deadlines_fault(before: Kind) -> None:
+    attempts = [attempt("a", before), *(attempt(p, Kind.SKIPPED, SkipReason.NO_TIME) for p in "bc")]
+    assert ending(step(*attempts, time_left=0.5)) is Ending.DEADLINE
+
+
+def test_all_circuits_open_is_worth_a_retry_at_the_earliest_reopening() -> None:
+    waits = {"a": 40.0, "b": 12.0, "c": 59.0}
+    attempts = [attempt(p, Kind.SKIPPED, SkipReason.CIRCUIT_OPEN, retry_after=w) for p, w in waits.items()]
+    verdict = judge(attempts)
+    assert (verdict.ending, verdict.retry_after) == (Ending.EXHAUSTED, 12.0)
+
+
+def test_a_walk_that_no_retry_would_mend_says_so() -> None:
+    attempts = [attempt("a", Kind.UNAUTHORIZED), attempt("b", Kind.UNSUPPORTED)]
+    assert judge(attempts).retry_after is None
+
+
+def test_one_provider_worth_retrying_makes_the_walk_worth_retrying() -> None:
+    attempts = [attempt("a", Kind.UNAUTHORIZED), attempt("b", Kind.UNREACHABLE)]
+    assert judge(attempts).retry_after == 1.0
+
+
+def exhausted(*kinds: Kind) -> list[Attempt]:
+    return [attempt(c.provider, kind) for c, kind in zip(CHAIN, kinds, strict=True)]
+
+
+def test_a_provider_out_of_reach_is_asked_once_more_when_no_other_is_left() -> None:
+    attempts = exhausted(Kind.FAULTED, Kind.UNREACHABLE, Kind.UNREACHABLE)
+    assert step(*attempts, may_try_again=True, time_left=5.0) == Try(provider="b", timeout=5.0, again=True)
+    again = [*attempts, attempt("b", Kind.UNREACHABLE)]
+    assert ending(step(*again, may_try_again=True)) is Ending.EXHAUSTED
+
+
+@pytest.mark.parametrize("kind", [k for k in Kind if k not in (Kind.UNREACHABLE, Kind.ACCEPTED, Kind.REJECTED)])
+def test_nothing_else_is_ever_tried_twice(kind: Kind) -> None:
+    assert isinstance(step(*exhausted(kind, kind, kind), may_try_again=True), Finish)
+
+
+def test_a_second_try_needs_budget_time_and_a_circuit_that_lets_it_through() -> None:
+    attempts = exhausted(Kind.UNREACHABLE, Kind.FAULTED, Kind.FAULTED)
+    assert isinstance(step(*attempts, may_try_again=False), Finish)
+    assert isinstance(step(*attempts, may_try_again=True, time_left=0.9), Finish)
+    refusals = {"a": Refusal(RefusalReason.OPEN, 60.0)}
+    assert isinstance(step(*attempts, may_try_again=True, refusals=refusals), Finish)
+
+
+def test_a_caller_who_has_gone_gets_no_second_provider() -> None:
+    assert isinstance(step(attempt("a", Kind.FAULTED), abandoned=True), Finish)
+    assert isinstance(step(abandoned=True), Try), "the first attempt is not yet made"
+
+
+def partly_refused(*addresses: str, temporary: bool) -> Attempt:
+    refused = tuple(RefusedRecipient(address=a, provider_code="450", temporary=temporary) for a in addresses)
+    return attempt("a", Kind.ACCEPTED, refused=refused)
+
+
+def email(*to: str) -> Message[Email]:
+    content = Email(sender=Address(email="s@x.org"), to=tuple(Address(email=a) for a in to), subject="s", text="t")
+    return Message(id="m", content=content, create_time=NOW)
+
+
+def test_recipients_refused_for_now_are_offered_to_the_next_provider() -> None:
+    first = partly_refused("b@x.org", temporary=True)
+    assert isinstance(step(first), Try)
+    rest = still_to_reach(email("a@x.org", "b@x.org"), [first])
+    assert rest.content.recipients == ("b@x.org",)
+
+
+def test_recipients_refused_for_good_are_not() -> None:
+    assert ending(step(partly_refused("b@x.org", temporary=False))) is Ending.SENT
+
+
+def test_a_message_that_some_got_counts_as_sent_whatever_becomes_of_the_rest() -> None:
+    attempts = [partly_refused("b@x.org", temporary=True), attempt("b", Kind.REJECTED)]
+    assert ending(step(*attempts)) is Ending.SENT
+
+
+def test_before_anything_was_accepted_everybody_is_to_be_reached() -> None:
+    message = email("a@x.org", "b@x.org")
+    assert still_to_reach(message, [attempt("a", Kind.FAULTED)]) is message
+
+
+def test_an_empty_chain_is_exhausted() -> None:
+    assert ending(step(chain=[])) is Ending.EXHAUSTED

@@ -1,0 +1,74 @@
+"""The policy table, and what every answer goes through before it is shown."""
+
+import pytest
+
+from relaypost_server.core.outcome import DETAIL_LIMIT, POLICY, Effect, Kind, Next, Outcome, RefusedRecipient
+
+
+def test_the_policy_is_the_documented_one() -> None:
+    """The table of docs/errors.md, word for word."""
+    rows = {k.value: (p.next_provider.value, p.effect.value, p.caller_may_retry) for k, p in POLICY.items()}
+    assert rows == {
+        "accepted": ("no", "success", False),
+        "skipped": ("yes", "neutral", True),
+        "unreachable": ("yes", "failure", True),
+        "faulted": ("yes", "failure", True),
+        "unconfirmed": ("if_at_least_once", "failure", False),
+        "throttled": ("yes", "neutral", True),
+        "unauthorized": ("yes", "account_fault", False),
+        "unsupported": ("yes", "neutral", False),
+        "rejected": ("no", "neutral", False),
+    }
+
+
+def test_every_kind_has_a_policy() -> None:
+    assert set(POLICY) == set(Kind)
+
+
+def test_only_what_may_have_been_sent_depends_on_the_guarantee() -> None:
+    depending = [k for k, p in POLICY.items() if p.next_provider is Next.IF_AT_LEAST_ONCE]
+    assert depending == [Kind.UNCONFIRMED]
+
+
+def test_no_message_at_fault_benches_a_provider() -> None:
+    for kind in (Kind.REJECTED, Kind.UNSUPPORTED, Kind.THROTTLED, Kind.SKIPPED):
+        assert POLICY[kind].effect is Effect.NEUTRAL
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "550 5.1.1 <ada@example.com>: Recipient address rejected",
+        "The 'To' number +14155550123 is not a valid phone number",
+        "key AKIAIOSFODNN7EXAMPLE is not authorized",
+        "token SG.abcdefghij1234567890.zyxwvutsrq",
+        "your code 482915 was refused",
+        "line one\r\nBcc: x@example.com",
+    ],
+)
+def test_details_hold_no_address_number_or_key(words: str) -> None:
+    detail = Outcome(kind=Kind.FAULTED, detail=words).detail
+    for secret in ("ada@", "x@", "4155550123", "AKIA", "SG.", "482915", "\r", "\n"):
+        assert secret not in detail
+
+
+def test_what_providers_say_is_bounded() -> None:
+    outcome = Outcome(
+        kind=Kind.FAULTED, detail="word " * 10_000, provider_code="C" * 500, provider_message_id="i" * 5000
+    )
+    assert len(outcome.detail) == DETAIL_LIMIT
+    assert len(outcome.provider_code) == 64
+    assert len(outcome.provider_message_id) == 255
+
+
+def test_codes_and_ids_are_kept_as_they_are() -> None:
+    outcome = Outcome(kind=Kind.REJECTED, provider_code="21211", provider_message_id="SM0123456789abcdef")
+    assert (outcome.provider_code, outcome.provider_message_id) == ("21211", "SM0123456789abcdef")
+
+
+def test_recipients_refused_for_now_are_those_with_a_temporary_refusal() -> None:
+    refused = (
+        RefusedRecipient(address="a@x.org", provider_code="450", temporary=True),
+        RefusedRecipient(address="b@x.org", provider_code="550", temporary=False),
+    )
+    assert Outcome(kind=Kind.ACCEPTED, refused=refused).refused_for_now == ("a@x.org",)

@@ -1,0 +1,1 @@
+"""Peers that fail in ways that real ones cannot be made to. They count what they fully received."""
