@@ -10,7 +10,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.databases import bundled, bundled_database, database, outside, server_url
 from tests.providers.configured import SECRETS
+
+__all__ = ["bundled", "bundled_database", "database", "outside", "server_url"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import free_port, program
+from tests.peers import free_port, open_up, program
 
 MAIN = """
 compatibility_level = 3.6
@@ -89,7 +89,7 @@ def postfix(folder: Path, certificate: Path, key: Path) -> Iterator[Postfix]:
         (folder / name).mkdir()
     for name in ("data", "mail"):
         os.chown(folder / name, owner.pw_uid, owner.pw_gid)
-    _open_up(folder)
+    open_up(folder)
     port = free_port()
     values = {
         "folder": folder,
@@ -109,10 +109,3 @@ def postfix(folder: Path, certificate: Path, key: Path) -> Iterator[Postfix]:
         yield Postfix(port, folder)
     finally:
         subprocess.run([*control, "stop"], capture_output=True, check=False)
-
-
-def _open_up(folder: Path) -> None:
-    """Lets Postfix's own users through to a folder that pytest keeps to itself."""
-    for part in (folder, *folder.parents):
-        if part.stat().st_uid == os.geteuid() and not part.stat().st_mode & 0o001:
-            part.chmod(part.stat().st_mode | 0o011)

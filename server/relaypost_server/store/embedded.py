@@ -82,6 +82,11 @@ class EmbeddedPostgres:
         """The directory of the binaries, once there are a database and a place for the socket."""
         try:
             self._home.mkdir(parents=True, exist_ok=True)
+            if self._user is not None and not _open_to_all(self._home):
+                raise EmbeddedPostgresError(
+                    f"PostgreSQL does not run as root, and {_UNPRIVILEGED} cannot enter {self._home}. "
+                    "Set RELAYPOST_DATA_DIR to a directory that all can enter, or RELAYPOST_DATABASE_URL to a server."
+                )
             binaries = self._binaries()
             if not (self._data / "PG_VERSION").exists():
                 self._create(binaries)

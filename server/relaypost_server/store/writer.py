@@ -104,7 +104,9 @@ class BatchWriter:
         entry = _Entry(record)
         self._backlog.append(entry)
         self._work.set()
-        return False if self._late else await entry.committed
+        if self._late or len(self._backlog) > LARGEST_BATCH:
+            return False
+        return await entry.committed
 
     async def _run(self) -> None:
         loop, failures = asyncio.get_running_loop(), 0
