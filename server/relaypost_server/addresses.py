@@ -4,8 +4,10 @@ import re
 from dataclasses import dataclass
 
 import phonenumbers
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from phonenumbers import NumberParseException, PhoneNumberFormat, ValidationResult
+
+SPECIAL_USE_DOMAIN_NAMES.clear()  # A gateway of one's own may well send to mail.local or localhost.
 
 _PLAIN_EMAIL = re.compile(
     r"(?=.{6,254}\Z)(?=[^@]{1,64}@)[a-zA-Z0-9_+-]+(?:\.[a-zA-Z0-9_+-]+)*"
@@ -40,7 +42,9 @@ def parse_email(text: str) -> str:
     if _PLAIN_EMAIL.fullmatch(text) and "--" not in text:
         return text
     try:
-        found = validate_email(text, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False)
+        found = validate_email(
+            text, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False, strict=True
+        )
     except EmailNotValidError:
         raise AddressError("is not an email address such as ada@example.com") from None
     if found.ascii_email is None:

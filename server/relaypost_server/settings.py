@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from relaypost_server.core.money import Money, PriceList
@@ -126,6 +126,14 @@ def _endpoint(value: str) -> str:
     return value.rstrip("/")
 
 
+def _one_line(value: SecretStr) -> SecretStr:
+    """A secret travels in a header: a line break in it would begin another."""
+    if not value.get_secret_value().isprintable():
+        raise ValueError("holds a control character")
+    return value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_one_line)]
 Prices = Annotated[PriceList, BeforeValidator(_price_list)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]

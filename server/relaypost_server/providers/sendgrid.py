@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, ClassVar
 
 import orjson
-from pydantic import Field, SecretStr
+from pydantic import Field
 from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
 
@@ -25,7 +25,7 @@ from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, re
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._settings import ProviderSettings
 from relaypost_server.providers._threads import built
-from relaypost_server.settings import Endpoint, Prices, prefixed
+from relaypost_server.settings import Endpoint, Prices, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=900))
 """USD for each recipient: the overage of the Essentials plan."""
@@ -41,7 +41,7 @@ class SendGridSettings(ProviderSettings):
     model_config = prefixed("sendgrid")
 
     priority: int = Field(2, ge=1, le=1000, description="its place in the email chain, from 1 (asked first) to 1000")
-    api_key: SecretStr | None = Field(None, alias="SENDGRID_API_KEY", description="an API key with the scope mail.send")
+    api_key: Secret | None = Field(None, alias="SENDGRID_API_KEY", description="an API key with the scope mail.send")
     endpoint: Endpoint = Field("https://api.sendgrid.com", description="the URL of the API")
     sandbox: bool = Field(
         False, description="true to have SendGrid check every message and deliver none; default false"

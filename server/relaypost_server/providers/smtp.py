@@ -7,14 +7,16 @@ have been (RFC 5321, section 4.2.5). TLS never falls back to plain text.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import ClassVar
 
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponse
-from pydantic import Field, FilePath, SecretStr
+from pydantic import Field, FilePath
 
 from relaypost_server.core.message import Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
@@ -34,7 +36,7 @@ from relaypost_server.providers._smtp_pool import (
     explain,
 )
 from relaypost_server.providers._threads import built
-from relaypost_server.settings import Prices, Problem, Seconds, prefixed
+from relaypost_server.settings import Prices, Problem, Seconds, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=0))
 """A server of one's own costs nothing a message."""
@@ -50,7 +52,7 @@ class SmtpSettings(ProviderSettings):
     host: str | None = Field(None, alias="SMTP_HOST", description="the server's name, for example smtp.gmail.com")
     port: int = Field(587, alias="SMTP_PORT", ge=1, le=65535, description="the server's port; default 587")
     user: str | None = Field(None, alias="SMTP_USER", description="the user to log in as; default: no log-in")
-    password: SecretStr | None = Field(None, alias="SMTP_PASSWORD", description="the user's password")
+    password: Secret | None = Field(None, alias="SMTP_PASSWORD", description="the user's password")
     tls: Tls | None = Field(
         None, description="starttls, implicit or none; default: implicit on port 465, starttls on all others"
     )
@@ -78,7 +80,18 @@ class SmtpSettings(ProviderSettings):
         if self.user and self.encryption is Tls.NONE:
             fix = "Set it to starttls or implicit: a password must not travel in the clear."
             found.append(Problem(setting="RELAYPOST_SMTP_TLS", what="is none while SMTP_USER is set", fix=fix))
+        if self.ca_file and not _holds_certificates(self.ca_file):
+            fix = "Name a file of certificates in PEM form."
+            found.append(Problem(setting="RELAYPOST_SMTP_CA_FILE", what="holds no certificate", fix=fix))
         return found
+
+
+def _holds_certificates(path: Path) -> bool:
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError):
+        return False
+    return True
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money, PriceList
@@ -22,7 +22,7 @@ from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
 from relaypost_server.providers._settings import ProviderSettings, missing
-from relaypost_server.settings import Endpoint, Prices, Problem, prefixed
+from relaypost_server.settings import Endpoint, Prices, Problem, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
 """USD for each segment: 0.0083 and a carrier's fee of about 0.0035."""
@@ -37,7 +37,7 @@ class TwilioSettings(ProviderSettings):
     account_sid: str | None = Field(
         None, alias="TWILIO_ACCOUNT_SID", pattern="^AC[0-9a-f]{32}$", description="the account's SID: AC and 32 digits"
     )
-    auth_token: SecretStr | None = Field(None, alias="TWILIO_AUTH_TOKEN", description="the account's auth token")
+    auth_token: Secret | None = Field(None, alias="TWILIO_AUTH_TOKEN", description="the account's auth token")
     phone_number: str | None = Field(
         None,
         alias="TWILIO_PHONE_NUMBER",

@@ -1,0 +1,68 @@
+"""A gRPC server over a real socket, with fake providers behind it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from relaypost.v1 import messaging_service_pb2_grpc
+
+from relaypost_server.api.emails import EmailReader
+from relaypost_server.api.messaging import MessagingServicer
+from relaypost_server.api.server import GrpcServer, ServerLimits
+from relaypost_server.core.message import Address, Channel
+from relaypost_server.flow.health import HealthReader
+from tests.fakes.providers import FakeProvider, Rig
+
+LIMITS = ServerLimits(
+    request_bytes=64 * 1024 * 1024, concurrent_streams=1000, concurrent_calls=2000, pending_calls=1000
+)
+
+
+@dataclass
+class Served:
+    """A running server, and a stub that talks to it."""
+
+    target: str
+    stub: "messaging_service_pb2_grpc.MessagingServiceAsyncStub"
+    channel: grpc.aio.Channel
+    server: GrpcServer
+    emails: Rig
+    texts: Rig
+
+
+Serve = Callable[..., Awaitable[Served]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    started: list[Served] = []
+
+    async def start(
+        emails: list[FakeProvider] | None = None,
+        texts: list[FakeProvider] | None = None,
+        default_sender: Address | None = None,
+    ) -> Served:
+        email_rig = Rig(emails if emails is not None else [FakeProvider("a")])
+        text_rig = Rig(texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)], Channel.SMS)
+        text_rig.log = email_rig.log
+        health = HealthReader([email_rig.chain, text_rig.chain], email_rig.log)
+        servicer = MessagingServicer(
+            emails=email_rig.sender,
+            texts=text_rig.sender,
+            email_reader=EmailReader(default_sender or Address(email="noreply@example.com"), 20 * 1024 * 1024),
+            message_log=email_rig.log,
+            health=health,
+        )
+        server = GrpcServer(servicer, health, limits=LIMITS, tracing=email_rig.tracing, metrics=email_rig.metrics)
+        target = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
+        channel = grpc.aio.insecure_channel(target, options=[("grpc.max_send_message_length", 128 * 1024 * 1024)])
+        stub = messaging_service_pb2_grpc.MessagingServiceStub(channel)
+        started.append(Served(target, stub, channel, server, email_rig, text_rig))
+        return started[-1]
+
+    yield start
+    for served in started:
+        await served.channel.close()
+        await served.server.turn_away()
+        await served.server.stop(0)

@@ -1,0 +1,141 @@
+"""Providers, a log and a clock that do as they are told."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from relaypost_server.core.breaker import Breaker, BreakerPolicy
+from relaypost_server.core.health import MessageLogHealth
+from relaypost_server.core.message import Channel
+from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.ports import Finding, LogUnavailableError, MessageQuery
+from relaypost_server.core.record import MessageRecord
+from relaypost_server.core.retry_budget import RetryBudget
+from relaypost_server.flow.chain import Chain, Link
+from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.dispatch import Dispatcher, Limits
+from relaypost_server.flow.send import Sender
+from relaypost_server.telemetry.metrics import Metrics
+from relaypost_server.telemetry.tracing import Tracing
+
+ACCEPTED = Outcome(kind=Kind.ACCEPTED, provider_message_id="id-1")
+
+Answer = Outcome | Exception | Callable[[Any, float], Awaitable[Outcome]]
+
+
+@dataclass
+class FakeProvider:
+    """Gives its answers in turn, the last one for ever."""
+
+    name: str
+    answers: list[Answer] = field(default_factory=lambda: [ACCEPTED])
+    channel: Channel = Channel.EMAIL
+    received: list[Any] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
+
+    async def send(self, message: Any, *, timeout: float) -> Outcome:
+        self.received.append(message)
+        self.timeouts.append(timeout)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Outcome):
+            return answer
+        if isinstance(answer, Exception):
+            raise answer
+        return await answer(message, timeout)
+
+    async def check(self) -> Sequence[Finding]:
+        return []
+
+    async def close(self) -> None: ...
+
+
+def failing(kind: Kind, **outcome: Any) -> Outcome:
+    return Outcome(kind=kind, detail=kind.value, **outcome)
+
+
+async def hang(message: Any, timeout: float) -> Outcome:
+    """As a provider does whose peer says nothing."""
+    await asyncio.sleep(timeout)
+    return failing(Kind.UNCONFIRMED)
+
+
+@dataclass
+class FakeClock:
+    """Stands still until it is turned."""
+
+    now: float = 1000.0
+    wall: datetime = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
+
+    def turn(self, seconds: float) -> None:
+        self.now += seconds
+        self.wall += timedelta(seconds=seconds)
+
+    def clock(self) -> Clock:
+        return Clock(monotonic=lambda: self.now, wall=lambda: self.wall)
+
+
+@dataclass
+class FakeLog:
+    """Keeps records in a list; `available` may be taken away."""
+
+    records: list[MessageRecord] = field(default_factory=list)
+    available: bool = True
+
+    async def append(self, record: MessageRecord) -> bool:
+        self.records.append(record)
+        return self.available
+
+    async def get(self, message_id: str) -> MessageRecord | None:
+        self._check()
+        return next((r for r in self.records if r.id == message_id), None)
+
+    async def list(self, query: MessageQuery) -> Sequence[MessageRecord]:
+        self._check()
+        found = [r for r in self.records if query.before is None or r.id < query.before]
+        return sorted(found, key=lambda r: r.id, reverse=True)[: query.page_size]
+
+    def health(self) -> MessageLogHealth:
+        return MessageLogHealth(available=self.available, waiting=0)
+
+    def _check(self) -> None:
+        if not self.available:
+            raise LogUnavailableError
+
+
+@dataclass
+class Rig:
+    """One channel with fake providers, and everything that is measured about it."""
+
+    providers: Sequence[FakeProvider]
+    channel: Channel = Channel.EMAIL
+    limits: Limits = field(default_factory=lambda: Limits(retry_pause=0.0))
+    clock: FakeClock | None = None
+    tracing: Tracing = field(default_factory=Tracing)
+    retries: RetryBudget = field(default_factory=lambda: RetryBudget(0.0))
+    policy: BreakerPolicy = field(default_factory=lambda: BreakerPolicy(jitter=0.0))
+    log: FakeLog = field(default_factory=FakeLog)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        clock = self.clock.clock() if self.clock else Clock()
+        links: list[Link[Any]] = [
+            Link(
+                provider,
+                priority=position,
+                timeout=10.0,
+                breaker=Breaker(self.policy),
+                window=30.0,
+                metrics=self.metrics,
+                clock=clock,
+            )
+            for position, provider in enumerate(self.providers, start=1)
+        ]
+        self.chain: Chain[Any] = Chain(self.channel, links)
+        self.dispatcher: Dispatcher[Any] = Dispatcher(
+            self.chain, limits=self.limits, retries=self.retries, tracing=self.tracing, clock=clock
+        )
+        self.sender: Sender[Any] = Sender(
+            self.dispatcher, self.log, limits=self.limits, metrics=self.metrics, clock=clock
+        )

@@ -1,0 +1,197 @@
+"""Settings: the seed's names, every mistake at once, no value ever shown."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from relaypost_server.config import Config, GatewaySettings, load, load_env_file
+from relaypost_server.core.breaker import BreakerPolicy
+from relaypost_server.core.message import Address
+from relaypost_server.core.money import Money
+from relaypost_server.providers import PROVIDERS
+from relaypost_server.providers.sns import SnsSettings
+from relaypost_server.settings import SettingsError, variables
+from tests.providers.configured import SECRETS, TWILIO
+
+SEED = {
+    "AWS_ACCESS_KEY_ID": SECRETS["AWS_ACCESS_KEY_ID"],
+    "AWS_SECRET_ACCESS_KEY": SECRETS["AWS_SECRET_ACCESS_KEY"],
+    "AWS_REGION": "us-east-1",
+    "OTP_FROM_EMAIL": "noreply@weedgo.com",
+    "OTP_FROM_NAME": "WeedGo",
+    "SENDGRID_API_KEY": SECRETS["SENDGRID_API_KEY"],
+    **TWILIO,
+    "SMTP_HOST": "smtp.gmail.com",
+    "SMTP_PORT": "587",
+    "SMTP_USER": "relay@example.com",
+    "SMTP_PASSWORD": SECRETS["SMTP_PASSWORD"],
+}
+
+
+def names(config: Config) -> list[str]:
+    chosen = sorted(config.providers, key=lambda p: (p.kind.channel, p.settings.priority))
+    return [f"{p.kind.channel} {p.kind.name}" for p in chosen]
+
+
+def problems(**environ: str) -> dict[str, str]:
+    with pytest.raises(SettingsError) as caught:
+        load(environ)
+    return {p.setting: p.what for p in caught.value.problems}
+
+
+def test_the_seeds_names_configure_the_seeds_chains() -> None:
+    config = load(SEED)
+    assert names(config) == ["email ses", "email sendgrid", "email smtp", "sms sns", "sms twilio"]
+    assert config.gateway.default_sender == Address(email="noreply@weedgo.com", name="WeedGo")
+
+
+def test_no_setting_at_all_prints_to_the_console() -> None:
+    assert names(load({})) == ["email console", "sms console"]
+
+
+def test_the_console_steps_back_from_a_channel_with_a_real_provider() -> None:
+    assert names(load({"SMTP_HOST": "localhost"})) == ["email smtp", "sms console"]
+
+
+def test_the_console_stands_beside_real_providers_where_it_is_told_to() -> None:
+    environ = {"SMTP_HOST": "localhost", "RELAYPOST_CONSOLE_BESIDE_REAL": "true"}
+    assert names(load(environ)) == ["email smtp", "email console", "sms console"]
+
+
+def test_the_console_is_refused_in_production() -> None:
+    found = problems(RELAYPOST_ENV="production", SMTP_HOST="localhost", RELAYPOST_CONSOLE_ENABLED="true")
+    assert list(found) == ["RELAYPOST_CONSOLE_ENABLED"]
+    assert names(load({"RELAYPOST_ENV": "production", "SMTP_HOST": "localhost"})) == ["email smtp"]
+
+
+def test_production_needs_a_provider() -> None:
+    assert list(problems(RELAYPOST_ENV="production")) == ["RELAYPOST_ENV"]
+
+
+def test_settings_reorder_disable_and_tune() -> None:
+    environ = {
+        **SEED,
+        "RELAYPOST_SMTP_PRIORITY": "1",
+        "RELAYPOST_SES_PRIORITY": "3",
+        "RELAYPOST_TWILIO_ENABLED": "false",
+        "RELAYPOST_SENDGRID_BREAKER_FAILURES": "3",
+        "RELAYPOST_SENDGRID_BREAKER_OPEN_SECONDS": "10",
+    }
+    config = load(environ)
+    assert names(config) == ["email smtp", "email sendgrid", "email ses", "sms sns"]
+    policies = {p.kind.name: p.settings.breaker_policy() for p in config.providers}
+    assert policies["sendgrid"] == BreakerPolicy(failures_to_open=3, open_seconds=10.0)
+    assert policies["smtp"] == BreakerPolicy()
+
+
+def test_prices_are_dated_settings() -> None:
+    prices = '{"as_of": "2026-11-01", "default": "0.05", "US": "0.00645"}'
+    config = load({**SEED, "RELAYPOST_SNS_PRICES": prices})
+    (sns,) = (p.settings for p in config.providers if p.kind.name == "sns")
+    assert isinstance(sns, SnsSettings)
+    assert sns.prices.price("US") == Money(micros=6450)
+    assert sns.prices.price("DE") == Money(micros=50_000)
+
+
+def test_every_mistake_is_reported_at_once() -> None:
+    found = problems(
+        RELAYPOST_SES_PRIORITY="first",
+        RELAYPOST_SES_TIMEOUT_SECONDS="-1",
+        RELAYPOST_SMTP_TIMEOUT="5",
+        SMTP_PORT="99999",
+        SMTP_USER="relay",
+        OTP_FROM_EMAIL="nobody",
+        TWILIO_ACCOUNT_SID="SK123",
+        RELAYPOST_GRPC_ADDRESS="50051",
+        RELAYPOST_LOG_LEVEL="LOUD",
+        RELAYPOST_SNS_PRICES="{}",
+        RELAYPOST_SENDGRID_ENDPOINT="ftp://x",
+        RELAYPOST_SENDGRID_ENABLED="true",
+        AWS_ACCESS_KEY_ID="x",
+    )
+    assert set(found) == {
+        "RELAYPOST_SES_PRIORITY",
+        "RELAYPOST_SES_TIMEOUT_SECONDS",
+        "RELAYPOST_SMTP_TIMEOUT",
+        "SMTP_PORT",
+        "OTP_FROM_EMAIL",
+        "TWILIO_ACCOUNT_SID",
+        "RELAYPOST_GRPC_ADDRESS",
+        "RELAYPOST_LOG_LEVEL",
+        "RELAYPOST_SNS_PRICES",
+        "RELAYPOST_SENDGRID_ENDPOINT",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+    }
+
+
+def test_a_name_that_is_nearly_right_is_guessed() -> None:
+    with pytest.raises(SettingsError, match=r"Did you mean RELAYPOST_SES_PRIORITY\?"):
+        load({"RELAYPOST_SES_PRIORTY": "1"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "setting"),
+    [
+        ({"TWILIO_AUTH_TOKEN": "x"}, "TWILIO_ACCOUNT_SID"),
+        ({**TWILIO, "TWILIO_PHONE_NUMBER": ""}, "TWILIO_PHONE_NUMBER"),
+        ({"SMTP_HOST": "h", "SMTP_USER": "u"}, "SMTP_PASSWORD"),
+        ({"SMTP_USER": "u", "SMTP_PASSWORD": "p"}, "SMTP_HOST"),
+        (
+            {"SMTP_HOST": "h", "SMTP_USER": "u", "SMTP_PASSWORD": "p", "RELAYPOST_SMTP_TLS": "none"},
+            "RELAYPOST_SMTP_TLS",
+        ),
+        ({"RELAYPOST_SENDGRID_ENABLED": "true"}, "RELAYPOST_SENDGRID_ENABLED"),
+        ({"AWS_SECRET_ACCESS_KEY": "x"}, "AWS_ACCESS_KEY_ID"),
+        ({"SMTP_HOST": "h", "RELAYPOST_SMTP_CA_FILE": "/no/such/file"}, "RELAYPOST_SMTP_CA_FILE"),
+        ({"SENDGRID_API_KEY": "key\r\nX-Evil: 1"}, "SENDGRID_API_KEY"),
+    ],
+)
+def test_what_is_set_by_halves_is_told_with_its_cure(environ: dict[str, str], setting: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(environ)
+    assert setting in {p.setting for p in caught.value.problems}
+    assert all(p.fix for p in caught.value.problems)
+
+
+def test_a_file_that_holds_no_certificate_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    assert "RELAYPOST_SMTP_CA_FILE" in problems(SMTP_HOST="h", RELAYPOST_SMTP_CA_FILE=str(tmp_path / "ca.pem"))
+
+
+@given(st.sampled_from(sorted(variables(GatewaySettings))), st.text("qzQZ\x00\n\u0661", min_size=12, max_size=30))
+def test_no_complaint_shows_a_value(name: str, value: str) -> None:
+    secrets = {n: f"{n}-canary\n" for n in SECRETS}
+    with pytest.raises(SettingsError) as caught:
+        load({**secrets, name: value, "RELAYPOST_NO_SUCH_SETTING": "x"})
+    shown = str(caught.value)
+    assert "canary" not in shown
+    assert not value.strip() or value not in shown
+
+
+def test_a_blank_variable_counts_as_not_set() -> None:
+    assert names(load({"SMTP_HOST": " ", "SENDGRID_API_KEY": ""})) == ["email console", "sms console"]
+
+
+def test_the_other_name_of_the_region_is_understood() -> None:
+    assert "email ses" in names(load({"AWS_DEFAULT_REGION": "eu-west-1"}))
+
+
+def test_a_file_of_variables_adds_to_the_environment(tmp_path: Path) -> None:
+    path = tmp_path / "relaypost.env"
+    path.write_text("SMTP_HOST=from-file\nSMTP_PORT=25\n# a comment\n")
+    environ = {"RELAYPOST_ENV_FILE": str(path), "SMTP_PORT": "2525"}
+    load_env_file(environ)
+    assert (environ["SMTP_HOST"], environ["SMTP_PORT"]) == ("from-file", "2525")
+
+
+def test_a_file_of_variables_that_is_not_there_is_a_mistake() -> None:
+    with pytest.raises(SettingsError, match="RELAYPOST_ENV_FILE"):
+        load_env_file({"RELAYPOST_ENV_FILE": "/no/such/file"})
+
+
+def test_every_setting_explains_itself() -> None:
+    for model in {GatewaySettings, *(p.Settings for p in PROVIDERS)}:
+        for name, field in variables(model).items():
+            assert field.description, name
