@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import signal
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,34 +51,16 @@ class Gateway:
         self._clock = Clock()
         self._metrics = Metrics()
         self._ready = False
+        self._running = AsyncExitStack()
+        """What has been started, to be stopped in the opposite order."""
 
     async def start(self) -> Endpoints:
-        """Starts every part. Raises OSError, EmbeddedPostgresError or TracingError."""
-        gateway = self._config.gateway
-        self._embedded = None if gateway.database_url else EmbeddedPostgres(gateway.data_dir)
-        if self._embedded:  # First of all: gRPC does not like processes that fork after it began.
-            await self._embedded.start()
-        self._tracing = Tracing.from_environment()
-        self._log = PostgresLog(self._database_url(), auto_migrate=gateway.auto_migrate, metrics=self._metrics)
-        await self._log.start()
-        self._providers = [(chosen, chosen.build()) for chosen in self._config.providers]
-        emails: Chain[Email] = self._chain(Channel.EMAIL)
-        texts: Chain[Sms] = self._chain(Channel.SMS)
-        health = HealthReader([emails, texts], self._log)
-        self._emails, self._texts = self._sender(emails, self._log), self._sender(texts, self._log)
-        servicer = MessagingServicer(
-            emails=self._emails,
-            texts=self._texts,
-            email_reader=EmailReader(gateway.default_sender, gateway.max_attachment_bytes),
-            message_log=self._log,
-            health=health,
-        )
-        self._grpc = GrpcServer(servicer, health, limits=_limits(gateway), tracing=self._tracing, metrics=self._metrics)
-        self._http = HttpServer(build(health, self._metrics, lambda: self._ready))
-        endpoints = Endpoints(
-            grpc=_with_port(gateway.grpc_address, await self._grpc.start(gateway.grpc_address)),
-            http=_with_port(gateway.http_address, await self._http.start(gateway.http_address)),
-        )
+        """Starts every part, or none. Raises OSError, EmbeddedPostgresError or TracingError."""
+        try:
+            endpoints = await self._start()
+        except BaseException:
+            await self._running.aclose()
+            raise
         self._ready = True
         # What is built now stays: the collector need not look at it again and again.
         gc.collect()
@@ -84,27 +68,55 @@ class Gateway:
         return endpoints
 
     async def stop(self, *, delay: float) -> None:
-        """Stops every part in the order that loses nothing; `delay` seconds are for load balancers."""
+        """Stops every part; goes on serving for `delay` seconds while load balancers look elsewhere."""
         self._ready = False
         await self._grpc.turn_away()
         await asyncio.sleep(delay)
-        await self._grpc.stop(self._config.gateway.shutdown_grace_seconds)
-        await asyncio.gather(*(s.drain(seconds=DRAIN_SECONDS) for s in (self._emails, self._texts)))
-        await self._http.stop()
-        await self._log.stop()
-        await asyncio.gather(*(provider.close() for _, provider in self._providers))
-        if self._embedded:
-            await self._embedded.stop()
-        await asyncio.to_thread(self._tracing.stop)
+        await self._running.aclose()
 
-    def _database_url(self) -> str:
-        if self._embedded:
-            return self._embedded.url
-        url = self._config.gateway.database_url
-        return url.get_secret_value() if url else ""
+    async def _start(self) -> Endpoints:
+        gateway = self._config.gateway
+        url = await self._database_url()
+        self._tracing = Tracing.from_environment()
+        self._running.push_async_callback(asyncio.to_thread, self._tracing.stop)
+        message_log = PostgresLog(url, auto_migrate=gateway.auto_migrate, metrics=self._metrics)
+        await message_log.start()
+        self._running.push_async_callback(message_log.stop)
+        providers = [(chosen, chosen.build()) for chosen in self._config.providers]
+        for _, provider in providers:
+            self._running.push_async_callback(provider.close)
+        emails: Chain[Email] = self._chain(Channel.EMAIL, providers)
+        texts: Chain[Sms] = self._chain(Channel.SMS, providers)
+        health = HealthReader([emails, texts], message_log)
+        http = HttpServer(build(health, self._metrics, lambda: self._ready))
+        http_port = await http.start(gateway.http_address)
+        self._running.push_async_callback(http.stop)
+        servicer = MessagingServicer(
+            emails=self._sender(emails, message_log),
+            texts=self._sender(texts, message_log),
+            email_reader=EmailReader(gateway.default_sender, gateway.max_attachment_bytes),
+            message_log=message_log,
+            health=health,
+        )
+        self._grpc = GrpcServer(servicer, health, limits=_limits(gateway), tracing=self._tracing, metrics=self._metrics)
+        self._running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)
+        grpc_port = await self._grpc.start(gateway.grpc_address)
+        return Endpoints(
+            grpc=_with_port(gateway.grpc_address, grpc_port), http=_with_port(gateway.http_address, http_port)
+        )
 
-    def _chain(self, channel: Channel) -> Chain[Any]:
-        return Chain(channel, [self._link(c, p) for c, p in self._providers if p.channel is channel])
+    async def _database_url(self) -> str:
+        gateway = self._config.gateway
+        if gateway.database_url:
+            return gateway.database_url.get_secret_value()
+        # First of all: gRPC does not like processes that fork after it began.
+        embedded = EmbeddedPostgres(gateway.data_dir)
+        self._running.push_async_callback(embedded.stop)
+        await embedded.start()
+        return embedded.url
+
+    def _chain(self, channel: Channel, providers: Iterable[tuple[ChosenProvider, Any]]) -> Chain[Any]:
+        return Chain(channel, [self._link(c, p) for c, p in providers if p.channel is channel])
 
     def _link(self, chosen: ChosenProvider, provider: Any) -> Link[Any]:
         return Link(
@@ -121,7 +133,11 @@ class Gateway:
         gateway = self._config.gateway
         retries = RetryBudget(gateway.retry_ratio)
         dispatcher = Dispatcher(chain, limits=gateway.limits, retries=retries, tracing=self._tracing, clock=self._clock)
-        return Sender(dispatcher, message_log, limits=gateway.limits, metrics=self._metrics, clock=self._clock)
+        sender: Sender[Any] = Sender(
+            dispatcher, message_log, limits=gateway.limits, metrics=self._metrics, clock=self._clock
+        )
+        self._running.push_async_callback(sender.drain, seconds=DRAIN_SECONDS)
+        return sender
 
 
 async def run(config: Config) -> None:

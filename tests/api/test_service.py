@@ -279,7 +279,7 @@ async def test_a_client_that_cancels_leaves_a_record_and_no_second_attempt(serve
     await asyncio.sleep(0.05)
     release.set()
     async with asyncio.timeout(5):
-        while not served.emails.log.records:  # noqa: ASYNC110 - the log is a list
+        while not served.emails.log.records:
             await asyncio.sleep(0.01)
     (record,) = served.emails.log.records
     assert [a.kind for a in record.attempts] == [Kind.FAULTED]

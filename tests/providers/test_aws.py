@@ -90,7 +90,7 @@ async def test_older_keys_are_used_while_newer_ones_are_fetched(chain: Chain) ->
     now += 61.0
     assert credentials.ready() == Keys("key-1", "secret", "token")
     async with asyncio.timeout(5):
-        while chain.asked < 2:  # noqa: ASYNC110 - the chain is asked in a thread
+        while chain.asked < 2:
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
     assert credentials.ready() == Keys("key-2", "secret", "token")

@@ -225,7 +225,7 @@ async def test_a_send_that_is_cancelled_gives_its_place_in_the_pool_back(peer: F
     provider = build("ses", {**OVER_HTTP["ses"](peer.url), "RELAYPOST_SES_POOL_SIZE": "1"})
     hanging = asyncio.create_task(send(provider, timeout=30.0))
     async with asyncio.timeout(5):
-        while not peer.received:  # noqa: ASYNC110 - the fake counts, and does not notify
+        while not peer.received:
             await asyncio.sleep(0.01)
     hanging.cancel()
     await asyncio.gather(hanging, return_exceptions=True)

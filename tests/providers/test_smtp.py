@@ -48,7 +48,7 @@ def trusting(server: Postfix, self_signed: tuple[Path, Path]) -> dict[str, str]:
 
 async def delivered(server: Postfix, name: str, count: int) -> list[Any]:
     async with asyncio.timeout(15):
-        while len(found := server.mailbox(name)) < count:  # noqa: ASYNC110 - mailboxes are folders
+        while len(found := server.mailbox(name)) < count:
             await asyncio.sleep(0.05)
     return found
 

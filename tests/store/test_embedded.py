@@ -137,5 +137,5 @@ async def test_it_dies_with_its_parent_even_if_that_is_killed(home: Path) -> Non
     parent.wait()
     parent.stdout.close()
     async with asyncio.timeout(10):
-        while running_url(home) is not None:  # noqa: ASYNC110 - another process's end
+        while running_url(home) is not None:
             await asyncio.sleep(0.05)

@@ -29,7 +29,7 @@ async def log(database: str) -> AsyncIterator[PostgresLog]:
 
 async def available(log: PostgresLog) -> None:
     async with asyncio.timeout(10):
-        while not (log.health().available and log.health().waiting == 0):  # noqa: ASYNC110 - the log does not notify
+        while not (log.health().available and log.health().waiting == 0):
             await asyncio.sleep(0.02)
 
 
