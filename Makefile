@@ -10,7 +10,7 @@ STUBS := clients/python
 PROTOS := $(shell find proto -name '*.proto')
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test check format lint types imports proto-lint proto-fresh proto bench lock clean
+.PHONY: help serve demo test check format lint types imports proto-lint proto-fresh proto bench settings lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -56,6 +56,9 @@ proto: $(CODEGEN)/.ready ## Generates the stubs from proto/.
 
 bench: $(VENV)/.dev ## Measures the gateway beside its baselines.
 	@$(BIN)/python -m bench
+
+settings: $(VENV)/.runtime ## Writes docs/settings.md.
+	@$(BIN)/relaypost settings --markdown > docs/settings.md
 
 lock: ## Renews the lock files; needs uv.
 	uv pip compile pyproject.toml $(LOCK) --extra embedded --group build -o requirements/runtime.lock

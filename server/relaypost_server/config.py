@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
@@ -45,9 +45,10 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class GatewaySettings(Settings):
-    """The gateway itself."""
+    """The gateway listens, keeps its log, and shares out time as these say."""
 
     model_config = prefixed()
+    title: ClassVar = "The gateway"
 
     environment: Environment = Field(
         Environment.DEVELOPMENT,

@@ -131,6 +131,22 @@ async def test_the_doctor_without_settings_says_that_nothing_is_sent(tmp_path: P
     assert "printed, not sent" in out
 
 
+async def test_the_demo_shows_two_failovers() -> None:
+    code, out, _ = await run("demo")
+    assert code == 0
+    for words in ("ServiceUnavailableException", "unreachable", "It arrived all the same.", "So did this."):
+        assert words in out
+    assert out.count("accepted") == 2
+
+
+async def test_settings_are_listed_as_the_docs_have_them() -> None:
+    """`make settings` writes docs/settings.md anew."""
+    _, out, _ = await run("settings", "--markdown")
+    assert out == (peers.ROOT / "docs" / "settings.md").read_text()
+    _, out, _ = await run("settings", "--json")
+    assert "RELAYPOST_SES_PRIORITY" in json.loads(out)
+
+
 def grpcurl(target: str, *arguments: str) -> str:
     tool = peers.program("grpcurl", Path(sys.executable).parent)
     done = subprocess.run(

@@ -6,7 +6,8 @@ from relaypost.v1 import message_pb2
 from rich.markup import escape
 from rich.table import Table
 
-WIDTH = 30
+WIDTH = 24
+"""Characters of the time axis."""
 _COLOURS = {
     message_pb2.OUTCOME_KIND_ACCEPTED: "green",
     message_pb2.OUTCOME_KIND_SKIPPED: "dim",
@@ -15,29 +16,37 @@ _COLOURS = {
 
 
 def waterfall(attempts: Sequence[message_pb2.Attempt]) -> Table:
-    """A line for each attempt: where it began, how long it took, how it ended."""
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    if not attempts:
-        return table
-    begin = _milliseconds(attempts[0])
-    end = max(_milliseconds(a) + a.duration.ToMilliseconds() for a in attempts)
-    scale = WIDTH / max(end - begin, 1)
+    """A line for each attempt: who, when and how long, how it ended and why."""
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    for wrap in (False, False, False, False, False, True):
+        table.add_column(no_wrap=not wrap, overflow="fold")
+    table.columns[3].justify = "right"
+    begin = min((_begin(a) for a in attempts), default=0.0)
+    length = max((_begin(a) + _seconds(a) - begin for a in attempts), default=0.0)
     for number, attempt in enumerate(attempts, start=1):
         colour = _COLOURS.get(attempt.kind, "red")
-        before = min(int((_milliseconds(attempt) - begin) * scale), WIDTH - 1)
-        length = max(1, round(attempt.duration.ToMilliseconds() * scale))
-        bar = " " * before + ("·" if attempt.kind == message_pb2.OUTCOME_KIND_SKIPPED else "█" * length)
         kind = message_pb2.OutcomeKind.Name(attempt.kind).removeprefix("OUTCOME_KIND_").lower()
         table.add_row(
-            str(number),
+            f"[dim]{number}[/]",
             escape(attempt.provider),
-            f"[{colour}]{bar[:WIDTH]:{WIDTH}}[/]",
-            f"{attempt.duration.ToMicroseconds() / 1000:.1f} ms",
+            f"[{colour}]{_bar(attempt, begin, max(length, 1e-6))}[/]",
+            f"{_seconds(attempt) * 1000:.1f} ms",
             f"[{colour}]{kind}[/]",
-            escape(attempt.provider_code or attempt.detail),
+            f"[dim]{escape(attempt.provider_code or attempt.detail)}[/]",
         )
     return table
 
 
-def _milliseconds(attempt: message_pb2.Attempt) -> int:
-    return attempt.start_time.ToMilliseconds()
+def _bar(attempt: message_pb2.Attempt, begin: float, length: float) -> str:
+    filled = max(1, round(_seconds(attempt) / length * WIDTH))
+    before = min(round((_begin(attempt) - begin) / length * WIDTH), WIDTH - filled)
+    mark = "·" if attempt.kind == message_pb2.OUTCOME_KIND_SKIPPED else "█"
+    return f"{' ' * before}{mark * filled}".ljust(WIDTH)
+
+
+def _begin(attempt: message_pb2.Attempt) -> float:
+    return attempt.start_time.ToNanoseconds() / 1e9
+
+
+def _seconds(attempt: message_pb2.Attempt) -> float:
+    return attempt.duration.ToNanoseconds() / 1e9

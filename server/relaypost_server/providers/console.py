@@ -24,6 +24,7 @@ class ConsoleSettings(ProviderSettings):
     """The console takes part where a channel has no real provider, outside production."""
 
     model_config = prefixed("console")
+    title: ClassVar = "Console"
 
     priority: int = Field(4, ge=1, le=1000, description="its place in its chain, from 1 (asked first) to 1000")
     beside_real: bool = Field(False, description="true to use it beside real providers as well; default false")

@@ -39,6 +39,7 @@ class SendGridSettings(ProviderSettings):
     """SendGrid takes part where SENDGRID_API_KEY is set."""
 
     model_config = prefixed("sendgrid")
+    title: ClassVar = "SendGrid"
 
     priority: int = Field(2, ge=1, le=1000, description="its place in the email chain, from 1 (asked first) to 1000")
     api_key: Secret | None = Field(None, alias="SENDGRID_API_KEY", description="an API key with the scope mail.send")

@@ -46,6 +46,7 @@ class SmtpSettings(ProviderSettings):
     """SMTP takes part where SMTP_HOST is set."""
 
     model_config = prefixed("smtp")
+    title: ClassVar = "SMTP"
 
     priority: int = Field(3, ge=1, le=1000, description="its place in the email chain, from 1 (asked first) to 1000")
     pool_size: int = Field(10, ge=1, le=1000, description="the most connections open at once, 1 to 1000")

@@ -38,6 +38,7 @@ class SnsSettings(ProviderSettings):
     """Amazon SNS takes part where AWS_REGION is set. Credentials come from botocore's chain."""
 
     model_config = prefixed("sns")
+    title: ClassVar = "Amazon SNS"
 
     priority: int = Field(1, ge=1, le=1000, description="its place in the SMS chain, from 1 (asked first) to 1000")
     region: str | None = Field(None, alias="AWS_REGION", description="the AWS region, for example us-east-1")

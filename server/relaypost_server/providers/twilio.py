@@ -32,6 +32,7 @@ class TwilioSettings(ProviderSettings):
     """Twilio takes part where an account, its token and a number or Messaging Service are set."""
 
     model_config = prefixed("twilio")
+    title: ClassVar = "Twilio"
 
     priority: int = Field(2, ge=1, le=1000, description="its place in the SMS chain, from 1 (asked first) to 1000")
     account_sid: str | None = Field(

@@ -1,0 +1,139 @@
+"""The Python client against the real gateway, and as a package of its own."""
+
+import asyncio
+import subprocess
+import sys
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from relaypost import Address, AsyncClient, Attachment, Client, InvalidRequestError, RelaypostError, SendFailedError
+from relaypost.v1 import message_pb2
+
+from tests.e2e.gateway import AWS_KEYS, Gateway, gateway
+from tests.fakes.http import closed_port, fake_http
+from tests.peers import ROOT
+
+
+@pytest.fixture
+async def running(bundled_database: str) -> AsyncIterator[Gateway]:
+    async with gateway(database=bundled_database) as started:
+        yield started
+
+
+def use_every_argument(client: Client) -> message_pb2.Message:
+    return client.send_email(
+        to=["ada@example.com", Address("grace@example.com", "Grace")],
+        subject="Hi",
+        text="Hi",
+        html="<p>Hi</p>",
+        sender=Address("noreply@example.com", "Example"),
+        cc="b@example.com",
+        bcc=Address("c@example.com"),
+        reply_to=["d@example.com"],
+        attachments=[Attachment("a.txt", b"x", "text/plain")],
+        headers={"X-A": "1"},
+        tags={"purpose": "test"},
+        metadata={"order": "7"},
+        at_most_once=True,
+        timeout=10.0,
+    )
+
+
+async def test_the_client_for_threads(running: Gateway) -> None:
+    def use() -> None:
+        with Client(running.grpc) as client:
+            message = use_every_argument(client)
+            assert list(message.recipients) == [f"{n}@example.com" for n in ("ada", "grace", "b", "c")]
+            assert client.get_message(message.message_id) == message
+            sms = client.send_sms(to="415-555-0123", region_code="US", text="Hi", max_price_micros=1_000_000)
+            assert sms.state == message_pb2.MESSAGE_STATE_SENT
+            assert client.provider_health().message_log.available
+            with pytest.raises(InvalidRequestError) as caught:
+                client.send_sms(to="nobody", text="")
+            assert [v.field for v in caught.value.violations] == ["sms.to", "sms.text"]
+
+    await asyncio.to_thread(use)
+
+
+async def test_the_client_for_asyncio(running: Gateway) -> None:
+    async with AsyncClient(running.grpc) as client:
+        message = await client.send_email(to="ada@example.com", subject="Hi", text="Hi")
+        assert await client.get_message(message.message_id) == message
+        assert (await client.provider_health()).channels
+        with pytest.raises(InvalidRequestError):
+            await client.send_email(to=[], subject="", text="")
+
+
+async def test_a_failed_send_tells_what_was_tried(bundled_database: str) -> None:
+    async with fake_http() as nobody:
+        environ = {**AWS_KEYS, "RELAYPOST_SES_ENDPOINT": f"http://127.0.0.1:{closed_port()}"}
+        async with gateway(environ, database=bundled_database) as running, AsyncClient(running.grpc) as client:
+            with pytest.raises(SendFailedError) as caught:
+                await client.send_email(to="ada@example.com", subject="Hi", text="Hi")
+    error = caught.value
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "PROVIDERS_EXHAUSTED")
+    assert error.retry_after == 1.0
+    assert {a.provider for a in error.attempts} == {"ses"}
+    assert nobody.received == []
+
+
+def test_a_gateway_that_is_not_there() -> None:
+    with Client(f"127.0.0.1:{closed_port()}") as client, pytest.raises(RelaypostError) as caught:
+        client.send_sms(to="+14155550123", text="Hi", timeout=2.0)
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.reason == ""
+    assert caught.value.retry_after is None
+
+
+USER = """
+from relaypost import AsyncClient, Client, SendFailedError
+from relaypost.v1 import message_pb2
+
+def send(client: Client) -> str:
+    try:
+        message = client.send_email(to="ada@example.com", subject="Hi", text="Hi")
+    except SendFailedError as error:
+        return ", ".join(attempt.provider for attempt in error.attempts)
+    assert message.state == message_pb2.MESSAGE_STATE_SENT
+    return message.provider
+
+async def send_later(client: AsyncClient) -> str:
+    return (await client.send_sms(to="+14155550123", text="Hi")).provider
+"""
+MISUSER = """
+from relaypost import Client
+def send(client: Client) -> int:
+    return client.send_email(to="ada@example.com", subjekt="Hi").provider
+"""
+
+
+def test_strict_mypy_knows_the_client(tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(USER)
+    (tmp_path / "misuser.py").write_text(MISUSER)
+
+    def mypy(name: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mypy", "--strict", "--config-file", "", str(tmp_path / name)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    good = mypy("user.py")
+    assert good.returncode == 0, good.stdout
+    bad = mypy("misuser.py")
+    assert "subjekt" in bad.stdout
+    assert "Incompatible return value" in bad.stdout
+
+
+def test_the_package_can_be_built_by_itself(tmp_path: Path) -> None:
+    build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)],
+        cwd=ROOT / "clients" / "python",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = zipfile.ZipFile(tmp_path / done.stdout.strip()).namelist()
+    assert {"relaypost/py.typed", "relaypost/v1/messaging_service_pb2.pyi", "relaypost/__init__.py"} <= set(names)
+    assert not any("server" in name for name in names)
