@@ -132,7 +132,7 @@ async def test_the_doctor_without_settings_says_that_nothing_is_sent(tmp_path: P
 
 
 async def test_the_demo_shows_two_failovers() -> None:
-    code, out, _ = await run("demo")
+    code, out, _ = await run("demo", COLUMNS="120")
     assert code == 0
     for words in ("ServiceUnavailableException", "unreachable", "It arrived all the same.", "So did this."):
         assert words in out
