@@ -49,8 +49,6 @@ def rows(ok: Server, busy: Server, sink: Server) -> Sequence[Row]:
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink.port}",
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
         "OTEL_TRACES_SAMPLER_ARG": "0.1",
-        "RELAYPOST_GRPC_ADDRESS": "127.0.0.1:0",
-        "RELAYPOST_HTTP_ADDRESS": "127.0.0.1:0",
         "RELAYPOST_SES_ENDPOINT": f"http://127.0.0.1:{ok.port}",
         "RELAYPOST_SHUTDOWN_DELAY_SECONDS": "0",
         "RELAYPOST_SNS_ENABLED": "false",

@@ -1,17 +1,19 @@
 """Starts what is measured, reads its CPU time, and stops it by its id."""
 
 import contextlib
-import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+START_SECONDS = 60.0
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 
 
@@ -43,29 +45,35 @@ def module(name: str, *arguments: str) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def gateway(environ: Mapping[str, str]) -> Iterator[Server]:
-    """`relaypost serve` with these settings and no others."""
+    """`relaypost serve` with these settings and no others, on free ports."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    grpc, http = _free_port(), f"127.0.0.1:{_free_port()}"
+    listen = {"RELAYPOST_GRPC_ADDRESS": f"127.0.0.1:{grpc}", "RELAYPOST_HTTP_ADDRESS": http}
     with tempfile.TemporaryFile("w+") as log:
         command = [sys.executable, "-m", "relaypost_server", "serve", "--json"]
         process = subprocess.Popen(
-            command, env=inherited | dict(environ), stdout=subprocess.DEVNULL, stderr=log, text=True
+            command, env=inherited | dict(environ) | listen, stdout=subprocess.DEVNULL, stderr=log, text=True
         )
         try:
-            serving = _wait_for_serving(log, process)
-            yield Server(process, int(serving["grpc"].rpartition(":")[2]), serving["http"])
+            _wait_until_ready(http, process, log)
+            yield Server(process, grpc, http)
         finally:
             process.terminate()
             process.wait()
 
 
-def _wait_for_serving(log: TextIO, process: "subprocess.Popen[str]") -> dict[str, str]:
-    """The event that tells where the gateway listens."""
-    while process.poll() is None:
-        log.seek(0)
-        for line in log:
-            if '"event": "serving"' in line:
-                event: dict[str, str] = json.loads(line)
-                return event
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(http: str, process: "subprocess.Popen[str]", log: TextIO) -> None:
+    end = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{http}/health/ready", timeout=1):
+            return
         time.sleep(0.05)
     log.seek(0)
     raise RuntimeError(f"the gateway did not start: {log.read()}")

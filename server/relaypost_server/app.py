@@ -10,10 +10,11 @@ from typing import Any
 
 import structlog
 
+from relaypost_server.api.admin import AdminServicer
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits
-from relaypost_server.config import ChosenProvider, Config, GatewaySettings
+from relaypost_server.config import ChosenProvider, Config, GatewaySettings, WithoutDatabase
 from relaypost_server.core.breaker import Breaker
 from relaypost_server.core.message import Channel, Email, Sms
 from relaypost_server.core.ports import MessageLog
@@ -22,9 +23,13 @@ from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Dispatcher
 from relaypost_server.flow.health import HealthReader
+from relaypost_server.flow.requests import Recovery, Requests
 from relaypost_server.flow.send import Sender
-from relaypost_server.store.database import PostgresLog
+from relaypost_server.store.database import Database
 from relaypost_server.store.embedded import EmbeddedPostgres
+from relaypost_server.store.messages import PostgresLog
+from relaypost_server.store.requests import PostgresRequests
+from relaypost_server.store.spool import Spool
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
 from relaypost_server.web.app import HttpServer, build
@@ -79,26 +84,33 @@ class Gateway:
         url = await self._database_url()
         self._tracing = Tracing.from_environment()
         self._running.push_async_callback(asyncio.to_thread, self._tracing.stop)
-        message_log = PostgresLog(url, auto_migrate=gateway.auto_migrate, metrics=self._metrics)
-        await message_log.start()
-        self._running.push_async_callback(message_log.stop)
+        database = await self._database(url)
+        message_log = PostgresLog(database)
+        requests = await self._requests(database)
         providers = [(chosen, chosen.build()) for chosen in self._config.providers]
         for _, provider in providers:
             self._running.push_async_callback(provider.close)
         emails: Chain[Email] = self._chain(Channel.EMAIL, providers)
         texts: Chain[Sms] = self._chain(Channel.SMS, providers)
-        health = HealthReader([emails, texts], message_log)
+        health = HealthReader([emails, texts], message_log, requests_without_log=requests.without_log)
         http = HttpServer(build(health, self._metrics, lambda: self._ready))
         http_port = await http.start(gateway.http_address)
         self._running.push_async_callback(http.stop)
         servicer = MessagingServicer(
-            emails=self._sender(emails, message_log),
-            texts=self._sender(texts, message_log),
+            emails=self._sender(emails, message_log, requests),
+            texts=self._sender(texts, message_log, requests),
             email_reader=EmailReader(gateway.default_sender, gateway.max_attachment_bytes),
             message_log=message_log,
             health=health,
         )
-        self._grpc = GrpcServer(servicer, health, limits=_limits(gateway), tracing=self._tracing, metrics=self._metrics)
+        self._grpc = GrpcServer(
+            servicer,
+            AdminServicer(message_log),
+            health,
+            limits=_limits(gateway),
+            tracing=self._tracing,
+            metrics=self._metrics,
+        )
         self._running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)
         grpc_port = await self._grpc.start(gateway.grpc_address)
         return Endpoints(
@@ -115,6 +127,28 @@ class Gateway:
         await embedded.start()
         return embedded.url
 
+    async def _database(self, url: str) -> Database:
+        gateway = self._config.gateway
+        spool = await asyncio.to_thread(_open_spool, gateway)
+        database = Database(url, spool, auto_migrate=gateway.auto_migrate, metrics=self._metrics)
+        await database.start()
+        self._running.push_async_callback(database.stop)
+        return database
+
+    async def _requests(self, database: Database) -> Requests:
+        gateway = self._config.gateway
+        log_of_requests = PostgresRequests(database, lease=gateway.lease_seconds)
+        recovery = Recovery(log_of_requests, retention=gateway.request_retention_hours * 3600, clock=self._clock)
+        recovery.start()
+        self._running.push_async_callback(recovery.stop)
+        return Requests(
+            log_of_requests,
+            lease=gateway.lease_seconds,
+            without_log=gateway.keyed_without_database is WithoutDatabase.SEND,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+
     def _chain(self, channel: Channel, providers: Iterable[tuple[ChosenProvider, Any]]) -> Chain[Any]:
         return Chain(channel, [self._link(c, p) for c, p in providers if p.channel is channel])
 
@@ -129,12 +163,12 @@ class Gateway:
             clock=self._clock,
         )
 
-    def _sender(self, chain: Chain[Any], message_log: MessageLog) -> Sender[Any]:
+    def _sender(self, chain: Chain[Any], message_log: MessageLog, requests: Requests) -> Sender[Any]:
         gateway = self._config.gateway
         retries = RetryBudget(gateway.retry_ratio)
         dispatcher = Dispatcher(chain, limits=gateway.limits, retries=retries, tracing=self._tracing, clock=self._clock)
         sender: Sender[Any] = Sender(
-            dispatcher, message_log, limits=gateway.limits, metrics=self._metrics, clock=self._clock
+            dispatcher, message_log, requests, limits=gateway.limits, metrics=self._metrics, clock=self._clock
         )
         self._running.push_async_callback(sender.drain, seconds=DRAIN_SECONDS)
         return sender
@@ -171,6 +205,14 @@ def _stop_signals() -> asyncio.Future[signal.Signals]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, note, number)
     return received
+
+
+def _open_spool(gateway: GatewaySettings) -> Spool:
+    try:
+        return Spool.open(gateway.spool, max_bytes=gateway.spool_max_bytes)
+    except OSError as error:
+        fix = "set RELAYPOST_SPOOL_DIR to a directory of yours"
+        raise OSError(f"cannot write the spool in {gateway.spool} ({error.strerror}): {fix}") from error
 
 
 def _limits(gateway: GatewaySettings) -> ServerLimits:

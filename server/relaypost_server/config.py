@@ -28,6 +28,13 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
+class WithoutDatabase(StrEnum):
+    """What becomes of a request with a request_id while the database is away."""
+
+    REFUSE = "refuse"
+    SEND = "send"
+
+
 def _host_and_port(value: str) -> str:
     host, _, port = value.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
@@ -66,6 +73,22 @@ class GatewaySettings(Settings):
     data_dir: Path = Field(
         default_factory=_data_dir, description="where the bundled PostgreSQL keeps its files; default: the user's own"
     )
+    spool_dir: Path | None = Field(
+        None, description="where records wait on disk while the database is away; default: spool in the data directory"
+    )
+    spool_max_bytes: Annotated[int, Field(ge=MIB, le=1024 * 1024 * MIB)] = Field(
+        1024 * MIB, description="the most bytes that may wait there, some 700 for each message; default 1 GiB"
+    )
+    lease_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        45.0, description="how long a gateway that died holds its requests with a request_id, in seconds"
+    )
+    request_retention_hours: Annotated[float, Field(ge=1, le=8760)] = Field(
+        72.0, description="how long a request_id is remembered, in hours"
+    )
+    keyed_without_database: WithoutDatabase = Field(
+        WithoutDatabase.REFUSE,
+        description="refuse, or send requests with a request_id that cannot be proven new, which may send twice",
+    )
     auto_migrate: bool = Field(True, description="false to leave the database's schema to `relaypost migrate`")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: LogFormat = Field(
@@ -102,6 +125,10 @@ class GatewaySettings(Settings):
     @property
     def default_sender(self) -> Address | None:
         return Address(email=self.from_email, name=self.from_name) if self.from_email else None
+
+    @property
+    def spool(self) -> Path:
+        return self.spool_dir or self.data_dir / "spool"
 
     @property
     def limits(self) -> Limits:

@@ -1,14 +1,22 @@
 """The client for asyncio."""
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import grpc
 from relaypost._client import DEFAULT_TIMEOUT
-from relaypost._requests import EmailFields, SmsFields, email_request, sms_request
+from relaypost._requests import (
+    EmailFields,
+    MessageQuery,
+    SmsFields,
+    email_request,
+    list_request,
+    resolve_request,
+    sms_request,
+)
 from relaypost.errors import from_rpc_error
-from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
+from relaypost.v1 import admin_service_pb2_grpc, message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
 
 T = TypeVar("T")
 
@@ -22,12 +30,18 @@ class AsyncClient:
         *,
         channel: grpc.aio.Channel | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        caller: str = "",
     ) -> None:
-        """`channel` instead of `target` where the connection needs TLS, credentials or interceptors."""
+        """`channel` instead of `target` where the connection needs TLS, credentials or interceptors.
+
+        `caller` names the service that calls: a `request_id` is its own.
+        """
         self._channel = channel or grpc.aio.insecure_channel(target)
         self._timeout = timeout
+        self._metadata = (("relaypost-caller", caller),) if caller else ()
         self.stub = messaging_service_pb2_grpc.MessagingServiceStub(self._channel)
         """The generated stub, for what has no method here."""
+        self.admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -42,23 +56,47 @@ class AsyncClient:
 
     async def send_email(self, *, timeout: float | None = None, **email: Unpack[EmailFields]) -> message_pb2.Message:
         """Sends an email. Raises SendFailedError or InvalidRequestError; then nothing was sent."""
-        call = self.stub.SendEmail(email_request(email), timeout=timeout or self._timeout)
+        call = self.stub.SendEmail(email_request(email), timeout=timeout or self._timeout, metadata=self._metadata)
         return (await _unpacked_errors(call)).message
 
     async def send_sms(self, *, timeout: float | None = None, **sms: Unpack[SmsFields]) -> message_pb2.Message:
         """Sends a text message. Raises SendFailedError or InvalidRequestError; then nothing was sent."""
-        call = self.stub.SendSms(sms_request(sms), timeout=timeout or self._timeout)
+        call = self.stub.SendSms(sms_request(sms), timeout=timeout or self._timeout, metadata=self._metadata)
         return (await _unpacked_errors(call)).message
 
     async def get_message(self, message_id: str, *, timeout: float | None = None) -> message_pb2.Message:
         """A message from the log."""
         request = pb.GetMessageRequest(message_id=message_id)
-        call = self.stub.GetMessage(request, timeout=timeout or self._timeout)
+        call = self.stub.GetMessage(request, timeout=timeout or self._timeout, metadata=self._metadata)
+        return (await _unpacked_errors(call)).message
+
+    async def list_messages(
+        self, *, timeout: float | None = None, **query: Unpack[MessageQuery]
+    ) -> AsyncIterator[message_pb2.Message]:
+        """Messages from the log, newest first; pages are fetched as they are needed."""
+        request = list_request(query)
+        while True:
+            call = self.stub.ListMessages(request, timeout=timeout or self._timeout, metadata=self._metadata)
+            page = await _unpacked_errors(call)
+            for message in page.messages:
+                yield message
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def resolve_message(
+        self, message_id: str, *, sent: bool, timeout: float | None = None
+    ) -> message_pb2.Message:
+        """Settles an UNCONFIRMED message, once somebody has found out whether it was sent."""
+        request = resolve_request(message_id, sent=sent)
+        call = self.admin.ResolveMessage(request, timeout=timeout or self._timeout, metadata=self._metadata)
         return (await _unpacked_errors(call)).message
 
     async def provider_health(self, *, timeout: float | None = None) -> pb.GetProviderHealthResponse:
         """The state of every provider."""
-        call = self.stub.GetProviderHealth(pb.GetProviderHealthRequest(), timeout=timeout or self._timeout)
+        call = self.stub.GetProviderHealth(
+            pb.GetProviderHealthRequest(), timeout=timeout or self._timeout, metadata=self._metadata
+        )
         return await _unpacked_errors(call)
 
 

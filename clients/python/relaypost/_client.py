@@ -6,9 +6,17 @@ from types import TracebackType
 from typing import Self, Unpack
 
 import grpc
-from relaypost._requests import EmailFields, SmsFields, email_request, sms_request
+from relaypost._requests import (
+    EmailFields,
+    MessageQuery,
+    SmsFields,
+    email_request,
+    list_request,
+    resolve_request,
+    sms_request,
+)
 from relaypost.errors import from_rpc_error
-from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
+from relaypost.v1 import admin_service_pb2_grpc, message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
 
 DEFAULT_TIMEOUT = 15.0
 """Seconds; the gateway divides them over the providers of its chain."""
@@ -26,12 +34,18 @@ class Client:
         *,
         channel: grpc.Channel | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        caller: str = "",
     ) -> None:
-        """`channel` instead of `target` where the connection needs TLS, credentials or interceptors."""
+        """`channel` instead of `target` where the connection needs TLS, credentials or interceptors.
+
+        `caller` names the service that calls: a `request_id` is its own.
+        """
         self._channel = channel or grpc.insecure_channel(target)
         self._timeout = timeout
+        self._metadata = (("relaypost-caller", caller),) if caller else ()
         self.stub = messaging_service_pb2_grpc.MessagingServiceStub(self._channel)
         """The generated stub, for what has no method here."""
+        self.admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -47,23 +61,48 @@ class Client:
     def send_email(self, *, timeout: float | None = None, **email: Unpack[EmailFields]) -> message_pb2.Message:
         """Sends an email. Raises SendFailedError or InvalidRequestError; then nothing was sent."""
         with _unpacked_errors():
-            return self.stub.SendEmail(email_request(email), timeout=timeout or self._timeout).message
+            return self.stub.SendEmail(
+                email_request(email), timeout=timeout or self._timeout, metadata=self._metadata
+            ).message
 
     def send_sms(self, *, timeout: float | None = None, **sms: Unpack[SmsFields]) -> message_pb2.Message:
         """Sends a text message. Raises SendFailedError or InvalidRequestError; then nothing was sent."""
         with _unpacked_errors():
-            return self.stub.SendSms(sms_request(sms), timeout=timeout or self._timeout).message
+            return self.stub.SendSms(
+                sms_request(sms), timeout=timeout or self._timeout, metadata=self._metadata
+            ).message
 
     def get_message(self, message_id: str, *, timeout: float | None = None) -> message_pb2.Message:
         """A message from the log."""
         with _unpacked_errors():
             request = pb.GetMessageRequest(message_id=message_id)
-            return self.stub.GetMessage(request, timeout=timeout or self._timeout).message
+            return self.stub.GetMessage(request, timeout=timeout or self._timeout, metadata=self._metadata).message
+
+    def list_messages(
+        self, *, timeout: float | None = None, **query: Unpack[MessageQuery]
+    ) -> Iterator[message_pb2.Message]:
+        """Messages from the log, newest first; pages are fetched as they are needed."""
+        request = list_request(query)
+        while True:
+            with _unpacked_errors():
+                page = self.stub.ListMessages(request, timeout=timeout or self._timeout, metadata=self._metadata)
+            yield from page.messages
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def resolve_message(self, message_id: str, *, sent: bool, timeout: float | None = None) -> message_pb2.Message:
+        """Settles an UNCONFIRMED message, once somebody has found out whether it was sent."""
+        with _unpacked_errors():
+            request = resolve_request(message_id, sent=sent)
+            return self.admin.ResolveMessage(request, timeout=timeout or self._timeout, metadata=self._metadata).message
 
     def provider_health(self, *, timeout: float | None = None) -> pb.GetProviderHealthResponse:
         """The state of every provider."""
         with _unpacked_errors():
-            return self.stub.GetProviderHealth(pb.GetProviderHealthRequest(), timeout=timeout or self._timeout)
+            return self.stub.GetProviderHealth(
+                pb.GetProviderHealthRequest(), timeout=timeout or self._timeout, metadata=self._metadata
+            )
 
 
 @contextmanager

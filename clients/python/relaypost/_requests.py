@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Required, TypedDict
 
-from relaypost.v1 import email_pb2, message_pb2, messaging_service_pb2 as pb, sms_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from relaypost.v1 import admin_service_pb2 as admin_pb, email_pb2, message_pb2, messaging_service_pb2 as pb, sms_pb2
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Options(TypedDict, total=False):
     """True: rather no copy than two, where a provider's answer is lost. Default: rather two."""
     metadata: Mapping[str, str]
     """Notes that stay in the gateway's message log."""
+    request_id: str
+    """A name of the caller's for this request, so that it may be repeated safely."""
 
 
 class EmailFields(Options, total=False):
@@ -66,6 +70,43 @@ class SmsFields(Options, total=False):
     """The most that the message may cost, in millionths of a US dollar."""
 
 
+class MessageQuery(TypedDict, total=False):
+    """The arguments of `list_messages`; `relaypost.v1.ListMessagesRequest` documents them."""
+
+    page_size: int
+    states: "Iterable[message_pb2.MessageState.ValueType]"
+    channel: "message_pb2.Channel.ValueType"
+    recipient: str
+    provider: str
+    created_from: datetime
+    created_before: datetime
+
+
+def list_request(query: MessageQuery) -> pb.ListMessagesRequest:
+    return pb.ListMessagesRequest(
+        page_size=query.get("page_size", 0),
+        states=query.get("states", ()),
+        channel=query.get("channel", message_pb2.CHANNEL_UNSPECIFIED),
+        recipient=query.get("recipient", ""),
+        provider=query.get("provider", ""),
+        created_from=_timestamp(query.get("created_from")),
+        created_before=_timestamp(query.get("created_before")),
+    )
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+def resolve_request(message_id: str, *, sent: bool) -> admin_pb.ResolveMessageRequest:
+    resolution = admin_pb.RESOLUTION_SENT if sent else admin_pb.RESOLUTION_NOT_SENT
+    return admin_pb.ResolveMessageRequest(message_id=message_id, resolution=resolution)
+
+
 def email_request(fields: EmailFields) -> pb.SendEmailRequest:
     sender = fields.get("sender")
     email = email_pb2.Email(
@@ -81,7 +122,12 @@ def email_request(fields: EmailFields) -> pb.SendEmailRequest:
         headers=fields.get("headers"),
         tags=fields.get("tags"),
     )
-    return pb.SendEmailRequest(email=email, delivery_guarantee=_guarantee(fields), metadata=fields.get("metadata"))
+    return pb.SendEmailRequest(
+        email=email,
+        delivery_guarantee=_guarantee(fields),
+        metadata=fields.get("metadata"),
+        request_id=fields.get("request_id", ""),
+    )
 
 
 def sms_request(fields: SmsFields) -> pb.SendSmsRequest:
@@ -94,7 +140,12 @@ def sms_request(fields: SmsFields) -> pb.SendSmsRequest:
         message_type=sms_pb2.SMS_MESSAGE_TYPE_PROMOTIONAL if promotional else sms_pb2.SMS_MESSAGE_TYPE_TRANSACTIONAL,
         max_price=None if limit is None else message_pb2.Money(currency_code="USD", micros=limit),
     )
-    return pb.SendSmsRequest(sms=sms, delivery_guarantee=_guarantee(fields), metadata=fields.get("metadata"))
+    return pb.SendSmsRequest(
+        sms=sms,
+        delivery_guarantee=_guarantee(fields),
+        metadata=fields.get("metadata"),
+        request_id=fields.get("request_id", ""),
+    )
 
 
 def _mailboxes(given: Mailboxes) -> list[email_pb2.EmailAddress]:

@@ -107,6 +107,40 @@ def log_unavailable() -> status_pb2.Status:
     )
 
 
+def request_reused() -> status_pb2.Status:
+    return build(
+        StatusCode.ALREADY_EXISTS,
+        failure_pb2.ERROR_REASON_REQUEST_ID_REUSED,
+        "an earlier request had this request_id and other content",
+    )
+
+
+def request_in_progress() -> status_pb2.Status:
+    return build(
+        StatusCode.ABORTED,
+        failure_pb2.ERROR_REASON_REQUEST_IN_PROGRESS,
+        "a request with this request_id is still running",
+        _retry(1.0),
+    )
+
+
+def idempotency_unavailable() -> status_pb2.Status:
+    return build(
+        StatusCode.UNAVAILABLE,
+        failure_pb2.ERROR_REASON_IDEMPOTENCY_UNAVAILABLE,
+        "the database that could prove the request_id new cannot be reached; nothing was sent",
+        _retry(5.0),
+    )
+
+
+def not_unconfirmed() -> status_pb2.Status:
+    return build(
+        StatusCode.FAILED_PRECONDITION,
+        failure_pb2.ERROR_REASON_MESSAGE_NOT_UNCONFIRMED,
+        "the message is not UNCONFIRMED: there is nothing to resolve",
+    )
+
+
 def internal(incident_id: str) -> status_pb2.Status:
     return build(
         StatusCode.INTERNAL,
@@ -138,6 +172,14 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
                 failure_pb2.ERROR_REASON_SEND_DEADLINE,
                 "the deadline left no time for another attempt; nothing was sent",
                 failure,
+            )
+        case Ending.NOT_ON_RECORD:
+            return build(
+                StatusCode.UNAVAILABLE,
+                failure_pb2.ERROR_REASON_IDEMPOTENCY_UNAVAILABLE,
+                "the database went away between two attempts; nothing was sent",
+                failure,
+                _retry(5.0),
             )
     return _exhausted(verdict, failure)
 

@@ -4,23 +4,25 @@ import base64
 import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
 from uuid import UUID
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
 
 from relaypost_server.addresses import AddressError, parse_email, parse_phone
 from relaypost_server.api import errors, pack
+from relaypost_server.api.edge import Context
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.errors import ApiError
+from relaypost_server.api.request_keys import read_key, read_message_id
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
+from relaypost_server.core.idempotency import RequestKey
 from relaypost_server.core.message import Channel, Content, Email, Guarantee, Sms
-from relaypost_server.core.ports import MessageLog, MessageQuery
+from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery
 from relaypost_server.flow.health import HealthReader
-from relaypost_server.flow.send import Sender
+from relaypost_server.flow.requests import RequestInProgressError, RequestReusedError
+from relaypost_server.flow.send import Sender, Sent
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 500
 _GUARANTEES = {
@@ -29,8 +31,6 @@ _GUARANTEES = {
 }
 _CHANNELS = {packed: channel for channel, packed in pack.CHANNELS.items()}
 _STATES = {packed: state for state, packed in pack.STATES.items()}
-
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
@@ -59,8 +59,10 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
             email = self._email_reader.read(request.email, bad)
         guarantee = _guarantee(request.delivery_guarantee, bad)
         metadata = _metadata(request.metadata, bad)
+        key = read_key("SendEmail", request.request_id, context, bad)
         bad.check()
-        return pb.SendEmailResponse(message=await _send(self._emails, email, guarantee, metadata, context))
+        sent = await _send(self._emails, email, guarantee, metadata, key, context)
+        return pb.SendEmailResponse(message=pack.message(sent.record), replayed=sent.replayed)
 
     async def SendSms(self, request: pb.SendSmsRequest, context: Context) -> pb.SendSmsResponse:
         bad = Violations()
@@ -70,8 +72,10 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
             sms = read_sms(request.sms, bad)
         guarantee = _guarantee(request.delivery_guarantee, bad)
         metadata = _metadata(request.metadata, bad)
+        key = read_key("SendSms", request.request_id, context, bad)
         bad.check()
-        return pb.SendSmsResponse(message=await _send(self._texts, sms, guarantee, metadata, context))
+        sent = await _send(self._texts, sms, guarantee, metadata, key, context)
+        return pb.SendSmsResponse(message=pack.message(sent.record), replayed=sent.replayed)
 
     async def GetProviderHealth(
         self, request: pb.GetProviderHealthRequest, context: Context
@@ -87,7 +91,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
 
     async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
         bad = Violations()
-        message_id = _message_id(request.message_id, bad)
+        message_id = read_message_id(request.message_id, bad)
         bad.check()
         record = await self._log.get(message_id)
         if record is None:
@@ -106,15 +110,25 @@ async def _send(
     content: Content,
     guarantee: Guarantee,
     metadata: Mapping[str, str],
+    key: RequestKey | None,
     context: Context,
-) -> message_pb2.Message:
+) -> Sent:
     if not sender.configured:
         raise ApiError(errors.not_configured(content.channel))
-    sent = await sender.send(content, guarantee=guarantee, metadata=metadata, time_left=context.time_remaining())
+    try:
+        sent = await sender.send(
+            content, guarantee=guarantee, metadata=metadata, time_left=context.time_remaining(), key=key
+        )
+    except RequestReusedError:
+        raise ApiError(errors.request_reused()) from None
+    except RequestInProgressError:
+        raise ApiError(errors.request_in_progress()) from None
+    except LogUnavailableError:
+        raise ApiError(errors.idempotency_unavailable()) from None
     failure = errors.of_verdict(sent)
     if failure is not None:
         raise ApiError(failure)
-    return pack.message(sent.record)
+    return sent
 
 
 def _guarantee(value: "message_pb2.DeliveryGuarantee.ValueType", bad: Violations) -> Guarantee:
@@ -134,14 +148,6 @@ def _channel(field: str, value: "message_pb2.Channel.ValueType", bad: Violations
     if value and value not in _CHANNELS:
         bad.add(field, "is not a known channel")
     return _CHANNELS.get(value)
-
-
-def _message_id(value: str, bad: Violations) -> str:
-    try:
-        return str(UUID(value))
-    except ValueError:
-        bad.add("message_id", "is not a message id" if value else "is required")
-        return ""
 
 
 def _query(request: pb.ListMessagesRequest) -> MessageQuery:

@@ -73,7 +73,12 @@ def channel_health(health: ChannelHealth) -> provider_health_pb2.ChannelHealth:
 
 
 def log_health(health: MessageLogHealth) -> provider_health_pb2.MessageLogHealth:
-    return provider_health_pb2.MessageLogHealth(available=health.available, waiting=health.waiting)
+    return provider_health_pb2.MessageLogHealth(
+        available=health.available,
+        waiting=health.waiting,
+        spool_bytes=health.spool_bytes,
+        takes_request_ids=health.takes_request_ids,
+    )
 
 
 def _provider_health(health: ProviderHealth) -> provider_health_pb2.ProviderHealth:

@@ -6,8 +6,9 @@ from typing import cast
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from relaypost.v1 import messaging_service_pb2, messaging_service_pb2_grpc
+from relaypost.v1 import admin_service_pb2, admin_service_pb2_grpc, messaging_service_pb2, messaging_service_pb2_grpc
 
+from relaypost_server.api.admin import AdminServicer
 from relaypost_server.api.edge import Edge
 from relaypost_server.api.health_service import HealthService
 from relaypost_server.api.messaging import MessagingServicer
@@ -35,13 +36,18 @@ class GrpcServer:
     def __init__(
         self,
         messaging: MessagingServicer,
+        admin: AdminServicer,
         health: HealthReader,
         *,
         limits: ServerLimits,
         tracing: Tracing,
         metrics: Metrics,
     ) -> None:
-        services = [s.full_name for s in messaging_service_pb2.DESCRIPTOR.services_by_name.values()]
+        services = [
+            service.full_name
+            for file in (messaging_service_pb2, admin_service_pb2)
+            for service in file.DESCRIPTOR.services_by_name.values()
+        ]
         self._health = HealthService(health, services)
         self._server = grpc.aio.server(
             options=_options(limits),
@@ -49,6 +55,7 @@ class GrpcServer:
         )
         edge = cast(grpc.aio.Server, Edge(self._server, tracing=tracing, metrics=metrics))
         messaging_service_pb2_grpc.add_MessagingServiceServicer_to_server(messaging, edge)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, edge)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
         names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server)

@@ -5,6 +5,7 @@ import click
 from relaypost_server.cli.demo import demo
 from relaypost_server.cli.doctor import doctor
 from relaypost_server.cli.health import health
+from relaypost_server.cli.messages import list_messages, resolve
 from relaypost_server.cli.migrate import migrate
 from relaypost_server.cli.send import send_email, send_sms
 from relaypost_server.cli.serve import serve
@@ -17,5 +18,5 @@ def main() -> None:
     """Relaypost: email and SMS through a chain of providers, by one gRPC call."""
 
 
-for command in (serve, send_email, send_sms, health, doctor, settings, migrate, demo):
+for command in (serve, send_email, send_sms, list_messages, resolve, health, doctor, settings, migrate, demo):
     main.add_command(command)

@@ -10,6 +10,7 @@ from relaypost.v1 import message_pb2
 from rich.console import Console
 
 from relaypost_server.cli._common import as_json, calling, print_json, target_options
+from relaypost_server.cli.messages import state_of
 from relaypost_server.cli.waterfall import waterfall
 
 
@@ -26,6 +27,7 @@ class Pair(click.ParamType[tuple[str, str]]):
 
 
 _at_most_once = click.option("--at-most-once", is_flag=True, help="Rather no copy than two, if an answer is lost.")
+_request_id = click.option("--request-id", default="", help="A name of yours, so that it may be repeated safely.")
 _metadata = click.option("--metadata", type=Pair(), multiple=True, help="A note for the message log; repeatable.")
 
 
@@ -43,6 +45,7 @@ _metadata = click.option("--metadata", type=Pair(), multiple=True, help="A note 
 @click.option("--tag", type=Pair(), multiple=True, help="A label for the provider's reports; repeatable.")
 @_metadata
 @_at_most_once
+@_request_id
 @target_options
 @as_json
 def send_email(
@@ -73,6 +76,7 @@ def send_email(
 @click.option("--promotional", is_flag=True, help="Marketing: cheaper, and less reliable.")
 @_metadata
 @_at_most_once
+@_request_id
 @target_options
 @as_json
 def send_sms(target: str, timeout: float, as_json: bool, metadata: tuple[tuple[str, str], ...], **sms: Any) -> None:
@@ -90,8 +94,7 @@ def _show(message: message_pb2.Message, *, as_json: bool) -> None:
     if as_json:
         print_json(message)
         return
-    state = message_pb2.MessageState.Name(message.state).removeprefix("MESSAGE_STATE_").lower()
     note = ", possibly twice" if message.possible_duplicate else ""
     by = f" by {message.provider}" if message.provider else ""
-    click.echo(f"{message.message_id}  {state}{by}{note}")
+    click.echo(f"{message.message_id}  {state_of(message)}{by}{note}")
     Console().print(waterfall(message.attempts))

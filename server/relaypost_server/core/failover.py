@@ -21,7 +21,12 @@ class SkipReason(StrEnum):
     PROBING = "circuit half-open, another message is the probe"
     COOLING = "cooling down after a throttle"
     NO_TIME = "too little time left"
+    NOT_ON_RECORD = "the attempt could not be put on record first"
+    TAKEN_OVER = "another gateway took the request over"
 
+
+_LAST_SKIPS = frozenset({SkipReason.NOT_ON_RECORD, SkipReason.TAKEN_OVER})
+"""Reasons that hold for every other provider as well."""
 
 _SKIPS = {
     RefusalReason.OPEN: SkipReason.CIRCUIT_OPEN,
@@ -64,6 +69,7 @@ class Ending(StrEnum):
     REJECTED = "rejected"
     DEADLINE = "deadline"
     EXHAUSTED = "exhausted"
+    NOT_ON_RECORD = "not_on_record"
 
 
 _STATES = {
@@ -72,6 +78,7 @@ _STATES = {
     Ending.REJECTED: MessageState.REJECTED,
     Ending.DEADLINE: MessageState.FAILED,
     Ending.EXHAUSTED: MessageState.FAILED,
+    Ending.NOT_ON_RECORD: MessageState.FAILED,
 }
 
 
@@ -83,6 +90,8 @@ class Verdict:
     possible_duplicate: bool = False
     retry_after: float | None = None
     """Seconds after which a new try may succeed; None where it would not."""
+    cut_short: bool = False
+    """The walk was ended from outside while providers were left."""
 
     @property
     def state(self) -> MessageState:
@@ -138,12 +147,12 @@ def decide(
     at a provider that certainly took nothing, once no other is left.
     `abandoned` means that the caller has gone: nobody else is asked.
     """
-    if attempts and _is_final(attempts[-1].outcome, guarantee):
+    if attempts and _is_final(attempts[-1], guarantee):
         return Finish(verdict=judge(attempts))
     tried = {a.provider for a in attempts}
     remaining = [c for c in chain if c.provider not in tried]
     if abandoned and tried:
-        return Finish(verdict=judge(attempts))
+        return Finish(verdict=judge(attempts, cut_short=bool(remaining)))
     if not remaining:
         return _try_again(chain, attempts, refusals, time_left, shortest_attempt, may_try_again)
     candidate = remaining[0]
@@ -169,10 +178,11 @@ def still_to_reach(message: Message[Content], attempts: Sequence[Attempt]) -> Me
     return message
 
 
-def _is_final(outcome: Outcome, guarantee: Guarantee) -> bool:
+def _is_final(attempt: Attempt, guarantee: Guarantee) -> bool:
+    outcome = attempt.outcome
     match outcome.policy.next_provider:
         case Next.YES:
-            return False
+            return attempt.skipped in _LAST_SKIPS
         case Next.NO:
             return not (outcome.kind is Kind.ACCEPTED and outcome.refused_for_now)
         case Next.IF_AT_LEAST_ONCE:
@@ -196,17 +206,20 @@ def _try_again(
     return Finish(verdict=judge(attempts))
 
 
-def judge(attempts: Sequence[Attempt]) -> Verdict:
+def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
     """What a finished walk amounts to: what was sent, or may have been, outweighs all else."""
     kinds = [a.kind for a in attempts]
     if Kind.ACCEPTED in kinds:
         lost_before = Kind.UNCONFIRMED in kinds[: kinds.index(Kind.ACCEPTED)]
         return Verdict(ending=Ending.SENT, possible_duplicate=lost_before)
     if Kind.UNCONFIRMED in kinds:
-        return Verdict(ending=Ending.UNCONFIRMED)
+        return Verdict(ending=Ending.UNCONFIRMED, cut_short=cut_short)
     if Kind.REJECTED in kinds:
         return Verdict(ending=Ending.REJECTED)
-    if any(a.skipped is SkipReason.NO_TIME for a in attempts):
+    skips = {a.skipped for a in attempts}
+    if SkipReason.NOT_ON_RECORD in skips:
+        return Verdict(ending=Ending.NOT_ON_RECORD, retry_after=_retry_after(attempts))
+    if SkipReason.NO_TIME in skips:
         return Verdict(ending=Ending.DEADLINE, retry_after=TRY_AGAIN_SECONDS)
     return Verdict(ending=Ending.EXHAUSTED, retry_after=_retry_after(attempts))
 
@@ -232,11 +245,11 @@ class Delivery:
         """The first attempt that a provider accepted."""
         return next((a for a in self.attempts if a.kind is Kind.ACCEPTED), None)
 
-    @property
-    def cost(self) -> Money | None:
-        """The sum of all attempts' costs; None where none is known."""
-        total: Money | None = None
-        for attempt in self.attempts:
-            if attempt.outcome.cost is not None:
-                total = attempt.outcome.cost if total is None else total + attempt.outcome.cost
-        return total
+
+def total_cost(attempts: Sequence[Attempt]) -> Money | None:
+    """The sum of all attempts' costs; None where none is known."""
+    total: Money | None = None
+    for attempt in attempts:
+        if attempt.outcome.cost is not None:
+            total = attempt.outcome.cost if total is None else total + attempt.outcome.cost
+    return total

@@ -53,10 +53,14 @@ class ChannelHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageLogHealth:
-    """Whether the log can be written, and how many messages wait for it."""
+    """Whether the log can be written, and what waits for it."""
 
     available: bool
     waiting: int
+    """Records, in memory or on disk."""
+    spool_bytes: int = 0
+    takes_request_ids: bool = True
+    """Requests with a `request_id` need the database, unless they are sent without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ class Guarantee(StrEnum):
 class MessageState(StrEnum):
     """What is known about a message."""
 
+    SENDING = "sending"
     SENT = "sent"
     UNCONFIRMED = "unconfirmed"
     REJECTED = "rejected"

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from relaypost_server.core.idempotency import Begun, Claim, InProgress, KnownRequest, Replay, Reused, Started
 from relaypost_server.core.message import Channel, Content, Message, MessageState
 from relaypost_server.core.outcome import Outcome
 from relaypost_server.core.record import MessageRecord
@@ -80,10 +81,10 @@ class MessageLog(Protocol):
     """Where every message is kept."""
 
     async def append(self, record: MessageRecord) -> bool:
-        """Keeps the record. True once it is durable.
+        """Keeps the record. True once it is durable, in the database or in the local spool.
 
-        False where the log is away: the record waits and is written when the
-        log is back. Never raises, for the message has already been sent.
+        False where neither could take it. Never raises, for the message has
+        already been sent.
         """
         ...
 
@@ -93,4 +94,45 @@ class MessageLog(Protocol):
 
     async def list(self, query: MessageQuery) -> Sequence[MessageRecord]:
         """At most `page_size` messages, newest first. Raises LogUnavailableError."""
+        ...
+
+    async def resolve(self, message_id: str, *, sent: bool) -> MessageRecord | None:
+        """Settles an UNCONFIRMED message by hand; None where there is no such message in that state.
+
+        Raises LogUnavailableError.
+        """
+        ...
+
+
+class RequestLog(Protocol):
+    """Where requests are claimed, over all replicas, and where their attempts are put on record.
+
+    A claim holds for a lease, which each further write renews.
+    """
+
+    async def begin(self, claim: Claim) -> Begun | Replay | InProgress | Reused:
+        """Claims a request and puts its first attempt on record, in one commit. Raises LogUnavailableError."""
+        ...
+
+    async def starting(self, record: MessageRecord, started: Started, *, fence: int) -> bool:
+        """Puts the attempts so far and the next one on record. False: the claim was lost.
+
+        Raises LogUnavailableError.
+        """
+        ...
+
+    async def finish(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
+        """Puts the end on record and gives the claim back. As durable as `MessageLog.append`; never raises."""
+        ...
+
+    async def abandoned(self, limit: int) -> Sequence[KnownRequest]:
+        """At most `limit` requests whose lease has ended. Raises LogUnavailableError."""
+        ...
+
+    async def settle(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
+        """Ends an abandoned request. False: it was not abandoned after all. Raises LogUnavailableError."""
+        ...
+
+    async def forget(self, *, older_than: float) -> None:
+        """Forgets finished requests that were made longer ago than so many seconds. Raises LogUnavailableError."""
         ...

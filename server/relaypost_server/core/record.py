@@ -1,10 +1,10 @@
 """A message as the log keeps it: everything but its text."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from relaypost_server.core.failover import Attempt, Delivery
+from relaypost_server.core.failover import Attempt, Delivery, total_cost
 from relaypost_server.core.message import Channel, Email, Guarantee, Message, MessageState, Sms
 from relaypost_server.core.money import Money
 
@@ -33,24 +33,39 @@ class MessageRecord:
     attempts: tuple[Attempt, ...] = ()
 
 
-def record_of(message: Message[Email] | Message[Sms], delivery: Delivery, update_time: datetime) -> MessageRecord:
-    """The record of a message whose walk has ended."""
+def record_at_start(message: Message[Email] | Message[Sms]) -> MessageRecord:
+    """The record of a message for which nobody has been asked yet."""
     content = message.content
-    accepted = delivery.accepted
     return MessageRecord(
         id=message.id,
         channel=content.channel,
-        state=delivery.verdict.state,
+        state=MessageState.SENDING,
         guarantee=message.guarantee,
         sender=content.sender.email if isinstance(content, Email) else content.sender_id,
         recipients=content.recipients,
         create_time=message.create_time,
+        update_time=message.create_time,
+        tags=content.tags if isinstance(content, Email) else {},
+        metadata=message.metadata,
+    )
+
+
+def record_of(
+    message: Message[Email] | Message[Sms],
+    delivery: Delivery,
+    update_time: datetime,
+    earlier: tuple[Attempt, ...] = (),
+) -> MessageRecord:
+    """The record of a message whose walk has ended. `earlier`: the attempts of the walks before it."""
+    accepted = delivery.accepted
+    attempts = (*earlier, *delivery.attempts)
+    return replace(
+        record_at_start(message),
+        state=delivery.verdict.state,
         update_time=update_time,
         provider=accepted.provider if accepted else "",
         provider_message_id=accepted.outcome.provider_message_id if accepted else "",
         possible_duplicate=delivery.verdict.possible_duplicate,
-        cost=delivery.cost,
-        tags=content.tags if isinstance(content, Email) else {},
-        metadata=message.metadata,
-        attempts=delivery.attempts,
+        cost=total_cost(attempts),
+        attempts=attempts,
     )

@@ -1,6 +1,7 @@
 """Walks one chain for one message."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -12,8 +13,11 @@ from relaypost_server.core.failover import (
     Delivery,
     Finish,
     Skip,
+    SkipReason,
     Try,
+    Verdict,
     decide,
+    judge,
     passed_over,
     still_to_reach,
 )
@@ -22,12 +26,14 @@ from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.retry_budget import RetryBudget
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.requests import Journal, NoJournal
 from relaypost_server.telemetry.tracing import Tracing, note_skip
 
 log = structlog.get_logger("relaypost.dispatch")
 
 _CUT_OFF = Outcome(kind=Kind.UNCONFIRMED, detail="cut off by the gateway's shutdown")
-"""Only the end of a shutdown's grace cancels a walk, and the walk still has to be recorded."""
+_NOT_ASKED = Outcome(kind=Kind.SKIPPED)
+_NO_JOURNAL = NoJournal()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +55,12 @@ class Limits:
         return deadline - self.reserve
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Caller:
-    """Whoever waits for the answer."""
+    """Whoever waits for the answer, from `began` to `end` at most (monotonic seconds)."""
 
+    began: float
+    end: float
     gone: bool = False
     """They cancelled: finish the attempt that runs, and begin no other."""
 
@@ -69,18 +77,42 @@ class Dispatcher(Generic[Content]):
         self._tracing = tracing
         self._clock = clock
 
-    async def deliver(self, message: Message[Content], *, budget: float, caller: Caller) -> Delivery:
-        """Asks one provider after the other until one takes the message or `budget` seconds are over."""
-        end = self._clock.monotonic() + budget
-        attempts: list[Attempt] = []
+    def first_choice(self) -> str:
+        """Who would be asked first now; "" where no circuit lets anything through."""
+        refusals = self.chain.refusals(self._clock.monotonic())
+        return next((c.provider for c in self.chain.candidates if c.provider not in refusals), "")
+
+    async def deliver(
+        self,
+        message: Message[Content],
+        *,
+        caller: Caller,
+        journal: Journal = _NO_JOURNAL,
+        in_doubt: tuple[Attempt, ...] = (),
+    ) -> Delivery:
+        """Asks one provider after the other until one takes the message or the caller's time is over.
+
+        `in_doubt`: attempts of earlier walks that may have sent the message.
+        """
+        attempts = list(in_doubt)
         self._retries.deposit()
+        try:
+            verdict = await self._walk(message, attempts, caller, journal)
+        except asyncio.CancelledError:  # The end of a shutdown's grace; what is known still has to be recorded.
+            verdict = judge(attempts, cut_short=True)
+        return Delivery(attempts=tuple(attempts[len(in_doubt) :]), verdict=verdict)
+
+    async def _walk(
+        self, message: Message[Content], attempts: list[Attempt], caller: Caller, journal: Journal
+    ) -> Verdict:
+        """Adds to the attempts until they are final."""
         while True:
             now = self._clock.monotonic()
             step = decide(
                 self.chain.candidates,
                 attempts,
                 refusals=self.chain.refusals(now),
-                time_left=end - now,
+                time_left=caller.end - now,
                 guarantee=message.guarantee,
                 shortest_attempt=self._limits.shortest_attempt,
                 may_try_again=self._retries.available,
@@ -88,15 +120,14 @@ class Dispatcher(Generic[Content]):
             )
             match step:
                 case Finish(verdict=verdict):
-                    return Delivery(attempts=tuple(attempts), verdict=verdict)
+                    return verdict
                 case Skip():
                     attempts.append(self._skip(step))
                 case Try():
                     if step.again:
                         self._retries.withdraw()
                         await asyncio.sleep(self._limits.retry_pause)
-                    rest = still_to_reach(message, attempts)
-                    attempts.append(await self._attempt(step, rest, number=len(attempts) + 1))
+                    attempts.append(await self._attempt(step, message, attempts, journal))
 
     def _skip(self, step: Skip) -> Attempt:
         link = self.chain[step.provider]
@@ -112,16 +143,25 @@ class Dispatcher(Generic[Content]):
         note_skip(attempt)
         return attempt
 
-    async def _attempt(self, step: Try, message: Message[Content], *, number: int) -> Attempt:
+    async def _attempt(
+        self, step: Try, message: Message[Content], attempts: Sequence[Attempt], journal: Journal
+    ) -> Attempt:
         link = self.chain[step.provider]
-        start_time, began, circuit = self._clock.wall(), self._clock.monotonic(), link.state()
-        permit = link.admit(began, timeout=step.timeout)
+        circuit, permit = link.state(), link.admit(self._clock.monotonic(), timeout=step.timeout)
         if isinstance(permit, Refusal):  # The circuit opened during the pause before a second try.
             return self._skip(passed_over(step.provider, permit))
+        obstacle = await self._put_on_record(link, permit, attempts, journal)
+        if obstacle is not None:
+            return self._skip(Skip(provider=step.provider, reason=obstacle))
+        start_time, began = self._clock.wall(), self._clock.monotonic()
         span = self._tracing.begin_attempt(
-            step.provider, channel=self.chain.channel, number=number, circuit=circuit, message_id=message.id
+            step.provider,
+            channel=self.chain.channel,
+            number=len(attempts) + 1,
+            circuit=circuit,
+            message_id=message.id,
         )
-        outcome = await self._call(link, permit, message, step.timeout)
+        outcome = await self._call(link, permit, still_to_reach(message, attempts), step.timeout)
         attempt = Attempt(
             provider=step.provider,
             outcome=outcome,
@@ -132,6 +172,18 @@ class Dispatcher(Generic[Content]):
         link.remember(attempt)
         span.end(attempt)
         return attempt
+
+    async def _put_on_record(
+        self, link: Link[Content], permit: Permit, attempts: Sequence[Attempt], journal: Journal
+    ) -> SkipReason | None:
+        """Writes ahead; where that fails, the permit goes back unused."""
+        obstacle: SkipReason | None = SkipReason.NOT_ON_RECORD
+        try:
+            obstacle = await journal.starting(link.provider.name, attempts)
+        finally:
+            if obstacle is not None:
+                link.settle(permit, _NOT_ASKED)
+        return obstacle
 
     async def _call(self, link: Link[Content], permit: Permit, message: Message[Content], timeout: float) -> Outcome:
         """Asks the provider and settles the permit, whatever happens."""

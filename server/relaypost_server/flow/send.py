@@ -3,19 +3,21 @@
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 import structlog
 
-from relaypost_server.core.failover import Delivery, Verdict
+from relaypost_server.core.failover import Attempt, Delivery, Verdict, judge
+from relaypost_server.core.idempotency import Begun, Claim, Replay, RequestKey, fingerprint, still_in_doubt
 from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Content, Guarantee, Message, MessageState
 from relaypost_server.core.outcome import Kind
-from relaypost_server.core.ports import MessageLog
-from relaypost_server.core.record import MessageRecord, record_of
+from relaypost_server.core.ports import LogUnavailableError, MessageLog
+from relaypost_server.core.record import MessageRecord, record_at_start, record_of
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
+from relaypost_server.flow.requests import RequestInProgressError, Requests
 from relaypost_server.telemetry.metrics import Metrics
 
 log = structlog.get_logger("relaypost.send")
@@ -27,6 +29,8 @@ class Sent:
 
     record: MessageRecord
     verdict: Verdict
+    replayed: bool = False
+    """An earlier request with the same request_id was answered so."""
 
 
 class Sender(Generic[Content]):
@@ -36,6 +40,7 @@ class Sender(Generic[Content]):
         self,
         dispatcher: Dispatcher[Content],
         message_log: MessageLog,
+        requests: Requests,
         *,
         limits: Limits,
         metrics: Metrics,
@@ -43,6 +48,7 @@ class Sender(Generic[Content]):
     ) -> None:
         self._dispatcher: Dispatcher[Content] = dispatcher
         self._log = message_log
+        self._requests = requests
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
@@ -60,12 +66,17 @@ class Sender(Generic[Content]):
         guarantee: Guarantee,
         metadata: Mapping[str, str],
         time_left: float | None,
+        key: RequestKey | None = None,
     ) -> Sent:
         """Sends the content within `time_left` seconds; None for the default.
 
         A caller who goes away stops the walk after the attempt that runs, but
         neither that attempt nor its record: a byte may have left already.
+
+        With a `key`, raises RequestReusedError, RequestInProgressError or
+        LogUnavailableError; then nothing was sent.
         """
+        began = self._clock.monotonic()
         create_time = self._clock.wall()
         message = Message(
             id=uuid7(int(create_time.timestamp() * 1000), int.from_bytes(os.urandom(10))),
@@ -74,8 +85,10 @@ class Sender(Generic[Content]):
             guarantee=guarantee,
             metadata=metadata,
         )
-        caller = Caller()
-        walk = asyncio.create_task(self._walk(message, self._limits.budget(time_left), caller))
+        caller = Caller(began=began, end=began + self._limits.budget(time_left))
+        walk = asyncio.create_task(
+            self._send(message, caller) if key is None else self._send_once(message, caller, key)
+        )
         self._running[walk] = caller
         walk.add_done_callback(self._running.pop)
         try:
@@ -95,14 +108,52 @@ class Sender(Generic[Content]):
             walk.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    async def _walk(self, message: Message[Content], budget: float, caller: Caller) -> Sent:
-        began = self._clock.monotonic()
-        delivery = await self._dispatcher.deliver(message, budget=budget, caller=caller)
-        record = record_of(message, delivery, self._clock.wall())
-        self._metrics.message(record.channel, record.state, self._clock.monotonic() - began)
-        _tell(record, delivery)
+    async def _send(self, message: Message[Content], caller: Caller) -> Sent:
+        """Sends first, and puts on record what came of it."""
+        delivery = await self._dispatcher.deliver(message, caller=caller)
+        record = self._report(message, delivery, caller)
         await self._log.append(record)
         return Sent(record=record, verdict=delivery.verdict)
+
+    async def _send_once(self, message: Message[Content], caller: Caller, key: RequestKey) -> Sent:
+        """Claims the request first, or answers as an earlier one was answered."""
+        claim = Claim(
+            key=key,
+            fingerprint=fingerprint(message.content, message.guarantee, message.metadata),
+            record=record_at_start(message),
+            first_provider=self._dispatcher.first_choice(),
+        )
+        with self._requests.running(key, claim.fingerprint):
+            try:
+                begun = await self._requests.begin(claim)
+            except LogUnavailableError:
+                if not self._requests.without_log:
+                    raise
+                return await self._send(message, caller)
+            if isinstance(begun, Replay):
+                return Sent(record=begun.record, verdict=judge(begun.record.attempts), replayed=True)
+            return await self._send_claimed(message, caller, claim, begun)
+
+    async def _send_claimed(self, message: Message[Content], caller: Caller, claim: Claim, begun: Begun) -> Sent:
+        message = replace(message, id=begun.record.id, create_time=begun.record.create_time)
+        journal = self._requests.journal(begun, claim)
+        delivery = await self._dispatcher.deliver(
+            message, caller=caller, journal=journal, in_doubt=still_in_doubt(begun.record)
+        )
+        if journal.taken_over:
+            raise RequestInProgressError
+        record = self._report(message, delivery, caller, earlier=begun.record.attempts)
+        await self._requests.finish(record, fence=begun.fence, cut_short=delivery.verdict.cut_short)
+        return Sent(record=record, verdict=delivery.verdict)
+
+    def _report(
+        self, message: Message[Content], delivery: Delivery, caller: Caller, earlier: tuple[Attempt, ...] = ()
+    ) -> MessageRecord:
+        """The record of a walk that has ended, counted and told."""
+        record = record_of(message, delivery, self._clock.wall(), earlier)
+        self._metrics.message(record.channel, record.state, self._clock.monotonic() - caller.began)
+        _tell(record, delivery)
+        return record
 
 
 def _tell(record: MessageRecord, delivery: Delivery) -> None:

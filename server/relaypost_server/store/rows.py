@@ -1,17 +1,21 @@
 """Between records, the documents that are written, and the rows that are read."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import orjson
 
 from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.failover import Attempt, SkipReason
+from relaypost_server.core.idempotency import Claim, KnownRequest, Started
 from relaypost_server.core.message import Channel, Guarantee, MessageState
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind, Outcome, RefusedRecipient
 from relaypost_server.core.record import MessageRecord
+
+FIRST_FENCE = 1
+"""Of a request that has been claimed once."""
 
 
 class Row(Protocol):
@@ -20,17 +24,58 @@ class Row(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
 
 
-def to_json(records: Sequence[MessageRecord]) -> str:
-    """The argument of `insert_records`: one array of documents.
+def inserted(record: MessageRecord) -> bytes:
+    """The document that puts a message on record which has been sent."""
+    return orjson.dumps(_message_document("insert", record))
+
+
+def claimed(claim: Claim, *, lease: float) -> bytes:
+    """The document that claims a request for `lease` seconds."""
+    document = _message_document("claim", claim.record)
+    key = claim.key
+    document |= {
+        "caller": key.caller,
+        "method": key.method,
+        "request_id": key.request_id,
+        "fingerprint": claim.fingerprint,
+        "fence": FIRST_FENCE,
+        "lease": lease,
+        "started_provider": claim.first_provider or None,
+        "started_time": claim.record.create_time if claim.first_provider else None,
+    }
+    return orjson.dumps(document)
+
+
+def starting(record: MessageRecord, started: Started, *, fence: int, lease: float) -> bytes:
+    """The document that puts an attempt on record before it is made."""
+    document = _message_document("starting", record)
+    document |= {"fence": fence, "lease": lease, "kept": False}
+    document |= {"started_provider": started.provider, "started_time": started.time}
+    return orjson.dumps(document)
+
+
+def finished(record: MessageRecord, *, fence: int, kept: bool) -> bytes:
+    """The document that ends a walk."""
+    return orjson.dumps(_message_document("finish", record) | {"fence": fence, "kept": kept})
+
+
+def settled(record: MessageRecord, *, fence: int, kept: bool) -> bytes:
+    """The document that ends an abandoned request."""
+    return orjson.dumps(_message_document("settle", record) | {"fence": fence, "kept": kept})
+
+
+def batch(documents: Iterable[bytes]) -> str:
+    """The argument of `write_batch`.
 
     One text costs the client a third less than thirty arrays, one for each column.
     """
-    return orjson.dumps([_message_document(r) for r in records]).decode()
+    return f"[{b','.join(documents).decode()}]"
 
 
-def _message_document(record: MessageRecord) -> dict[str, Any]:
+def _message_document(op: str, record: MessageRecord) -> dict[str, Any]:
     cost = record.cost
     return {
+        "op": op,
         "id": record.id,
         "channel": record.channel,
         "state": record.state,
@@ -77,6 +122,19 @@ def records(messages: Iterable[Row], attempts: Iterable[Row]) -> list[MessageRec
     for row in attempts:
         by_message[str(row["message_id"])].append(_attempt(row))
     return [_record(row, tuple(by_message[str(row["id"])])) for row in messages]
+
+
+def known_request(row: Row, record: MessageRecord) -> KnownRequest:
+    """The request of a row, and the record of its message."""
+    started = row["started_provider"]
+    return KnownRequest(
+        fingerprint=row["fingerprint"],
+        fence=row["fence"],
+        running=row["running"],
+        kept=row["kept"],
+        started=None if started is None else Started(provider=started, time=row["started_time"]),
+        record=record,
+    )
 
 
 def _record(row: Row, attempts: tuple[Attempt, ...]) -> MessageRecord:

@@ -1,27 +1,36 @@
 """Writes the log in batches over one connection.
 
 While one batch is on its way the next one fills. A quiet gateway writes each
-message at once; a busy one waits GATHER_SECONDS between batches, for a
+document at once; a busy one waits GATHER_SECONDS between batches, for a
 statement costs as much for thirty messages as for ten.
+
+What the database does not take in time goes to the local spool, and from there
+to the database, in order, once it is back. Only what needs the database's word
+(a claim, an attempt about to start) is refused instead.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 import asyncpg
 import structlog
 
-from relaypost_server.core.record import MessageRecord
-from relaypost_server.store.rows import to_json
+from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.store.overflow import Entry, Overflow, message_id_of
+from relaypost_server.store.rows import batch
+from relaypost_server.store.spool import Spool
 from relaypost_server.store.sql import QUERIES
 
 LARGEST_BATCH = 1000
-"""Messages in one statement."""
+"""Documents in one statement."""
 LARGEST_BACKLOG = 20_000
-"""Messages that wait in memory while the database is away; some 40 MB."""
+"""Documents that wait in memory for their turn; some 20 MB."""
 ANSWER_SECONDS = 0.15
-"""How long a caller waits for the commit; it fits into the reserve of a send's deadline."""
+"""How long a commit may take before the spool is used; it fits into the reserve of a send's deadline."""
+WORD_SECONDS = 2.0
+"""How long to wait for the database's word."""
 GATHER_SECONDS = 0.003
 """Between two batches of which the first had company: short beside any provider's answer."""
 STATEMENT_SECONDS = 30.0
@@ -31,36 +40,36 @@ PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 Connect = Callable[[], Awaitable["asyncpg.Connection"]]
 _OF_ONE_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, TypeError)
-"""Errors that one record may cause; ValueError is how asyncpg refuses a value itself."""
+"""Errors that one document may cause; ValueError is how asyncpg refuses a value itself."""
 
 log = structlog.get_logger("relaypost.log")
 
 
-class _Entry:
-    """A record on its way, and whoever waits for its commit."""
+class UnansweredError(LogUnavailableError):
+    """The database was asked and did not answer: it may have done what it was asked."""
 
-    __slots__ = ("committed", "record")
 
-    def __init__(self, record: MessageRecord) -> None:
-        self.record = record
-        self.committed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+@dataclass(slots=True)
+class _Result:
+    """The messages on which documents took effect, plain inserts aside, and those whose document was refused."""
 
-    def answer(self, committed: bool) -> None:
-        if not self.committed.done():
-            self.committed.set_result(committed)
+    effective: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
 
 
 class BatchWriter:
-    """Appends records, and keeps them in memory while the database is away."""
+    """Hands documents to the database, or to the spool while it is away."""
 
-    def __init__(self, connect: Connect, *, on_drop: Callable[[int], None]) -> None:
-        """`connect` opens the database, its schema in place; `on_drop` counts records that are lost."""
+    def __init__(self, connect: Connect, spool: Spool, *, on_drop: Callable[[int], None]) -> None:
+        """`connect` opens the database, its schema in place; `on_drop` counts documents that are lost."""
         self._connect = connect
         self._on_drop = on_drop
-        self._backlog: deque[_Entry] = deque()
-        self._batch: list[_Entry] = []
+        self._backlog: deque[Entry] = deque()
+        self._batch: list[Entry] = []
         self._work = asyncio.Event()
+        self._overflow = Overflow(spool, on_kept=self._work.set, on_drop=on_drop)
         self._late = False
+        self._failures = 0
         self._connection: asyncpg.Connection | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -71,98 +80,138 @@ class BatchWriter:
 
     @property
     def waiting(self) -> int:
-        """Records that are not committed yet."""
-        return len(self._backlog) + len(self._batch)
+        """Documents that the database does not have yet."""
+        return len(self._backlog) + len(self._batch) + self._overflow.waiting
+
+    @property
+    def spool_bytes(self) -> int:
+        return self._overflow.size
 
     def start(self) -> None:
         self._work.set()
+        self._overflow.start()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self, *, seconds: float) -> None:
-        """Writes what waits, for at most `seconds`."""
+        """Writes what waits, for at most `seconds`; what is on disk then is left to the next process."""
         if self._task is None:
             return
         try:
             async with asyncio.timeout(seconds):
-                while self.waiting:  # noqa: ASYNC110 - an event for the last seconds of a process is not worth it
+                while self._unsafe or (self.available and self.waiting):  # noqa: ASYNC110 - a process's last seconds
                     await asyncio.sleep(0.01)
         except TimeoutError:
             log.error(  # noqa: TRY400 - the time-out is not the news
-                "messages left out of the log", messages=self.waiting
+                "messages left out of the log", messages=self._unsafe
             )
-            self._on_drop(self.waiting)
+            self._on_drop(self._unsafe)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await self._overflow.stop()
         if self._connection is not None:
             self._connection.terminate()
 
-    async def append(self, record: MessageRecord) -> bool:
-        """True once the record is committed; False where that takes longer than a caller should wait."""
-        if len(self._backlog) >= LARGEST_BACKLOG:
-            self._drop(record, "the backlog is full")
-            return False
-        entry = _Entry(record)
+    async def append(self, message_id: str, document: bytes) -> bool:
+        """True once the document is in the database or on disk. Never raises."""
+        entry = Entry(message_id, document, spoolable=True)
+        if self._late or self._overflow.waiting:  # Order: it comes after what is on disk.
+            self._overflow.keep([entry])
+        else:
+            self._put(entry)
+        return await entry.answer
+
+    async def write(self, message_id: str, document: bytes) -> bool:
+        """Whether the document took effect in the database. Raises LogUnavailableError."""
+        if self._failures or len(self._backlog) >= LARGEST_BACKLOG:
+            raise LogUnavailableError
+        entry = Entry(message_id, document, spoolable=False)
+        self._put(entry)
+        try:
+            async with asyncio.timeout(WORD_SECONDS):
+                return await entry.answer
+        except TimeoutError:
+            raise UnansweredError from None
+
+    @property
+    def _unsafe(self) -> int:
+        """Documents that a crash would lose."""
+        return sum(e.spoolable for e in (*self._backlog, *self._batch)) + self._overflow.unsafe
+
+    def _put(self, entry: Entry) -> None:
         self._backlog.append(entry)
         self._work.set()
-        if self._late or len(self._backlog) > LARGEST_BATCH:
-            return False
-        return await entry.committed
 
     async def _run(self) -> None:
-        loop, failures = asyncio.get_running_loop(), 0
+        loop = asyncio.get_running_loop()
         while True:
             await self._work.wait()
-            # Past this moment callers are told not to wait, until a batch goes well again.
             late = loop.call_later(ANSWER_SECONDS, self._be_late)
             try:
                 written = await self._write_batch()
+                await self._drain()
             except Exception as error:
-                self._retreat(error, first=failures == 0)
-                await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
-                failures += 1
+                self._retreat(error)
+                await asyncio.sleep(PAUSES[min(self._failures, len(PAUSES)) - 1])
                 continue
             finally:
                 late.cancel()
-            self._late, failures = False, 0
+            self._late, self._failures = False, 0
+            if not self._backlog and not self._overflow.waiting:
+                self._work.clear()
             if written > 1:
                 await asyncio.sleep(GATHER_SECONDS)
 
     def _be_late(self) -> None:
+        """From now on, until a batch goes well again, the spool takes what can wait."""
         self._late = True
-        for entry in (*self._batch, *self._backlog):
-            entry.answer(False)
+        kept = [e for e in (*self._batch, *self._backlog) if e.spoolable and not e.answer.done()]
+        self._backlog = deque(e for e in self._backlog if not e.spoolable)
+        self._overflow.keep(kept)
 
     async def _write_batch(self) -> int:
-        """The number of records that were waiting."""
+        """The number of documents that were waiting."""
         connection = await self._connected()
         while self._backlog and len(self._batch) < LARGEST_BATCH:
-            self._batch.append(self._backlog.popleft())
-        try:
-            await self._insert(connection, self._batch)
-        except _OF_ONE_ROW:
-            await self._write_singly(connection)
+            entry = self._backlog.popleft()
+            if not entry.answer.cancelled():
+                self._batch.append(entry)
+        result = await self._write_all(connection, [e.document for e in self._batch])
         for entry in self._batch:
-            entry.answer(True)
+            entry.settle(entry.id not in result.dropped if entry.spoolable else entry.id in result.effective)
         written = len(self._batch)
         self._batch.clear()
-        if not self._backlog:
-            self._work.clear()
         return written
 
-    async def _write_singly(self, connection: "asyncpg.Connection") -> None:
-        """One record is unacceptable: it must not take the others with it."""
-        for entry in list(self._batch):
-            try:
-                await self._insert(connection, [entry])
-            except _OF_ONE_ROW as error:
-                self._drop(entry.record, type(error).__name__)
-                self._batch.remove(entry)
-                entry.answer(False)
+    async def _drain(self) -> None:
+        """Takes a batch back from the disk."""
+        if not self._overflow.waiting or self._connection is None:
+            return
+        found = await self._overflow.peek(LARGEST_BATCH)
+        if found is not None:
+            await self._write_all(self._connection, found.records)
+            await self._overflow.advance(found)
 
-    async def _insert(self, connection: "asyncpg.Connection", entries: list[_Entry]) -> None:
-        if entries:
-            documents = to_json([e.record for e in entries])
-            await connection.execute(QUERIES["insert_records"], documents, timeout=STATEMENT_SECONDS)
+    async def _write_all(self, connection: "asyncpg.Connection", documents: Sequence[bytes]) -> _Result:
+        result = _Result()
+        if not documents:
+            return result
+        try:
+            result.effective |= await _write(connection, documents)
+        except _OF_ONE_ROW:  # One document is unacceptable: it must not take the others with it.
+            for document in documents:
+                await self._write_alone(connection, document, result)
+        return result
+
+    async def _write_alone(self, connection: "asyncpg.Connection", document: bytes, result: _Result) -> None:
+        try:
+            result.effective |= await _write(connection, [document])
+        except _OF_ONE_ROW as error:
+            message_id = message_id_of(document)
+            result.dropped.add(message_id)
+            self._on_drop(1)
+            log.error(  # noqa: TRY400 - the values of the row must not be shown
+                "message dropped from the log", message_id=message_id, why=type(error).__name__
+            )
 
     async def _connected(self) -> "asyncpg.Connection":
         if self._connection is None or self._connection.is_closed():
@@ -171,18 +220,23 @@ class BatchWriter:
             log.info("message log connected", waiting=self.waiting)
         return self._connection
 
-    def _retreat(self, error: Exception, *, first: bool) -> None:
-        """Nothing is lost: the batch goes back to the head of the backlog. Writing it twice is harmless."""
-        self._backlog.extendleft(reversed(self._batch))
-        self._batch.clear()
-        self._work.set()
+    def _retreat(self, error: Exception) -> None:
+        """Nothing is lost: what can wait is spooled. Writing it twice is harmless."""
+        report = log.debug if self._failures else log.error
+        report("message log unavailable", error=type(error).__name__, waiting=self.waiting)
+        self._failures += 1
         self._be_late()
+        for entry in (*self._batch, *self._backlog):
+            if not entry.spoolable:
+                entry.fail(UnansweredError())
+        self._batch.clear()
+        self._backlog.clear()
+        self._work.set()
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
-        report = log.error if first else log.debug
-        report("message log unavailable", error=type(error).__name__, waiting=self.waiting)
 
-    def _drop(self, record: MessageRecord, why: str) -> None:
-        log.error("message dropped from the log", message_id=record.id, why=why)
-        self._on_drop(1)
+
+async def _write(connection: "asyncpg.Connection", documents: Sequence[bytes]) -> set[str]:
+    rows = await connection.fetch(QUERIES["write_batch"], batch(documents), timeout=STATEMENT_SECONDS)
+    return {row["message_id"] for row in rows}

@@ -60,9 +60,11 @@ class Metrics(Collector):
         self._alerts = Counter[Labels]()
         self._cost_micros = Counter[Labels]()
         self._calls = Counter[Labels]()
+        self._requests = Counter[Labels]()
         self._dropped = 0
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
         self._waiting: Callable[[], int] = lambda: 0
+        self._spool_bytes: Callable[[], int] = lambda: 0
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -87,6 +89,10 @@ class Metrics(Collector):
     def call(self, method: str, code: str) -> None:
         self._calls[method, code] += 1
 
+    def request(self, result: str) -> None:
+        """What became of a request with a request_id: begun, replayed, in_progress or reused."""
+        self._requests[result,] += 1
+
     def dropped(self, messages: int) -> None:
         """Messages that the log will never hold."""
         self._dropped += messages
@@ -95,9 +101,10 @@ class Metrics(Collector):
         """Reads the circuit whenever the metrics are read."""
         self._circuits[channel, provider] = state
 
-    def watch_waiting(self, count: Callable[[], int]) -> None:
-        """Reads the log's backlog whenever the metrics are read."""
-        self._waiting = count
+    def watch_log(self, waiting: Callable[[], int], spool_bytes: Callable[[], int]) -> None:
+        """Reads the log's backlog and the size of its spool whenever the metrics are read."""
+        self._waiting = waiting
+        self._spool_bytes = spool_bytes
 
     def render(self) -> bytes:
         """Everything in the Prometheus text format."""
@@ -122,7 +129,9 @@ class Metrics(Collector):
         cost = [(labels, micros / MICROS) for labels, micros in self._cost_micros.items()]
         yield _counter("cost", "Estimated cost, in units of the currency.", (*where, "currency"), cost)
         yield _counter("rpc_calls", "gRPC calls answered.", ("method", "code"), self._calls.items())
-        yield _gauge("log_waiting_messages", "Messages that wait for the log.", (), [((), self._waiting())])
+        yield _counter("requests", "Requests with a request_id.", ("result",), self._requests.items())
+        yield _gauge("log_waiting_messages", "Records that wait for the database.", (), [((), self._waiting())])
+        yield _gauge("log_spool_bytes", "Size of the local spool.", (), [((), self._spool_bytes())])
         yield _counter("log_dropped_messages", "Messages lost to the log.", (), [((), self._dropped)])
 
 

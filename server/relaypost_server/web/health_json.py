@@ -3,13 +3,22 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from relaypost_server.core.health import ChannelHealth, Health, ProviderHealth
+from relaypost_server.core.health import ChannelHealth, Health, MessageLogHealth, ProviderHealth
 
 
 def health_json(health: Health) -> dict[str, Any]:
     return {
         "channels": [_channel(c) for c in health.channels],
-        "messageLog": {"available": health.message_log.available, "waiting": health.message_log.waiting},
+        "messageLog": _message_log(health.message_log),
+    }
+
+
+def _message_log(log: MessageLogHealth) -> dict[str, Any]:
+    return {
+        "available": log.available,
+        "waiting": log.waiting,
+        "spoolBytes": str(log.spool_bytes),  # Protobuf's JSON writes an int64 so.
+        "takesRequestIds": log.takes_request_ids,
     }
 
 

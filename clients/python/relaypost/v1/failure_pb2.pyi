@@ -61,6 +61,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: a bug. ErrorInfo.metadata["incident_id"] names the entry in the
     gateway's log.
     """
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 11
+    """ALREADY_EXISTS: an earlier request had the same `request_id` and other
+    content. Nothing was sent. Example: the same id for two recipients.
+    """
+    ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 12
+    """ABORTED: an earlier request with the same `request_id` is still running,
+    here or in another replica. A google.rpc.RetryInfo says when to ask again.
+    """
+    ERROR_REASON_IDEMPOTENCY_UNAVAILABLE: _ErrorReason.ValueType  # 13
+    """UNAVAILABLE: the request has a `request_id`, and the database that could
+    prove it new cannot be reached. Nothing was sent. Details: RetryInfo, and
+    SendFailure where the database went away between two attempts.
+    """
+    ERROR_REASON_MESSAGE_NOT_UNCONFIRMED: _ErrorReason.ValueType  # 14
+    """FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
+    one is not.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -101,6 +118,23 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 9
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 10
 """INTERNAL: a bug. ErrorInfo.metadata["incident_id"] names the entry in the
 gateway's log.
+"""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 11
+"""ALREADY_EXISTS: an earlier request had the same `request_id` and other
+content. Nothing was sent. Example: the same id for two recipients.
+"""
+ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 12
+"""ABORTED: an earlier request with the same `request_id` is still running,
+here or in another replica. A google.rpc.RetryInfo says when to ask again.
+"""
+ERROR_REASON_IDEMPOTENCY_UNAVAILABLE: ErrorReason.ValueType  # 13
+"""UNAVAILABLE: the request has a `request_id`, and the database that could
+prove it new cannot be reached. Nothing was sent. Details: RetryInfo, and
+SendFailure where the database went away between two attempts.
+"""
+ERROR_REASON_MESSAGE_NOT_UNCONFIRMED: ErrorReason.ValueType  # 14
+"""FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
+one is not.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -92,6 +92,10 @@ class _MessageStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageS
     """A provider refused the message itself. No other provider was asked."""
     MESSAGE_STATE_FAILED: _MessageState.ValueType  # 4
     """No provider took it. Nothing was sent."""
+    MESSAGE_STATE_SENDING: _MessageState.ValueType  # 5
+    """Its providers are being asked. Only messages with a `request_id` are seen
+    in this state.
+    """
 
 class MessageState(_MessageState, metaclass=_MessageStateEnumTypeWrapper):
     """What is known about a message."""
@@ -106,6 +110,10 @@ MESSAGE_STATE_REJECTED: MessageState.ValueType  # 3
 """A provider refused the message itself. No other provider was asked."""
 MESSAGE_STATE_FAILED: MessageState.ValueType  # 4
 """No provider took it. Nothing was sent."""
+MESSAGE_STATE_SENDING: MessageState.ValueType  # 5
+"""Its providers are being asked. Only messages with a `request_id` are seen
+in this state.
+"""
 Global___MessageState: _TypeAlias = MessageState  # noqa: Y015
 
 class _OutcomeKind:

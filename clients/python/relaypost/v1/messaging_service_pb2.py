@@ -29,7 +29,7 @@ from relaypost.v1 import provider_health_pb2 as relaypost_dot_v1_dot_provider__h
 from relaypost.v1 import sms_pb2 as relaypost_dot_v1_dot_sms__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$relaypost/v1/messaging_service.proto\x12\x0crelaypost.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18relaypost/v1/email.proto\x1a\x1arelaypost/v1/message.proto\x1a\"relaypost/v1/provider_health.proto\x1a\x16relaypost/v1/sms.proto\"\xe4\x01\n\x10SendEmailRequest\x12\"\n\x05\x65mail\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Email\x12;\n\x12\x64\x65livery_guarantee\x18\x02 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12>\n\x08metadata\x18\x03 \x03(\x0b\x32,.relaypost.v1.SendEmailRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\";\n\x11SendEmailResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\"\xdc\x01\n\x0eSendSmsRequest\x12\x1e\n\x03sms\x18\x01 \x01(\x0b\x32\x11.relaypost.v1.Sms\x12;\n\x12\x64\x65livery_guarantee\x18\x02 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12<\n\x08metadata\x18\x03 \x03(\x0b\x32*.relaypost.v1.SendSmsRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x0fSendSmsResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\"B\n\x18GetProviderHealthRequest\x12&\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x15.relaypost.v1.Channel\"\x7f\n\x19GetProviderHealthResponse\x12-\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x1b.relaypost.v1.ChannelHealth\x12\x33\n\x0bmessage_log\x18\x02 \x01(\x0b\x32\x1e.relaypost.v1.MessageLogHealth\"\'\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"<\n\x12GetMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\"\x9b\x02\n\x13ListMessagesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12*\n\x06states\x18\x03 \x03(\x0e\x32\x1a.relaypost.v1.MessageState\x12&\n\x07\x63hannel\x18\x04 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x11\n\trecipient\x18\x05 \x01(\t\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x30\n\x0c\x63reated_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x14ListMessagesResponse\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.relaypost.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb6\x03\n\x10MessagingService\x12L\n\tSendEmail\x12\x1e.relaypost.v1.SendEmailRequest\x1a\x1f.relaypost.v1.SendEmailResponse\x12\x46\n\x07SendSms\x12\x1c.relaypost.v1.SendSmsRequest\x1a\x1d.relaypost.v1.SendSmsResponse\x12\x64\n\x11GetProviderHealth\x12&.relaypost.v1.GetProviderHealthRequest\x1a\'.relaypost.v1.GetProviderHealthResponse\x12O\n\nGetMessage\x12\x1f.relaypost.v1.GetMessageRequest\x1a .relaypost.v1.GetMessageResponse\x12U\n\x0cListMessages\x12!.relaypost.v1.ListMessagesRequest\x1a\".relaypost.v1.ListMessagesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$relaypost/v1/messaging_service.proto\x12\x0crelaypost.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18relaypost/v1/email.proto\x1a\x1arelaypost/v1/message.proto\x1a\"relaypost/v1/provider_health.proto\x1a\x16relaypost/v1/sms.proto\"\xf8\x01\n\x10SendEmailRequest\x12\"\n\x05\x65mail\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Email\x12;\n\x12\x64\x65livery_guarantee\x18\x02 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12>\n\x08metadata\x18\x03 \x03(\x0b\x32,.relaypost.v1.SendEmailRequest.MetadataEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x11SendEmailResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\xf0\x01\n\x0eSendSmsRequest\x12\x1e\n\x03sms\x18\x01 \x01(\x0b\x32\x11.relaypost.v1.Sms\x12;\n\x12\x64\x65livery_guarantee\x18\x02 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12<\n\x08metadata\x18\x03 \x03(\x0b\x32*.relaypost.v1.SendSmsRequest.MetadataEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"K\n\x0fSendSmsResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"B\n\x18GetProviderHealthRequest\x12&\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x15.relaypost.v1.Channel\"\x7f\n\x19GetProviderHealthResponse\x12-\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x1b.relaypost.v1.ChannelHealth\x12\x33\n\x0bmessage_log\x18\x02 \x01(\x0b\x32\x1e.relaypost.v1.MessageLogHealth\"\'\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"<\n\x12GetMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\"\x9b\x02\n\x13ListMessagesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12*\n\x06states\x18\x03 \x03(\x0e\x32\x1a.relaypost.v1.MessageState\x12&\n\x07\x63hannel\x18\x04 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x11\n\trecipient\x18\x05 \x01(\t\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x30\n\x0c\x63reated_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x14ListMessagesResponse\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.relaypost.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb6\x03\n\x10MessagingService\x12L\n\tSendEmail\x12\x1e.relaypost.v1.SendEmailRequest\x1a\x1f.relaypost.v1.SendEmailResponse\x12\x46\n\x07SendSms\x12\x1c.relaypost.v1.SendSmsRequest\x1a\x1d.relaypost.v1.SendSmsResponse\x12\x64\n\x11GetProviderHealth\x12&.relaypost.v1.GetProviderHealthRequest\x1a\'.relaypost.v1.GetProviderHealthResponse\x12O\n\nGetMessage\x12\x1f.relaypost.v1.GetMessageRequest\x1a .relaypost.v1.GetMessageResponse\x12U\n\x0cListMessages\x12!.relaypost.v1.ListMessagesRequest\x1a\".relaypost.v1.ListMessagesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,29 +41,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDSMSREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_SENDEMAILREQUEST']._serialized_start=202
-  _globals['_SENDEMAILREQUEST']._serialized_end=430
-  _globals['_SENDEMAILREQUEST_METADATAENTRY']._serialized_start=383
-  _globals['_SENDEMAILREQUEST_METADATAENTRY']._serialized_end=430
-  _globals['_SENDEMAILRESPONSE']._serialized_start=432
-  _globals['_SENDEMAILRESPONSE']._serialized_end=491
-  _globals['_SENDSMSREQUEST']._serialized_start=494
-  _globals['_SENDSMSREQUEST']._serialized_end=714
-  _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_start=383
-  _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_end=430
-  _globals['_SENDSMSRESPONSE']._serialized_start=716
-  _globals['_SENDSMSRESPONSE']._serialized_end=773
-  _globals['_GETPROVIDERHEALTHREQUEST']._serialized_start=775
-  _globals['_GETPROVIDERHEALTHREQUEST']._serialized_end=841
-  _globals['_GETPROVIDERHEALTHRESPONSE']._serialized_start=843
-  _globals['_GETPROVIDERHEALTHRESPONSE']._serialized_end=970
-  _globals['_GETMESSAGEREQUEST']._serialized_start=972
-  _globals['_GETMESSAGEREQUEST']._serialized_end=1011
-  _globals['_GETMESSAGERESPONSE']._serialized_start=1013
-  _globals['_GETMESSAGERESPONSE']._serialized_end=1073
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1076
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1359
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1361
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1449
-  _globals['_MESSAGINGSERVICE']._serialized_start=1452
-  _globals['_MESSAGINGSERVICE']._serialized_end=1890
+  _globals['_SENDEMAILREQUEST']._serialized_end=450
+  _globals['_SENDEMAILREQUEST_METADATAENTRY']._serialized_start=403
+  _globals['_SENDEMAILREQUEST_METADATAENTRY']._serialized_end=450
+  _globals['_SENDEMAILRESPONSE']._serialized_start=452
+  _globals['_SENDEMAILRESPONSE']._serialized_end=529
+  _globals['_SENDSMSREQUEST']._serialized_start=532
+  _globals['_SENDSMSREQUEST']._serialized_end=772
+  _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_start=403
+  _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_end=450
+  _globals['_SENDSMSRESPONSE']._serialized_start=774
+  _globals['_SENDSMSRESPONSE']._serialized_end=849
+  _globals['_GETPROVIDERHEALTHREQUEST']._serialized_start=851
+  _globals['_GETPROVIDERHEALTHREQUEST']._serialized_end=917
+  _globals['_GETPROVIDERHEALTHRESPONSE']._serialized_start=919
+  _globals['_GETPROVIDERHEALTHRESPONSE']._serialized_end=1046
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1048
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1087
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1089
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1149
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1152
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1435
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1437
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1525
+  _globals['_MESSAGINGSERVICE']._serialized_start=1528
+  _globals['_MESSAGINGSERVICE']._serialized_end=1966
 # @@protoc_insertion_point(module_scope)

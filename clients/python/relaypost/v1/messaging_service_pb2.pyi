@@ -52,8 +52,17 @@ class SendEmailRequest(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     DELIVERY_GUARANTEE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     delivery_guarantee: _message_pb2.DeliveryGuarantee.ValueType
     """What to do when a provider's answer is lost. Default: AT_LEAST_ONCE."""
+    request_id: _builtins.str
+    """A name for this request, so that it may be repeated safely. 1 to 255
+    printable ASCII characters without spaces; unique within one caller (the
+    metadata `relaypost-caller`) and one method. A request with the id of an
+    earlier one is answered with the earlier answer, and nothing is sent again;
+    with other content it is refused. Kept for 72 hours unless the gateway is
+    set otherwise. Default: none, and each request is sent.
+    """
     @_builtins.property
     def email(self) -> _email_pb2.Email:
         """The email. Required."""
@@ -70,10 +79,11 @@ class SendEmailRequest(_message.Message):
         email: _email_pb2.Email | None = ...,
         delivery_guarantee: _message_pb2.DeliveryGuarantee.ValueType = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_guarantee", b"delivery_guarantee", "email", b"email", "metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_guarantee", b"delivery_guarantee", "email", b"email", "metadata", b"metadata", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -86,6 +96,9 @@ class SendEmailResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer to an earlier request with the same request_id."""
     @_builtins.property
     def message(self) -> _message_pb2.Message:
         """The message: SENT, or UNCONFIRMED."""
@@ -94,10 +107,11 @@ class SendEmailResponse(_message.Message):
         self,
         *,
         message: _message_pb2.Message | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -132,8 +146,17 @@ class SendSmsRequest(_message.Message):
     SMS_FIELD_NUMBER: _builtins.int
     DELIVERY_GUARANTEE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     delivery_guarantee: _message_pb2.DeliveryGuarantee.ValueType
     """What to do when a provider's answer is lost. Default: AT_LEAST_ONCE."""
+    request_id: _builtins.str
+    """A name for this request, so that it may be repeated safely. 1 to 255
+    printable ASCII characters without spaces; unique within one caller (the
+    metadata `relaypost-caller`) and one method. A request with the id of an
+    earlier one is answered with the earlier answer, and nothing is sent again;
+    with other content it is refused. Kept for 72 hours unless the gateway is
+    set otherwise. Default: none, and each request is sent.
+    """
     @_builtins.property
     def sms(self) -> _sms_pb2.Sms:
         """The text message. Required."""
@@ -150,10 +173,11 @@ class SendSmsRequest(_message.Message):
         sms: _sms_pb2.Sms | None = ...,
         delivery_guarantee: _message_pb2.DeliveryGuarantee.ValueType = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sms", b"sms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_guarantee", b"delivery_guarantee", "metadata", b"metadata", "sms", b"sms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_guarantee", b"delivery_guarantee", "metadata", b"metadata", "request_id", b"request_id", "sms", b"sms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -166,6 +190,9 @@ class SendSmsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer to an earlier request with the same request_id."""
     @_builtins.property
     def message(self) -> _message_pb2.Message:
         """The message: SENT, or UNCONFIRMED."""
@@ -174,10 +201,11 @@ class SendSmsResponse(_message.Message):
         self,
         *,
         message: _message_pb2.Message | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -192,19 +192,29 @@ class MessageLogHealth(_message.Message):
 
     AVAILABLE_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    SPOOL_BYTES_FIELD_NUMBER: _builtins.int
+    TAKES_REQUEST_IDS_FIELD_NUMBER: _builtins.int
     available: _builtins.bool
     """Whether the last write, or the last look at the database, succeeded."""
     waiting: _builtins.int
-    """Messages that were sent and wait in memory for the database."""
+    """Records that wait for the database, in memory or in the local spool."""
+    spool_bytes: _builtins.int
+    """The size of the local spool, in bytes. 0 while the database keeps up."""
+    takes_request_ids: _builtins.bool
+    """Whether requests with a `request_id` are taken: they need the database,
+    unless the gateway is set to send them without it.
+    """
     def __init__(
         self,
         *,
         available: _builtins.bool = ...,
         waiting: _builtins.int = ...,
+        spool_bytes: _builtins.int = ...,
+        takes_request_ids: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "spool_bytes", b"spool_bytes", "takes_request_ids", b"takes_request_ids", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,42 @@
+"""Reads the names of requests, callers and messages."""
+
+import re
+from uuid import UUID
+
+from relaypost_server.api.edge import Context
+from relaypost_server.api.violations import Violations
+from relaypost_server.core.idempotency import RequestKey
+
+CALLER = "relaypost-caller"
+"""The metadata key by which a service says who it is. Its word is taken: who may call is the network's to say."""
+_REQUEST_ID = re.compile(r"[!-~]{1,255}")
+_CALLER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def read_key(method: str, request_id: str, context: Context, bad: Violations) -> RequestKey | None:
+    """The key of a request that has a request_id."""
+    if not request_id:
+        return None
+    if not _REQUEST_ID.fullmatch(request_id):
+        bad.add("request_id", "must have 1 to 255 printable ASCII characters, and no space")
+    return RequestKey(caller=read_caller(context, bad), method=method, request_id=request_id)
+
+
+def read_caller(context: Context, bad: Violations) -> str:
+    """Who calls; "" for those who do not say."""
+    for name, value in context.invocation_metadata() or ():
+        if name == CALLER:
+            caller = value if isinstance(value, str) else ""
+            if not _CALLER.fullmatch(caller):
+                bad.add(f"metadata {CALLER}", "must have 1 to 64 of letters, digits and ._-")
+            return caller
+    return ""
+
+
+def read_message_id(value: str, bad: Violations) -> str:
+    """The id in its canonical form."""
+    try:
+        return str(UUID(value))
+    except ValueError:
+        bad.add("message_id", "is not a message id" if value else "is required")
+        return ""

@@ -1,0 +1,73 @@
+"""`relaypost list` and `relaypost resolve`."""
+
+from itertools import islice
+from typing import Any
+
+import click
+from google.protobuf.json_format import MessageToDict
+from relaypost.v1 import message_pb2
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from relaypost_server.cli._common import as_json, calling, print_json, target_options
+
+_PREFIX = "MESSAGE_STATE_"
+_STATES = [
+    n.removeprefix(_PREFIX).lower()
+    for n in message_pb2.MessageState.DESCRIPTOR.values_by_name
+    if not n.endswith("UNSPECIFIED")
+]
+
+
+@click.command("list")
+@click.option("--state", type=click.Choice(_STATES), multiple=True, help="Only messages in this state; repeatable.")
+@click.option("--recipient", default="", help="Only messages to this address or number.")
+@click.option("--provider", default="", help="Only messages that this provider accepted.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
+@target_options
+@as_json
+def list_messages(target: str, timeout: float, as_json: bool, state: tuple[str, ...], limit: int, **query: Any) -> None:
+    """List messages from the log, newest first."""
+    states = [message_pb2.MessageState.Value(f"{_PREFIX}{s.upper()}") for s in state]
+    with calling(target, as_json=as_json) as client:
+        found = list(islice(client.list_messages(timeout=timeout, states=states, **query), limit))
+    if as_json:
+        print_json({"messages": [MessageToDict(m) for m in found]})
+    else:
+        Console().print(_table(found))
+
+
+@click.command()
+@click.argument("message_id")
+@click.option("--sent/--not-sent", required=True, default=None, help="What became of the message.")
+@target_options
+@as_json
+def resolve(target: str, timeout: float, as_json: bool, message_id: str, sent: bool) -> None:
+    """Settle an UNCONFIRMED message, once you have found out whether it was sent.
+
+    A message that was not sent may be sent by repeating its request.
+    """
+    with calling(target, as_json=as_json) as client:
+        message = client.resolve_message(message_id, sent=sent, timeout=timeout)
+    if as_json:
+        print_json(message)
+    else:
+        click.echo(f"{message.message_id}  {state_of(message)}")
+
+
+def state_of(message: message_pb2.Message) -> str:
+    return message_pb2.MessageState.Name(message.state).removeprefix(_PREFIX).lower()
+
+
+def _table(messages: list[message_pb2.Message]) -> Table:
+    table = Table("message", "created", "state", "by", "recipients", "attempts", header_style="dim", box=None)
+    for message in messages:
+        tried = ", ".join(
+            f"{a.provider} {message_pb2.OutcomeKind.Name(a.kind).removeprefix('OUTCOME_KIND_').lower()}"
+            for a in message.attempts
+        )
+        created = message.create_time.ToDatetime().isoformat(sep=" ", timespec="seconds")
+        cells = (message.message_id, created, state_of(message), message.provider, ", ".join(message.recipients), tried)
+        table.add_row(*(escape(cell) for cell in cells))
+    return table

@@ -1,0 +1,154 @@
+"""Requests that may be repeated safely: what a repeated request is answered with.
+
+A caller names a request by its `request_id`. The first request with a name
+claims it, and holds the claim by a lease that a gateway which died cannot renew.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from relaypost_server.core.breaker import CircuitState
+from relaypost_server.core.failover import Attempt, judge
+from relaypost_server.core.message import Content, Guarantee, MessageState
+from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.record import MessageRecord
+
+LOST = "the gateway ended before the provider's answer was on record"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestKey:
+    """Names a request: unique within one caller and one method."""
+
+    caller: str
+    method: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The wish to be the one that sends."""
+
+    key: RequestKey
+    fingerprint: str
+    record: MessageRecord
+    first_provider: str
+    """Who is asked first, if the claim is granted; "" where nobody can be asked now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """An attempt that is known to have been started, and of which nothing else is known."""
+
+    provider: str
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRequest:
+    """What the database knows of an earlier request with the same key."""
+
+    fingerprint: str
+    fence: int
+    """Grows with each claim: whoever holds a lower one has lost the request."""
+    running: bool
+    """Its lease has not ended."""
+    kept: bool
+    """Its answer is final."""
+    started: Started | None
+    record: MessageRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """The claim is granted: send. The record holds the attempts of earlier walks."""
+
+    fence: int
+    record: MessageRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """It was answered before: answer the same."""
+
+    record: MessageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class InProgress:
+    """Somebody is at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """The name belongs to a request with other content."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """An earlier walk ended without a final answer: walk on from the record."""
+
+    record: MessageRecord
+
+
+def fingerprint(content: Content, guarantee: Guarantee, metadata: Mapping[str, str]) -> str:
+    """The SHA-256 of what a request asks for, in hexadecimal digits.
+
+    Taken over the normalised fields: neither the order of a map nor the bytes
+    on the wire matter. Empty fields are left out, so that a field that a later
+    version adds changes no fingerprint of a request that does not use it.
+    """
+    return sha256(json.dumps([content, guarantee, metadata], default=_plain, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return sha256(value).hexdigest()
+    return {name: field for name in value.__slots__ if (field := getattr(value, name))}
+
+
+def reconsider(known: KnownRequest, asked: str, now: datetime) -> Replay | InProgress | Reused | Resume:
+    """What a request with the fingerprint `asked` is answered with, given an earlier one of the same name."""
+    if known.fingerprint != asked:
+        return Reused()
+    if known.running:
+        return InProgress()
+    if known.kept:
+        return Replay(record=known.record)
+    settled = settle(known, now)
+    return Replay(record=settled) if is_kept(settled, cut_short=True) else Resume(record=settled)
+
+
+def settle(known: KnownRequest, now: datetime) -> MessageRecord:
+    """The record of a request whose gateway died: what was started and has no outcome may have been sent."""
+    attempts = known.record.attempts
+    if known.started is not None:
+        lost = Attempt(
+            provider=known.started.provider,
+            outcome=Outcome(kind=Kind.UNCONFIRMED, detail=LOST),
+            circuit=CircuitState.CLOSED,
+            start_time=known.started.time,
+        )
+        attempts = (*attempts, lost)
+    return replace(known.record, attempts=attempts, state=judge(attempts).state, update_time=now)
+
+
+def is_kept(record: MessageRecord, *, cut_short: bool) -> bool:
+    """Whether the record is the final answer to its request.
+
+    A message that was certainly not sent may be tried again. `cut_short` means
+    that the walk did not come to its own end: where a second copy is allowed,
+    a repeated request then goes on with the providers that were not asked.
+    """
+    if record.state is MessageState.UNCONFIRMED:
+        return not cut_short or record.guarantee is Guarantee.AT_MOST_ONCE
+    return record.state in (MessageState.SENT, MessageState.REJECTED)
+
+
+def still_in_doubt(record: MessageRecord) -> tuple[Attempt, ...]:
+    """The attempts of earlier walks that may have sent the message: their providers are never asked again."""
+    return tuple(a for a in record.attempts if a.kind is Kind.UNCONFIRMED)

@@ -1,0 +1,195 @@
+"""Requests with a `request_id`: claimed before they are sent, and on record before each attempt."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NoReturn, Protocol
+
+import structlog
+
+from relaypost_server.core.failover import Attempt, SkipReason
+from relaypost_server.core.idempotency import (
+    Begun,
+    Claim,
+    InProgress,
+    KnownRequest,
+    Replay,
+    RequestKey,
+    Reused,
+    Started,
+    is_kept,
+    settle,
+)
+from relaypost_server.core.ports import LogUnavailableError, RequestLog
+from relaypost_server.core.record import MessageRecord
+from relaypost_server.flow.clock import Clock
+from relaypost_server.telemetry.metrics import Metrics
+
+SWEEP_SECONDS = 5.0
+"""How often requests are looked for whose gateway died."""
+SWEPT_AT_ONCE = 500
+
+log = structlog.get_logger("relaypost.requests")
+
+
+class RequestReusedError(Exception):
+    """The request_id belongs to a request with other content."""
+
+
+class RequestInProgressError(Exception):
+    """A request with the same request_id is running, here or elsewhere."""
+
+
+class Journal(Protocol):
+    """What has to be on record before a provider is asked."""
+
+    async def starting(self, provider: str, attempts: Sequence[Attempt]) -> SkipReason | None:
+        """Puts on record that the provider is about to be asked, after these attempts; why not, where it fails."""
+        ...
+
+
+class NoJournal:
+    """For messages that are put on record once they have been sent."""
+
+    async def starting(self, provider: str, attempts: Sequence[Attempt]) -> SkipReason | None:
+        return None
+
+
+class RequestJournal:
+    """The journal of one claimed request."""
+
+    def __init__(
+        self, requests: RequestLog, begun: Begun, *, first_provider: str, lease: float, without: bool, clock: Clock
+    ) -> None:
+        """`first_provider` is on record already. `without`: an attempt is made even where the record cannot be."""
+        self._requests = requests
+        self._begun = begun
+        self._first_provider = first_provider
+        self._lease = lease
+        self._without = without
+        self._clock = clock
+        self._held_since = clock.monotonic()
+        self.taken_over = False
+        """Another gateway holds the request: what becomes of it is no longer for this one to say."""
+
+    async def starting(self, provider: str, attempts: Sequence[Attempt]) -> SkipReason | None:
+        on_record, self._first_provider = self._first_provider, ""
+        asked_at = self._clock.monotonic()
+        if on_record == provider and not attempts and self._holds(self._held_since, asked_at):
+            return None
+        record = replace(self._begun.record, attempts=(*self._begun.record.attempts, *attempts))
+        started = Started(provider=provider, time=self._clock.wall())
+        try:
+            held = await self._requests.starting(record, started, fence=self._begun.fence)
+        except LogUnavailableError:
+            return None if self._without else SkipReason.NOT_ON_RECORD
+        # A process that was stopped in between may have lost the lease that it was just told of.
+        self.taken_over = not (held and self._holds(asked_at, self._clock.monotonic()))
+        return SkipReason.TAKEN_OVER if self.taken_over else None
+
+    def _holds(self, since: float, now: float) -> bool:
+        return now - since < self._lease / 2
+
+
+class Requests:
+    """The requests that run in this process, before the log that all replicas share."""
+
+    def __init__(
+        self, requests: RequestLog, *, lease: float, without_log: bool, metrics: Metrics, clock: Clock
+    ) -> None:
+        """`lease`: seconds. `without_log`: whether to send what cannot be proven to be new."""
+        self._requests = requests
+        self._lease = lease
+        self._metrics = metrics
+        self._clock = clock
+        self._running: dict[RequestKey, str] = {}
+        self.without_log = without_log
+
+    @contextmanager
+    def running(self, key: RequestKey, fingerprint: str) -> Iterator[None]:
+        """Holds the key within this process. Raises RequestInProgressError or RequestReusedError."""
+        held = self._running.get(key)
+        if held is not None:
+            self._refuse(InProgress() if held == fingerprint else Reused())
+        self._running[key] = fingerprint
+        try:
+            yield
+        finally:
+            del self._running[key]
+
+    async def begin(self, claim: Claim) -> Begun | Replay:
+        """Claims the request, or finds its answer.
+
+        Raises RequestInProgressError, RequestReusedError or LogUnavailableError.
+        """
+        answer = await self._requests.begin(claim)
+        if isinstance(answer, InProgress | Reused):
+            self._refuse(answer)
+        self._metrics.request("replayed" if isinstance(answer, Replay) else "begun")
+        return answer
+
+    def journal(self, begun: Begun, claim: Claim) -> RequestJournal:
+        """What the walk of a claimed request writes to."""
+        return RequestJournal(
+            self._requests,
+            begun,
+            # Only a new claim is put on record together with its first attempt.
+            first_provider="" if begun.record.id != claim.record.id or begun.fence > 1 else claim.first_provider,
+            lease=self._lease,
+            without=self.without_log,
+            clock=self._clock,
+        )
+
+    async def finish(self, record: MessageRecord, *, fence: int, cut_short: bool) -> None:
+        """Puts the end of a walk on record and gives the claim back. Never raises."""
+        await self._requests.finish(record, fence=fence, kept=is_kept(record, cut_short=cut_short))
+
+    def _refuse(self, why: InProgress | Reused) -> NoReturn:
+        if isinstance(why, Reused):
+            self._metrics.request("reused")
+            raise RequestReusedError
+        self._metrics.request("in_progress")
+        raise RequestInProgressError
+
+
+class Recovery:
+    """Settles the requests of gateways that died, and forgets old ones."""
+
+    def __init__(self, requests: RequestLog, *, retention: float, clock: Clock) -> None:
+        """`retention`: seconds for which a finished request is remembered."""
+        self._requests = requests
+        self._retention = retention
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def sweep(self) -> int:
+        """The number of requests that were settled. Raises LogUnavailableError."""
+        abandoned = await self._requests.abandoned(SWEPT_AT_ONCE)
+        for known in abandoned:
+            await self._settle(known)
+        await self._requests.forget(older_than=self._retention)
+        return len(abandoned)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                again = await self.sweep() == SWEPT_AT_ONCE
+            except LogUnavailableError:
+                again = False  # The log reports that itself.
+            if not again:
+                await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _settle(self, known: KnownRequest) -> None:
+        record = settle(known, self._clock.wall())
+        settled = await self._requests.settle(record, fence=known.fence, kept=is_kept(record, cut_short=True))
+        if settled:
+            log.warning("abandoned request settled", message_id=record.id, state=record.state.value)

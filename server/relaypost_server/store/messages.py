@@ -1,0 +1,62 @@
+"""The message log in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from relaypost_server.core.health import MessageLogHealth
+from relaypost_server.core.ids import HIGHEST, uuid7
+from relaypost_server.core.message import MessageState
+from relaypost_server.core.ports import MessageQuery
+from relaypost_server.core.record import MessageRecord
+from relaypost_server.store.database import Database
+from relaypost_server.store.rows import Row, inserted, records
+
+NOT_SENT = "an operator found that it was not sent"
+
+
+class PostgresLog:
+    """A `core.ports.MessageLog`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def health(self) -> MessageLogHealth:
+        return self._database.health()
+
+    async def append(self, record: MessageRecord) -> bool:
+        return await self._database.writer.append(record.id, inserted(record))
+
+    async def get(self, message_id: str) -> MessageRecord | None:
+        messages = await self._database.fetch("get_message", message_id)
+        found = await self._with_attempts(messages)
+        return found[0] if found else None
+
+    async def list(self, query: MessageQuery) -> Sequence[MessageRecord]:
+        messages = await self._database.fetch(
+            "list_messages",
+            query.before,
+            [s.value for s in query.states] or None,
+            query.channel.value if query.channel else None,
+            query.recipient or None,
+            query.provider or None,
+            query.created_from,
+            query.created_from and uuid7(_milliseconds(query.created_from), 0),
+            query.created_before,
+            query.created_before and uuid7(_milliseconds(query.created_before), HIGHEST),
+            query.page_size,
+        )
+        return await self._with_attempts(messages)
+
+    async def resolve(self, message_id: str, *, sent: bool) -> MessageRecord | None:
+        state = MessageState.SENT if sent else MessageState.FAILED
+        resolved = await self._database.fetch("resolve_message", message_id, state.value, NOT_SENT)
+        return await self.get(message_id) if resolved else None
+
+    async def _with_attempts(self, messages: Sequence[Row]) -> Sequence[MessageRecord]:
+        if not messages:
+            return []
+        return records(messages, await self._database.fetch("list_attempts", [m["id"] for m in messages]))
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,101 @@
+"""Claimed requests in PostgreSQL.
+
+A new request is claimed in the batch writer's next statement, which costs no
+commit of its own. Only a name that is taken is looked at one by one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from asyncpg.pool import PoolConnectionProxy
+
+from relaypost_server.core.idempotency import (
+    Begun,
+    Claim,
+    InProgress,
+    KnownRequest,
+    Replay,
+    Resume,
+    Reused,
+    Started,
+    reconsider,
+)
+from relaypost_server.core.message import MessageState
+from relaypost_server.core.record import MessageRecord
+from relaypost_server.store import rows
+from relaypost_server.store.database import Database
+from relaypost_server.store.rows import FIRST_FENCE, Row
+from relaypost_server.store.sql import QUERIES
+from relaypost_server.store.writer import UnansweredError
+
+
+class PostgresRequests:
+    """A `core.ports.RequestLog`."""
+
+    def __init__(self, database: Database, *, lease: float) -> None:
+        """`lease`: seconds for which a claim holds."""
+        self._database = database
+        self._lease = lease
+
+    async def begin(self, claim: Claim) -> Begun | Replay | InProgress | Reused:
+        try:
+            new = await self._database.writer.write(claim.record.id, rows.claimed(claim, lease=self._lease))
+        except UnansweredError:
+            await self._give_back(claim)
+            raise
+        if new:
+            return Begun(fence=FIRST_FENCE, record=claim.record)
+        async with self._database.transaction() as connection:
+            return await self._claim_known(connection, claim)
+
+    async def starting(self, record: MessageRecord, started: Started, *, fence: int) -> bool:
+        document = rows.starting(record, started, fence=fence, lease=self._lease)
+        return await self._database.writer.write(record.id, document)
+
+    async def finish(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
+        return await self._database.writer.append(record.id, rows.finished(record, fence=fence, kept=kept))
+
+    async def abandoned(self, limit: int) -> Sequence[KnownRequest]:
+        async with self._database.transaction() as connection:
+            found = await connection.fetch(QUERIES["abandoned_requests"], limit)
+            return [rows.known_request(row, await _record(connection, row)) for row in found]
+
+    async def settle(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
+        return await self._database.writer.write(record.id, rows.settled(record, fence=fence, kept=kept))
+
+    async def forget(self, *, older_than: float) -> None:
+        await self._database.fetch("forget_requests", older_than)
+
+    async def _claim_known(self, connection: PoolConnectionProxy, claim: Claim) -> Begun | Replay | InProgress | Reused:
+        key = claim.key
+        row = await connection.fetchrow(QUERIES["lock_request"], key.caller, key.method, key.request_id)
+        if row is None:  # Forgotten this very moment.
+            return InProgress()
+        record = await _record(connection, row)
+        if record.id == claim.record.id:  # The answer to our own claim was lost, and it was written twice.
+            return Begun(fence=row["fence"], record=claim.record)
+        answer = reconsider(rows.known_request(row, record), claim.fingerprint, datetime.now(UTC))
+        if isinstance(answer, Replay | Resume) and answer.record is not record:
+            # What a gateway that died left behind is settled before anything else is done.
+            end = rows.finished(answer.record, fence=row["fence"], kept=isinstance(answer, Replay))
+            await connection.fetch(QUERIES["write_batch"], rows.batch([end]))
+        return await self._resume(connection, answer.record) if isinstance(answer, Resume) else answer
+
+    async def _resume(self, connection: PoolConnectionProxy, record: MessageRecord) -> Begun:
+        """Leases the request to a new walk."""
+        fence = await connection.fetchval(QUERIES["claim_again"], record.id, self._lease)
+        await connection.execute(QUERIES["send_again"], record.id)
+        return Begun(fence=fence, record=replace(record, state=MessageState.SENDING))
+
+    async def _give_back(self, claim: Claim) -> None:
+        """The claim may have been granted after all, and nobody will send: let another try."""
+        record = replace(claim.record, state=MessageState.FAILED)
+        await self._database.writer.append(record.id, rows.finished(record, fence=FIRST_FENCE, kept=False))
+
+
+async def _record(connection: PoolConnectionProxy, row: Row) -> MessageRecord:
+    """The record of a request's message."""
+    messages = await connection.fetch(QUERIES["get_message"], row["message_id"])
+    attempts = await connection.fetch(QUERIES["list_attempts"], [row["message_id"]])
+    return rows.records(messages, attempts)[0]
