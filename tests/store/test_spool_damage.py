@@ -122,11 +122,14 @@ def test_damage_while_we_run_costs_only_what_follows_it(home: Path) -> None:
         batch = spool.peek(10)
     assert batch is not None
     assert list(batch.records) == RECORDS[:1]
-    assert [e["bytes"] for e in logs] == [len(content) - len(HEAD) - OVERHEAD - len(RECORDS[0])]
+    left = len(HEAD) + OVERHEAD + len(RECORDS[0])
+    assert [entry["bytes"] for entry in logs] == [len(content) - left]
+    assert spool.size == left
     assert spool.append([b"after"]) == 1
     spool.advance(batch)
     assert drain(spool) == [b"after"]
-    assert len(files(home, ".corrupt")) == 1
+    (aside,) = files(home, ".corrupt")
+    assert aside.read_bytes() == content
 
 
 @pytest.mark.parametrize("remove", [True, False], ids=["removed by hand", "bad sector"])
