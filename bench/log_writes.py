@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 
@@ -15,8 +17,10 @@ from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Channel, Guarantee, MessageState
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.record import MessageRecord
-from relaypost_server.store.database import PostgresLog
-from relaypost_server.store.rows import to_json
+from relaypost_server.store.database import Database
+from relaypost_server.store.messages import PostgresLog
+from relaypost_server.store.rows import batch, inserted
+from relaypost_server.store.spool import Spool
 from relaypost_server.store.sql import QUERIES
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -31,26 +35,32 @@ def measure(url: str, messages: int) -> dict[str, float]:
 
 
 async def _measure(url: str, messages: int) -> dict[str, float]:
-    log = PostgresLog(url, auto_migrate=True, metrics=Metrics())
-    await log.start()
-    while not log.health().available:
-        await asyncio.sleep(0.05)
+    with tempfile.TemporaryDirectory() as home:
+        spool = Spool.open(Path(home), max_bytes=1024 * 1024)
+        database = Database(url, spool, auto_migrate=True, metrics=Metrics())
+        await database.start()
+        while not database.health().available:
+            await asyncio.sleep(0.05)
+        rates = await _rates(url, PostgresLog(database), messages)
+        await database.stop()
+        return rates
+
+
+async def _rates(url: str, log: PostgresLog, messages: int) -> dict[str, float]:
     async with asyncpg.create_pool(url, min_size=CONNECTIONS, max_size=CONNECTIONS) as pool:
 
         async def insert(record: MessageRecord) -> None:
-            await pool.execute(QUERIES["insert_records"], to_json([record]))
+            await pool.execute(QUERIES["write_batch"], batch([inserted(record)]))
 
         async def insert_and_update(record: MessageRecord) -> None:
             await insert(record)
             await pool.execute(_UPDATE, record.id)
 
-        rates = {
+        return {
             "batched": await _rate(log.append, messages),
             "insert": await _rate(insert, messages // 4),
             "insert + update": await _rate(insert_and_update, messages // 4),
         }
-    await log.stop()
-    return rates
 
 
 async def _rate(write: Callable[[MessageRecord], Awaitable[object]], messages: int) -> float:

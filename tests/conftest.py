@@ -9,9 +9,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from hypothesis import settings
 
 from tests.databases import bundled, bundled_database, database, outside, server_url
 from tests.providers.configured import SECRETS
+
+settings.register_profile("default", deadline=None)  # No test is timed: machines are noisy.
+settings.load_profile("default")
 
 __all__ = ["bundled", "bundled_database", "database", "outside", "server_url"]
 

@@ -7,6 +7,7 @@ import grpc
 import pytest
 from relaypost.v1 import messaging_service_pb2_grpc
 
+from relaypost_server.api.admin import AdminServicer
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits
@@ -54,7 +55,14 @@ async def serve() -> AsyncIterator[Serve]:
             message_log=email_rig.log,
             health=health,
         )
-        server = GrpcServer(servicer, health, limits=LIMITS, tracing=email_rig.tracing, metrics=email_rig.metrics)
+        server = GrpcServer(
+            servicer,
+            AdminServicer(email_rig.log),
+            health,
+            limits=LIMITS,
+            tracing=email_rig.tracing,
+            metrics=email_rig.metrics,
+        )
         target = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
         channel = grpc.aio.insecure_channel(target, options=[("grpc.max_send_message_length", 128 * 1024 * 1024)])
         stub = messaging_service_pb2_grpc.MessagingServiceStub(channel)

@@ -12,7 +12,7 @@ import pytest
 from relaypost import Address, AsyncClient, Attachment, Client, InvalidRequestError, RelaypostError, SendFailedError
 from relaypost.v1 import message_pb2
 
-from tests.e2e.gateway import AWS_KEYS, Gateway, gateway
+from tests.e2e.gateway import AWS_KEYS, Gateway, gateway, on_record
 from tests.fakes.http import closed_port, fake_http
 from tests.peers import ROOT
 
@@ -47,7 +47,8 @@ async def test_the_client_for_threads(running: Gateway) -> None:
         with Client(running.grpc) as client:
             message = use_every_argument(client)
             assert list(message.recipients) == [f"{n}@example.com" for n in ("ada", "grace", "b", "c")]
-            assert client.get_message(message.message_id) == message
+            (listed,) = client.list_messages(recipient="grace@example.com", page_size=1)
+            assert listed == message == client.get_message(message.message_id)
             sms = client.send_sms(to="415-555-0123", region_code="US", text="Hi", max_price_micros=1_000_000)
             assert sms.state == message_pb2.MESSAGE_STATE_SENT
             assert client.provider_health().message_log.available
@@ -61,7 +62,7 @@ async def test_the_client_for_threads(running: Gateway) -> None:
 async def test_the_client_for_asyncio(running: Gateway) -> None:
     async with AsyncClient(running.grpc) as client:
         message = await client.send_email(to="ada@example.com", subject="Hi", text="Hi")
-        assert await client.get_message(message.message_id) == message
+        assert await on_record(client, message.message_id) == message
         assert (await client.provider_health()).channels
         with pytest.raises(InvalidRequestError):
             await client.send_email(to=[], subject="", text="")

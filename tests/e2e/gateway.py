@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from relaypost import AsyncClient, RelaypostError
+from relaypost.v1 import message_pb2
 
 START_SECONDS = 60.0
 AWS_KEYS = {
@@ -58,6 +61,15 @@ class Gateway:
             return await self.process.wait()
 
 
+async def on_record(client: AsyncClient, message_id: str) -> message_pb2.Message:
+    """The message from the log, once it is there: on a slow machine it may take the way over the spool."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(RelaypostError):
+                return await client.get_message(message_id)
+            await asyncio.sleep(0.05)
+
+
 def environment(*parts: Mapping[str, str]) -> dict[str, str]:
     """Nothing of this process's environment but what a program needs to run."""
     merged = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **QUIET}
@@ -70,15 +82,24 @@ def environment(*parts: Mapping[str, str]) -> dict[str, str]:
 async def gateway(
     *environ: Mapping[str, str], database: str = "", data_dir: Path | None = None
 ) -> AsyncIterator[Gateway]:
-    """A gateway on the given database, or on a bundled one in `data_dir`."""
-    where = {"RELAYPOST_DATABASE_URL": database} if database else {"RELAYPOST_DATA_DIR": str(data_dir)}
+    """A gateway on the given database, or on a bundled one in `data_dir`; its spool is thrown away, or there too."""
+    with tempfile.TemporaryDirectory() as thrown_away:
+        where = {"RELAYPOST_DATA_DIR": str(data_dir or thrown_away)}
+        if database:
+            where["RELAYPOST_DATABASE_URL"] = database
+        async with _running(environment(where, *environ)) as running:
+            yield running
+
+
+@asynccontextmanager
+async def _running(environ: Mapping[str, str]) -> AsyncIterator[Gateway]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "relaypost_server",
         "serve",
         "--json",
-        env=environment(where, *environ),
+        env=environ,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -8,7 +8,7 @@ import pytest
 from relaypost import AsyncClient, SendFailedError
 from relaypost.v1 import message_pb2
 
-from tests.e2e.gateway import AWS_KEYS, Gateway, gateway
+from tests.e2e.gateway import AWS_KEYS, Gateway, gateway, on_record
 from tests.fakes.http import CLOSE, HANG, RESET, FakeHttp, Reply, answer, fake_http
 from tests.providers.configured import SECRETS
 
@@ -124,7 +124,7 @@ async def test_when_nobody_can_send_the_caller_learns_everything(setup: Setup) -
         ("ses", "ServiceUnavailableException"),
         ("sendgrid", "401"),
     ]
-    found = await setup.client.get_message(error.message_id)
+    found = await on_record(setup.client, error.message_id)
     assert found.state == message_pb2.MESSAGE_STATE_FAILED
 
 

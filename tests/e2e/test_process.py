@@ -11,7 +11,7 @@ from relaypost import AsyncClient, RelaypostError
 from relaypost.v1 import message_pb2
 
 from relaypost_server.store.embedded import running_url
-from tests.e2e.gateway import AWS_KEYS, environment, gateway
+from tests.e2e.gateway import AWS_KEYS, environment, gateway, on_record
 from tests.fakes.http import HANG, answer, closed_port, fake_http
 from tests.peers import open_up
 
@@ -23,7 +23,7 @@ async def test_without_any_setting_messages_are_printed_and_logged(tmp_path: Pat
         email = await client.send_email(to="ada@example.com", subject="Hi", text="Your code is 482915")
         sms = await client.send_sms(to="+14155550123", text="Your code is 482915")
         assert (email.provider, sms.provider) == ("console", "console")
-        assert (await client.get_message(email.message_id)) == email
+        assert await on_record(client, email.message_id) == email
         assert await running.stop(signal.SIGINT) == 0
     printed = "".join(running.printed)
     assert "Hi" in printed
@@ -39,21 +39,30 @@ async def test_what_was_sent_survives_a_kill_and_a_restart(tmp_path: Path) -> No
         while running_url(home) is not None:
             await asyncio.sleep(0.05)
     async with gateway(data_dir=home) as running, AsyncClient(running.grpc) as client:
-        assert await client.get_message(message.message_id) == message
+        assert await on_record(client, message.message_id) == message
 
 
-async def test_without_its_database_the_gateway_starts_and_sends() -> None:
+async def test_without_its_database_the_gateway_sends_and_the_next_one_writes_the_log(
+    bundled_database: str, tmp_path: Path
+) -> None:
     nowhere = f"postgresql://nobody@127.0.0.1:{closed_port()}/none"
-    async with gateway(database=nowhere) as running, AsyncClient(running.grpc) as client:
-        assert (await client.send_email(to="ada@example.com", subject="Hi", text="Hi")).state == SENT
+    async with gateway(database=nowhere, data_dir=tmp_path) as running, AsyncClient(running.grpc) as client:
+        message = await client.send_email(to="ada@example.com", subject="Hi", text="Hi")
+        assert message.state == SENT
         with pytest.raises(RelaypostError) as caught:
-            await client.get_message("01981f00-0000-7000-8000-000000000001")
+            await client.get_message(message.message_id)
         assert caught.value.reason == "MESSAGE_LOG_UNAVAILABLE"
+        with pytest.raises(RelaypostError) as caught:
+            await client.send_email(to="ada@example.com", subject="Hi", text="Hi", request_id="once")
+        assert caught.value.reason == "IDEMPOTENCY_UNAVAILABLE"
         health = (await client.provider_health()).message_log
-        assert (health.available, health.waiting) == (False, 1)
+        assert (health.available, health.waiting, health.takes_request_ids) == (False, 1, False)
+        assert health.spool_bytes > 0
         assert (await running.get("/health/ready"))[0] == 200
         assert await running.stop() == 0
-    assert running.events("messages left out of the log")
+    assert not running.events("messages left out of the log")
+    async with gateway(database=bundled_database, data_dir=tmp_path) as running, AsyncClient(running.grpc) as client:
+        assert await on_record(client, message.message_id) == message
 
 
 async def test_a_call_in_flight_ends_well_when_the_gateway_is_told_to_stop(bundled_database: str) -> None:
@@ -73,7 +82,7 @@ async def test_a_call_in_flight_ends_well_when_the_gateway_is_told_to_stop(bundl
             assert await stopping == 0
         release.set()
     async with gateway(database=bundled_database) as running, AsyncClient(running.grpc) as client:
-        assert (await client.get_message(message.message_id)).state == message_pb2.MESSAGE_STATE_UNCONFIRMED
+        assert (await on_record(client, message.message_id)).state == message_pb2.MESSAGE_STATE_UNCONFIRMED
 
 
 async def test_it_goes_on_serving_while_load_balancers_look_elsewhere(bundled_database: str) -> None:

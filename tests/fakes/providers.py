@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from relaypost_server.core.breaker import Breaker, BreakerPolicy
+from relaypost_server.core.failover import Attempt
 from relaypost_server.core.health import MessageLogHealth
-from relaypost_server.core.message import Channel
+from relaypost_server.core.idempotency import Begun, Claim, InProgress, KnownRequest, Replay, Reused, Started
+from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, LogUnavailableError, MessageQuery
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.core.retry_budget import RetryBudget
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
-from relaypost_server.flow.dispatch import Dispatcher, Limits
+from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
+from relaypost_server.flow.requests import Requests
 from relaypost_server.flow.send import Sender
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
@@ -96,12 +99,57 @@ class FakeLog:
         found = [r for r in self.records if query.before is None or r.id < query.before]
         return sorted(found, key=lambda r: r.id, reverse=True)[: query.page_size]
 
+    async def resolve(self, message_id: str, *, sent: bool) -> MessageRecord | None:
+        found = await self.get(message_id)
+        if found is None or found.state is not MessageState.UNCONFIRMED:
+            return None
+        resolved = replace(found, state=MessageState.SENT if sent else MessageState.FAILED)
+        self.records[self.records.index(found)] = resolved
+        return resolved
+
     def health(self) -> MessageLogHealth:
         return MessageLogHealth(available=self.available, waiting=0)
 
     def _check(self) -> None:
         if not self.available:
             raise LogUnavailableError
+
+
+@dataclass
+class FakeRequests:
+    """Answers claims as it is told, grants them by default, and keeps what it is given."""
+
+    answers: list[Begun | Replay | InProgress | Reused | Exception] = field(default_factory=list)
+    held: bool | Exception = True
+    """What each further write is answered."""
+    claims: list[Claim] = field(default_factory=list)
+    started: list[tuple[tuple[Attempt, ...], str, int]] = field(default_factory=list)
+    finished: list[tuple[MessageRecord, int, bool]] = field(default_factory=list)
+
+    async def begin(self, claim: Claim) -> Begun | Replay | InProgress | Reused:
+        self.claims.append(claim)
+        answer = self.answers.pop(0) if self.answers else Begun(fence=1, record=claim.record)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def starting(self, record: MessageRecord, started: Started, *, fence: int) -> bool:
+        self.started.append((record.attempts, started.provider, fence))
+        if isinstance(self.held, Exception):
+            raise self.held
+        return self.held
+
+    async def finish(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
+        self.finished.append((record, fence, kept))
+        return True
+
+    async def abandoned(self, limit: int) -> Sequence[KnownRequest]:
+        return []
+
+    async def settle(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
+        return True
+
+    async def forget(self, *, older_than: float) -> None: ...
 
 
 @dataclass
@@ -116,6 +164,8 @@ class Rig:
     retries: RetryBudget = field(default_factory=lambda: RetryBudget(0.0))
     policy: BreakerPolicy = field(default_factory=lambda: BreakerPolicy(jitter=0.0))
     log: FakeLog = field(default_factory=FakeLog)
+    requests: FakeRequests = field(default_factory=FakeRequests)
+    without_log: bool = False
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:
@@ -136,6 +186,13 @@ class Rig:
         self.dispatcher: Dispatcher[Any] = Dispatcher(
             self.chain, limits=self.limits, retries=self.retries, tracing=self.tracing, clock=clock
         )
+        requests = Requests(self.requests, lease=45.0, without_log=self.without_log, metrics=self.metrics, clock=clock)
         self.sender: Sender[Any] = Sender(
-            self.dispatcher, self.log, limits=self.limits, metrics=self.metrics, clock=clock
+            self.dispatcher, self.log, requests, limits=self.limits, metrics=self.metrics, clock=clock
         )
+        self._monotonic = clock.monotonic
+
+    def caller(self, budget: float) -> Caller:
+        """Somebody who waits for so many seconds."""
+        now = self._monotonic()
+        return Caller(began=now, end=now + budget)

@@ -17,6 +17,7 @@ class Proxy:
     port: int = 0
     up: bool = True
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
     connections: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut(self) -> None:
@@ -32,8 +33,13 @@ class Proxy:
         """Keeps every byte back, in both directions, until `release`."""
         self.flowing.clear()
 
+    def swallow_answers(self) -> None:
+        """Keeps back what the server says, until `release`; what it is told still arrives."""
+        self.answering.clear()
+
     def release(self) -> None:
         self.flowing.set()
+        self.answering.set()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.up:
@@ -42,16 +48,22 @@ class Proxy:
         upstream_reader, upstream_writer = await asyncio.open_unix_connection(self.path)
         self.connections |= {writer, upstream_writer}
         try:
-            await asyncio.gather(self._pump(reader, upstream_writer), self._pump(upstream_reader, writer))
+            await asyncio.gather(
+                self._pump(reader, upstream_writer), self._pump(upstream_reader, writer, self.answering)
+            )
         finally:
             self.connections -= {writer, upstream_writer}
             writer.close()
             upstream_writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event | None = None
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
                 await self.flowing.wait()
+                if gate is not None:
+                    await gate.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()

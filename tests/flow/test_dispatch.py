@@ -10,7 +10,7 @@ from relaypost_server.core.failover import Delivery, Ending
 from relaypost_server.core.message import Address, Email, Guarantee, Message
 from relaypost_server.core.outcome import Kind, RefusedRecipient
 from relaypost_server.core.retry_budget import RetryBudget
-from relaypost_server.flow.dispatch import Caller, Limits
+from relaypost_server.flow.dispatch import Limits
 from tests import messages
 from tests.fakes.providers import ACCEPTED, FakeClock, FakeProvider, Rig, failing, hang
 
@@ -18,7 +18,7 @@ ALO, AMO = Guarantee.AT_LEAST_ONCE, Guarantee.AT_MOST_ONCE
 
 
 async def deliver(rig: Rig, message: Message[Email] | None = None, budget: float = 14.8) -> Delivery:
-    return await rig.dispatcher.deliver(message or messages.email(), budget=budget, caller=Caller())
+    return await rig.dispatcher.deliver(message or messages.email(), caller=rig.caller(budget))
 
 
 def kinds(delivery: Delivery) -> list[tuple[str, Kind]]:

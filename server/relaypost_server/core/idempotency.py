@@ -13,7 +13,7 @@ from typing import Any
 
 from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.failover import Attempt, judge
-from relaypost_server.core.message import Content, Guarantee, MessageState
+from relaypost_server.core.message import Email, Guarantee, MessageState, Sms
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.record import MessageRecord
 
@@ -95,7 +95,7 @@ class Resume:
     record: MessageRecord
 
 
-def fingerprint(content: Content, guarantee: Guarantee, metadata: Mapping[str, str]) -> str:
+def fingerprint(content: Email | Sms, guarantee: Guarantee, metadata: Mapping[str, str]) -> str:
     """The SHA-256 of what a request asks for, in hexadecimal digits.
 
     Taken over the normalised fields: neither the order of a map nor the bytes

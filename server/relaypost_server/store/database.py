@@ -39,12 +39,12 @@ class Database:
         metrics.watch_log(lambda: self.writer.waiting, lambda: self.writer.spool_bytes)
 
     async def start(self) -> None:
-        """Begins to connect; does not wait for it."""
+        """Connects, or goes on without where that takes too long."""
         self._pool = asyncpg.create_pool(
             self._url, min_size=0, max_size=LARGEST_POOL, timeout=CONNECT_SECONDS, command_timeout=READ_SECONDS
         )
         await self._pool
-        self.writer.start()
+        await self.writer.start(seconds=CONNECT_SECONDS)
 
     async def stop(self) -> None:
         await self.writer.stop(seconds=STOP_SECONDS)

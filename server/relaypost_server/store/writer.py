@@ -10,6 +10,7 @@ to the database, in order, once it is back. Only what needs the database's word
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class BatchWriter:
         self._overflow = Overflow(spool, on_kept=self._work.set, on_drop=on_drop)
         self._late = False
         self._failures = 0
+        self._tried = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -87,10 +89,13 @@ class BatchWriter:
     def spool_bytes(self) -> int:
         return self._overflow.size
 
-    def start(self) -> None:
+    async def start(self, *, seconds: float) -> None:
+        """Begins to connect, and waits at most so long for what comes of it, which may be nothing."""
         self._work.set()
         self._overflow.start()
         self._task = asyncio.create_task(self._run())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), seconds)
 
     async def stop(self, *, seconds: float) -> None:
         """Writes what waits, for at most `seconds`; what is on disk then is left to the next process."""
@@ -156,6 +161,7 @@ class BatchWriter:
             finally:
                 late.cancel()
             self._late, self._failures = False, 0
+            self._tried.set()
             if not self._backlog and not self._overflow.waiting:
                 self._work.clear()
             if written > 1:
@@ -225,6 +231,7 @@ class BatchWriter:
         report = log.debug if self._failures else log.error
         report("message log unavailable", error=type(error).__name__, waiting=self.waiting)
         self._failures += 1
+        self._tried.set()
         self._be_late()
         for entry in (*self._batch, *self._backlog):
             if not entry.spoolable:

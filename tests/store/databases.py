@@ -1,0 +1,23 @@
+"""The database as the stores see it, opened for a test."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from relaypost_server.store.database import Database
+from relaypost_server.store.spool import Spool
+from relaypost_server.telemetry.metrics import Metrics
+
+
+@asynccontextmanager
+async def opened(
+    url: str, home: Path, *, spool_bytes: int = 64 * 1024 * 1024, auto_migrate: bool = True
+) -> AsyncIterator[Database]:
+    """`home` holds the spool."""
+    spool = Spool.open(home / "spool", max_bytes=spool_bytes)
+    database = Database(url, spool, auto_migrate=auto_migrate, metrics=Metrics())
+    await database.start()
+    try:
+        yield database
+    finally:
+        await database.stop()
