@@ -18,7 +18,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from bench import latency, log_writes, skip
+from bench import keyed, latency, log_writes, skip
 from bench.load import Shape, cpu_per_call, sent_so_far
 from bench.processes import Server, gateway, module
 from relaypost_server.store.embedded import EmbeddedPostgres
@@ -140,6 +140,17 @@ def _print_others(full: Server, stub: Server, database: str) -> None:
     rates = log_writes.measure(database, 20_000)
     for name, rate in rates.items():
         table.add_row(f"log, {name}", f"{rate:.0f} messages/s, batched is {rates['batched'] / rate:.1f} x that")
+    plain, keyed_calls = keyed.measure(full, 3200, 5)
+    table.add_row(
+        "a request_id, 64 in flight",
+        f"{keyed_calls.cpu:.0f} us of the server's CPU, {plain.cpu:.0f} us without: "
+        f"{keyed_calls.cpu - plain.cpu:.0f} us more",
+    )
+    table.add_row(
+        "a request_id, 1 in flight, p50",
+        f"{keyed_calls.latency:.2f} ms, {plain.latency:.2f} ms without: "
+        f"{keyed_calls.latency - plain.latency:.2f} ms more",
+    )
     for in_flight, calls in ((1, 1000), (64, 6400)):
         direct, through = latency.measure(full.port, stub.port, calls, in_flight)
         for percent in (50, 99):

@@ -34,7 +34,7 @@ from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
 from relaypost_server.web.app import HttpServer, build
 
-DRAIN_SECONDS = 1.0
+DRAIN_SECONDS = 0.3
 """For attempts that outlived the grace of the calls they belong to."""
 
 log = structlog.get_logger("relaypost")

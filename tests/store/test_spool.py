@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from relaypost_server.store.frames import HEAD, frame
-from relaypost_server.store.segment import LARGEST_READ
+from relaypost_server.store.spool.frames import HEAD, frame
+from relaypost_server.store.spool.segment import LARGEST_READ
 from tests.store.spools import RECORDS, children_of, drain, files, left_behind, opened, reopened
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from structlog.testing import capture_logs
 
-from relaypost_server.store import segment
-from relaypost_server.store.frames import HEAD, OVERHEAD
+from relaypost_server.store.spool import segment
+from relaypost_server.store.spool.frames import HEAD, OVERHEAD
 from tests.store.spools import (
     RECORDS,
     TO_STDERR,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from relaypost_server.store import disk, segments
+from relaypost_server.store.spool import disk, segments
 from tests.store.spools import (
     TO_STDERR,
     children_of,

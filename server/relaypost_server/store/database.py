@@ -18,8 +18,8 @@ from relaypost_server.telemetry.metrics import Metrics
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
 LARGEST_POOL = 4
-STOP_SECONDS = 2.0
-"""How long a shutdown waits for what is still to be written."""
+STOP_SECONDS = 0.7
+"""How long a shutdown waits for what is still to be written; what is on disk by then is for the next gateway."""
 
 log = structlog.get_logger("relaypost.log")
 

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 import orjson
 import structlog
 
-from relaypost_server.store.segments import Batch
-from relaypost_server.store.spool import Spool
+from relaypost_server.store.spool import Batch, Spool
 
 MOST_PENDING = 20_000
 """Documents that wait in memory for the disk; some 20 MB."""

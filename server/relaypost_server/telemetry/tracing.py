@@ -25,7 +25,7 @@ from relaypost_server.core.outcome import Kind
 EXPORTER = "OTEL_TRACES_EXPORTER"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
-FLUSH_SECONDS = 3.0
+FLUSH_SECONDS = 0.7
 """How long the shutdown waits for a collector that does not answer."""
 
 _NO_PARENT = Context()

@@ -17,9 +17,9 @@ from typing import Self
 import structlog
 
 from relaypost_server.core.ids import uuid7
-from relaypost_server.store.disk import lock_file, make_directory, reason
-from relaypost_server.store.frames import HEAD, OVERHEAD, frame
-from relaypost_server.store.segments import Batch, Segments
+from relaypost_server.store.spool.disk import lock_file, make_directory, reason
+from relaypost_server.store.spool.frames import HEAD, OVERHEAD, frame
+from relaypost_server.store.spool.segments import Batch, Segments
 
 SEGMENT_BYTES = 8 << 20
 """A file that has reached this size takes no further records, so that it can go once it is read."""

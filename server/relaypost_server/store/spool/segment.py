@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 import structlog
 
-from relaypost_server.store.disk import opened, reason, sync_directory, write_at
-from relaypost_server.store.frames import HEAD, Tail, begins_well, read_frames, tail
+from relaypost_server.store.spool.disk import opened, reason, sync_directory, write_at
+from relaypost_server.store.spool.frames import HEAD, Tail, begins_well, read_frames, tail
 
 LARGEST_READ = 4 << 20
 """Bytes after which a batch takes no further record."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
-from relaypost_server.store.disk import harmless, lock_file, opened, write_at
-from relaypost_server.store.segment import Segment
+from relaypost_server.store.spool.disk import harmless, lock_file, opened, write_at
+from relaypost_server.store.spool.segment import Segment
 
 _DIGITS = 12
 _SUFFIX = ".log"
