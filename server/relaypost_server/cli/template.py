@@ -70,8 +70,14 @@ def check(as_json: bool, directory: str | None, default_locale: str | None) -> N
 @template.command()
 @click.argument("name")
 @click.option("--locale", default="", help="A language, or several as in Accept-Language. Default: the template's own.")
-@click.option("--var", "values", type=Pair(), multiple=True, help="A variable; repeatable. Default: its sample.")
-@click.option("--part", type=click.Choice(list(Part)), help="Print this part alone, as it is.")
+@click.option(
+    "--var",
+    "values",
+    type=Pair(),
+    multiple=True,
+    help="A variable; repeatable. Default: its sample, if it is required.",
+)
+@click.option("--part", type=click.Choice([p.value for p in Part]), help="Print this part alone, as it is.")
 @click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the html here.")
 @_source_options
 @as_json
@@ -88,7 +94,7 @@ def preview(
     """Fill a template in and show it; send nothing."""
     templates = _open(directory, default_locale, as_json=as_json)
     shown = templates.by_name.get(name)
-    filled = {**(shown.declaration.samples if shown else {}), **dict(values)}
+    filled = {**(shown.declaration.required_samples if shown else {}), **dict(values)}
     try:
         email, sms = _render(templates, name, filled, locale)
     except RenderError as error:
@@ -192,7 +198,7 @@ def _plain_preview(email: RenderedEmail | None, sms: RenderedSms | None) -> dict
 
 
 def _print(email: RenderedEmail | None, sms: RenderedSms | None) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     if email:
         console.print(f"[bold]Email[/] [dim]{email.locale}[/]\n[dim]subject[/] {escape(email.subject)}\n")
         console.print(escape(email.text) if email.text else "[dim]no plain text[/]")

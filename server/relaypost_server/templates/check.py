@@ -11,19 +11,19 @@ from relaypost_server.templates.declaration import RESERVED
 from relaypost_server.templates.files import problem, read_files
 from relaypost_server.templates.language import CALLABLE, Sandbox, mistakes, references
 from relaypost_server.templates.locales import Choice, known
-from relaypost_server.templates.render import RenderError, Templates
+from relaypost_server.templates.render import FillError, Templates
 
 BUILT_IN = Path(__file__).parent / "builtin"
 """The templates that come with the gateway."""
 DIRECTORY = "RELAYPOST_TEMPLATES_DIR"
 
 
-def open_templates(directory: Path | None, default_locale: str) -> Templates:
+def open_templates(directory: Path | None, default_locale: str, *, built_in: Path = BUILT_IN) -> Templates:
     """The built-in templates, overlaid file by file with those of a directory, all of them checked.
 
     Raises SettingsError with every mistake that was found.
     """
-    files, problems = read_files(BUILT_IN)
+    files, problems = read_files(built_in)
     if directory is not None:
         if not directory.is_dir():
             fix = "Correct the path, or unset it."
@@ -36,7 +36,7 @@ def open_templates(directory: Path | None, default_locale: str) -> Templates:
     templates = Templates(catalog, Sandbox(files))
     problems += _Checker(files, templates).problems()
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(dict.fromkeys(problems))  # A shared file is at fault in every language.
     return templates
 
 
@@ -111,19 +111,18 @@ class _Checker:
 
     def _samples(self, template: Template) -> Iterator[Problem]:
         """What goes wrong with the samples: with all of them, and with those alone that are required."""
-        samples = template.declaration.samples
-        required = {name: samples[name] for name in template.declaration.required}
+        declaration = template.declaration
         for locale, parts in template.parts.items():
             choice = Choice(tag=locale, formats=known(locale))
             for part in sorted(parts):
                 path = template.path(locale, part)
                 if self._broken & self._closure(path):
                     continue
-                for values in (samples, required):
+                for values in (declaration.samples, declaration.required_samples):
                     try:
-                        self._templates.part(template, choice, part, values)
-                    except RenderError as error:
-                        yield problem(path, None, str(error))
+                        self._templates.fill(template, choice, part, values)
+                    except FillError as error:
+                        yield problem(error.place, None, error.what)
                         break
 
 

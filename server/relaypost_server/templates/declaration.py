@@ -92,8 +92,10 @@ class Variable(BaseModel):
         """What is wrong with a value, or "". Never repeats the value."""
         if len(value) > self.longest:
             return f"has {len(value)} characters, at most {self.longest} are allowed"
-        if not value.strip():
+        if not value:
             return "" if self.optional else "is empty"
+        if not value.strip():
+            return "is blank"
         return self._bad_characters(value) or self._bad_form(value)
 
     def _bad_characters(self, value: str) -> str:
@@ -135,6 +137,10 @@ class Declaration(BaseModel):
     @property
     def samples(self) -> dict[str, str]:
         return {name: variable.sample for name, variable in self.variables.items()}
+
+    @property
+    def required_samples(self) -> dict[str, str]:
+        return {name: variable.sample for name, variable in self.variables.items() if not variable.optional}
 
     @property
     def required(self) -> frozenset[str]:

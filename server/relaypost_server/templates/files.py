@@ -7,6 +7,7 @@ that is elsewhere.
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from relaypost_server.settings import Problem
@@ -31,18 +32,20 @@ def read_files(root: Path) -> tuple[dict[str, str], list[Problem]]:
     Names that begin with "." and Markdown are left out. A symlink is followed
     as long as it stays inside.
     """
+    try:
+        paths = list(islice(_walk(root, root, DEPTH), MOST_FILES + 1))
+    except OSError as error:
+        return {}, [problem(str(root), None, f"cannot be read: {error.strerror}")]
+    if len(paths) > MOST_FILES:
+        return {}, [problem(str(root), None, f"holds more than {MOST_FILES} files")]
     texts: dict[str, str] = {}
     problems = []
-    for path in _walk(root, DEPTH):
+    for path in paths:
         name = path.relative_to(root).as_posix()
         try:
-            if len(texts) >= MOST_FILES:
-                raise FileError(f"is one of more than {MOST_FILES} files")  # noqa: TRY301
             texts[name] = _read(path, root)
         except FileError as error:
             problems.append(problem(name, None, str(error)))
-            if len(texts) >= MOST_FILES:
-                break
     return texts, problems
 
 
@@ -52,19 +55,23 @@ def problem(path: str, line: int | None, what: str, fix: str = "") -> Problem:
     return Problem(setting=where, what=what, fix=fix or "Correct the file; see docs/templates.md.")
 
 
-def _walk(folder: Path, levels: int) -> Iterator[Path]:
-    """Files, and directories that are too deep to hold templates."""
+def _walk(folder: Path, root: Path, levels: int) -> Iterator[Path]:
+    """Files, and directories that cannot hold any: too deep, or elsewhere."""
     for path in sorted(folder.iterdir()):
         if _IGNORED.fullmatch(path.name):
             continue
-        if levels > 1 and path.is_dir():
-            yield from _walk(path, levels - 1)
+        if levels > 1 and path.is_dir() and _is_inside(path, root):
+            yield from _walk(path, root, levels - 1)
         else:
             yield path
 
 
+def _is_inside(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
+
+
 def _read(path: Path, root: Path) -> str:
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not _is_inside(path, root):
         raise FileError("is a symlink to somewhere outside of the directory")
     if path.is_dir():
         raise FileError(f"is a directory, {DEPTH} levels deep")

@@ -164,6 +164,8 @@ def _locale(context: Context) -> Locale:
 
 
 def _read(parse: Callable[[str], Any], value: object) -> Any:
+    if value == "":
+        raise FilterError("a filter was given nothing: an optional variable needs an {% if %} around it")
     try:
         return parse(str(value))
     except (ValueError, InvalidOperation) as error:

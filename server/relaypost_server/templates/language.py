@@ -123,6 +123,8 @@ def _complaint(node: nodes.Node, suffix: str) -> str:
             return "" if all(isinstance(i, nodes.Const) for i in items) else "a list must hold constants only"
         case nodes.For(target=target) | nodes.Assign(target=target) if not isinstance(target, nodes.Name):
             return "one variable is set at a time"
+        case nodes.Include(with_context=False):
+            return "an include cannot be without context"
         case nodes.Extends(template=template) | nodes.Include(template=template):
             return _bad_reference(template, suffix)
     return "" if isinstance(node, _KNOWN) else f"{_called(node)} is not part of the language of templates"

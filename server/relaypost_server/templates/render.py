@@ -1,10 +1,10 @@
 """Fills templates in."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateRuntimeError
 
 from relaypost_server.core.message import Channel
 from relaypost_server.templates.catalog import Part, Template
@@ -35,6 +35,15 @@ class RenderError(Exception):
         self.violations = violations
 
 
+class FillError(Exception):
+    """A part cannot be filled in: `place` in a template's file, and what happened there, never a value."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(f"{place}: {what}")
+        self.place = place
+        self.what = what
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedEmail:
     """An email in the language `locale`; `text` or `html` may be empty, but not both."""
@@ -63,7 +72,7 @@ class Templates:
     def email(self, name: str, variables: Mapping[str, str], locale: str = "") -> RenderedEmail:
         """The email; `locale` is a tag, or a list as in Accept-Language. Raises RenderError."""
         template, choice = self._choose(name, Channel.EMAIL, variables, locale)
-        parts = {part: self.part(template, choice, part, variables) for part in template.parts[choice.tag] - {Part.SMS}}
+        parts = self._fill(template, choice, template.parts[choice.tag] - {Part.SMS}, variables)
         return RenderedEmail(
             subject=parts[Part.SUBJECT],
             text=parts.get(Part.EMAIL_TEXT, ""),
@@ -74,10 +83,11 @@ class Templates:
     def sms(self, name: str, variables: Mapping[str, str], locale: str = "") -> RenderedSms:
         """The text message; `locale` is a tag, or a list as in Accept-Language. Raises RenderError."""
         template, choice = self._choose(name, Channel.SMS, variables, locale)
-        return RenderedSms(text=self.part(template, choice, Part.SMS, variables), locale=choice.tag)
+        parts = self._fill(template, choice, {Part.SMS}, variables)
+        return RenderedSms(text=parts[Part.SMS], locale=choice.tag)
 
-    def part(self, template: Template, choice: Choice, part: Part, variables: Mapping[str, str]) -> str:
-        """One part, filled in with values that were found valid. Raises RenderError."""
+    def fill(self, template: Template, choice: Choice, part: Part, variables: Mapping[str, str]) -> str:
+        """One part, filled in with values that were found valid. Raises FillError."""
         values = {
             **template.declaration.complete(variables),
             "locale": choice.tag,
@@ -88,12 +98,20 @@ class Templates:
         try:
             text = self._write(path, values, LONGEST[part]).strip()
         except _WRONG as error:
-            raise RenderError([("template", f"cannot be filled in: {_where(error, path)}: {reason(error)}")]) from None
+            raise FillError(_where(error, path), _reason(error)) from None
         if part is Part.SUBJECT:
             text = _BREAK.sub(" ", text)
         if complaint := _complaint(part, text):
-            raise RenderError([("template", f"cannot be filled in: {path}: {complaint}")])
+            raise FillError(path, complaint)
         return text
+
+    def _fill(
+        self, template: Template, choice: Choice, parts: Iterable[Part], variables: Mapping[str, str]
+    ) -> dict[Part, str]:
+        try:
+            return {part: self.fill(template, choice, part, variables) for part in parts}
+        except FillError as error:
+            raise RenderError([("template", f"cannot be filled in: {error}")]) from None
 
     def _choose(
         self, name: str, channel: Channel, variables: Mapping[str, str], locale: str
@@ -120,17 +138,17 @@ class Templates:
             pieces.append(piece)
             length += len(piece)
             if length > longest + 1:  # The line break at the end does not count.
-                raise ValueError(f"becomes longer than the {longest} characters that are allowed")
+                raise TemplateRuntimeError(f"becomes longer than the {longest} characters that are allowed")
         return "".join(pieces)
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """What went wrong, without a value: Python's own messages may hold one."""
     if isinstance(error, RecursionError):
         return "uses itself"
-    if isinstance(error, TypeError | ArithmeticError):
-        return "a value is used as what it is not"
-    return getattr(error, "message", None) or str(error)
+    if isinstance(error, TemplateError):
+        return error.message or "cannot be run"
+    return "a value is used as what it is not"
 
 
 def _where(error: Exception, path: str) -> str:
