@@ -1,7 +1,8 @@
 """What a template can do with a value: the filters.
 
-Dates, numbers and plurals follow CLDR in the language of the message. No
-filter makes its input longer than by a constant factor once.
+Dates, numbers and plurals follow CLDR in the language of the message. There is
+no filter that doubles a text each time it is used, so that no chain of them
+makes a long text of a short one.
 """
 
 import re

@@ -40,6 +40,7 @@ _KNOWN: tuple[type[nodes.Node], ...] = (
     nodes.Operand,
     nodes.Or,
     nodes.Output,
+    nodes.Scope,
     nodes.Template,
     nodes.TemplateData,
     nodes.Test,
