@@ -38,7 +38,7 @@ def test_a_preference_finds_the_nearest_language(preference: str, tag: str) -> N
 
 
 def test_a_wish_is_shortened_before_the_next_one_counts() -> None:
-    assert choose("pt-BR, en", {"en", "pt"}, "en").tag == "pt"
+    assert choose("pt-BR, en", frozenset({"en", "pt"}), "en").tag == "pt"
 
 
 def test_dates_follow_the_region_that_was_asked_for() -> None:

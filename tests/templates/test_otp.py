@@ -55,8 +55,8 @@ class Page(HTMLParser):
 
 def test_every_language_has_email_and_sms() -> None:
     otp = templates().by_name["otp"]
-    assert sorted(otp.locales(Channel.EMAIL)) == LOCALES
-    assert sorted(otp.locales(Channel.SMS)) == LOCALES
+    assert sorted(otp.locales[Channel.EMAIL]) == LOCALES
+    assert sorted(otp.locales[Channel.SMS]) == LOCALES
     assert len({frozenset(parts) for parts in otp.parts.values()}) == 1
 
 

@@ -50,8 +50,8 @@ def list_templates(as_json: bool, directory: str | None, default_locale: str | N
         return
     for each in found:
         click.echo(f"{each.name}  {each.declaration.about}")
-        for channel in each.channels:
-            click.echo(f"  {channel.value}: {' '.join(sorted(each.locales(channel)))}")
+        for channel, locales in each.locales.items():
+            click.echo(f"  {channel.value}: {' '.join(sorted(locales))}")
         Console().print(_variables(each))
 
 
@@ -140,7 +140,7 @@ def _render(
 ) -> tuple[RenderedEmail | None, RenderedSms | None]:
     """Whatever the template has. Raises RenderError."""
     shown = templates.by_name.get(name)
-    channels = shown.channels if shown else tuple(Channel)
+    channels = shown.locales if shown else tuple(Channel)
     return (
         templates.email(name, values, locale) if Channel.EMAIL in channels else None,
         templates.sms(name, values, locale) if Channel.SMS in channels else None,
@@ -176,7 +176,7 @@ def _plain(template: Template) -> dict[str, Any]:
         "name": template.name,
         "about": template.declaration.about,
         "default_locale": template.default_locale,
-        "locales": {channel.value: sorted(template.locales(channel)) for channel in template.channels},
+        "locales": {channel.value: sorted(locales) for channel, locales in template.locales.items()},
         "variables": template.declaration.model_dump(mode="json")["variables"],
     }
 

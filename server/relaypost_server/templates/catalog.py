@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,14 +37,8 @@ class Template:
     parts: Mapping[str, frozenset[Part]]
     """The files of each locale."""
 
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        return tuple(channel for channel in Channel if self.locales(channel))
-
-    def locales(self, channel: Channel) -> frozenset[str]:
-        """The languages that a channel can choose from."""
-        sign = Part.SUBJECT if channel is Channel.EMAIL else Part.SMS
-        return frozenset(locale for locale, parts in self.parts.items() if sign in parts)
+    locales: Mapping[Channel, frozenset[str]]
+    """The languages that each channel can choose from; a channel that has none is left out."""
 
     def path(self, locale: str, part: Part) -> str:
         return f"{self.name}/{locale}/{part}"
@@ -66,6 +60,7 @@ def read_catalog(files: Mapping[str, str], default_locale: str) -> tuple[dict[st
                 declaration=declaration,
                 default_locale=declaration.default_locale or default_locale,
                 parts={locale: frozenset(of_locale) for locale, of_locale in sorted(parts.items())},
+                locales=_locales(parts),
             )
             found[name] = template
             problems += _missing_parts(template)
@@ -114,6 +109,12 @@ def _declaration(name: str, files: Mapping[str, str]) -> tuple[Declaration | Non
         return None, [problem(path, None, f"{where}: {what}" if where else what) for where, what in error.mistakes]
 
 
+def _locales(parts: Mapping[str, Collection[Part]]) -> dict[Channel, frozenset[str]]:
+    signs = {Channel.EMAIL: Part.SUBJECT, Channel.SMS: Part.SMS}
+    found = {c: frozenset(locale for locale, of in parts.items() if sign in of) for c, sign in signs.items()}
+    return {channel: locales for channel, locales in found.items() if locales}
+
+
 def _missing_parts(template: Template) -> list[Problem]:
     """A subject without a text, a text without a subject, a channel without its default language."""
     problems = []
@@ -124,8 +125,8 @@ def _missing_parts(template: Template) -> list[Problem]:
             problems.append(problem(template.path(locale, missing), None, "is missing: an email needs it"))
     if not template.parts:
         problems.append(problem(template.name, None, "has no language"))
-    for channel in template.channels:
-        if template.default_locale not in template.locales(channel):
+    for channel, locales in template.locales.items():
+        if template.default_locale not in locales:
             fix = f"Add it, or set default_locale in {template.name}/{DECLARATION}, or RELAYPOST_DEFAULT_LOCALE."
             what = f"has no {channel.value} in its default language {template.default_locale}"
             problems.append(problem(template.name, None, what, fix))

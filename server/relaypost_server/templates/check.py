@@ -10,7 +10,7 @@ from relaypost_server.templates.catalog import DECLARATION, Template, read_catal
 from relaypost_server.templates.declaration import RESERVED
 from relaypost_server.templates.files import problem, read_files
 from relaypost_server.templates.language import CALLABLE, Sandbox, mistakes, references
-from relaypost_server.templates.locales import Choice, known
+from relaypost_server.templates.locales import Choice
 from relaypost_server.templates.render import FillError, Templates
 
 BUILT_IN = Path(__file__).parent / "builtin"
@@ -113,7 +113,7 @@ class _Checker:
         """What goes wrong with the samples: with all of them, and with those alone that are required."""
         declaration = template.declaration
         for locale, parts in template.parts.items():
-            choice = Choice(tag=locale, formats=known(locale))
+            choice = Choice.of(locale)
             for part in sorted(parts):
                 path = template.path(locale, part)
                 if self._broken & self._closure(path):

@@ -5,8 +5,9 @@ or a list of them as in the header Accept-Language.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from babel import Locale, UnknownLocaleError
 from babel.core import get_global
@@ -33,6 +34,14 @@ class Choice:
 
     tag: str
     formats: Locale
+    direction: str
+    """In which the language is written: "ltr" or "rtl"."""
+
+    @classmethod
+    def of(cls, tag: str, formats: Locale | None = None) -> "Choice":
+        """An available tag, with its own formats or more precise ones."""
+        formats = formats or known(tag)
+        return cls(tag=tag, formats=formats, direction=formats.text_direction)
 
 
 def canonical(tag: str) -> str:
@@ -58,7 +67,8 @@ def known_tag(tag: str) -> str:
     return tag
 
 
-def choose(preference: str, available: Collection[str], default: str) -> Choice:
+@lru_cache(maxsize=1024)  # Preferences are few and come again and again.
+def choose(preference: str, available: frozenset[str], default: str) -> Choice:
     """The best of the available tags for a preference; "" stands for none. Raises LocaleError.
 
     Each wish is shortened until something fits, pt-BR to pt, before the next
@@ -69,8 +79,8 @@ def choose(preference: str, available: Collection[str], default: str) -> Choice:
             break
         for tag in _ever_shorter(wish):
             if tag in available:
-                return Choice(tag=tag, formats=_formats(wish, tag))
-    return Choice(tag=default, formats=known(default))
+                return Choice.of(tag, _formats(wish, tag))
+    return Choice.of(default)
 
 
 def _wishes(preference: str) -> list[str]:
@@ -101,13 +111,14 @@ def _ever_shorter(tag: str) -> Iterator[str]:
     yield language
 
 
-def _formats(wish: str, tag: str) -> Locale:
-    if wish.startswith(f"{tag}-"):
-        try:
-            return known(wish)
-        except LocaleError:
-            pass
-    return known(tag)
+def _formats(wish: str, tag: str) -> Locale | None:
+    """Those of the wish, if it is a more precise name of the same language."""
+    if not wish.startswith(f"{tag}-"):
+        return None
+    try:
+        return known(wish)
+    except LocaleError:
+        return None
 
 
 def _subtag(part: str) -> str:

@@ -91,7 +91,7 @@ class Templates:
         values = {
             **template.declaration.complete(variables),
             "locale": choice.tag,
-            "direction": choice.formats.text_direction,
+            "direction": choice.direction,
             FORMATS: choice.formats,
         }
         path = template.path(choice.tag, part)
@@ -120,11 +120,11 @@ class Templates:
         template = self.by_name.get(name)
         if template is None:
             raise RenderError([("template", "is not the name of a template")])
-        if not template.locales(channel):
+        if channel not in template.locales:
             raise RenderError([("template", f"has no {channel.value}")])
         violations = template.declaration.complaints(variables)
         try:
-            choice = choose(locale, template.locales(channel), template.default_locale)
+            choice = choose(locale, template.locales[channel], template.default_locale)
         except LocaleError as error:
             violations.insert(0, ("locale", str(error)))
         if violations:
