@@ -62,13 +62,13 @@ bench: $(VENV)/.dev ## Measures the gateway beside its baselines.
 settings: $(VENV)/.runtime ## Writes docs/settings.md.
 	@$(BIN)/relaypost settings --markdown > docs/settings.md
 
-lock: ## Renews the lock files; needs uv.
+lock: ## Renews the lock files for what has been added; needs uv. UPGRADE=--upgrade takes newer versions as well.
 	uv pip compile pyproject.toml $(LOCK) --extra embedded --group build -o requirements/runtime.lock
 	uv pip compile pyproject.toml $(LOCK) --extra embedded --group dev -c requirements/runtime.lock \
 	    -o requirements/dev.lock
 	uv pip compile --group codegen $(LOCK) -o requirements/codegen.lock
 
-LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+LOCK := --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
     --no-emit-find-links --no-emit-package relaypost --custom-compile-command 'make lock'
 
 clean: ## Removes what was set up.

@@ -18,6 +18,7 @@ from relaypost_server.providers import PROVIDERS
 from relaypost_server.providers._settings import ProviderSettings, missing
 from relaypost_server.settings import Problem, Seconds, Settings, SettingsError, prefixed, read, unknown
 from relaypost_server.telemetry.logs import LogFormat
+from relaypost_server.templates.locales import known_tag
 
 ENV_FILE = "RELAYPOST_ENV_FILE"
 MIB = 1024 * 1024
@@ -98,6 +99,12 @@ class GatewaySettings(Settings):
         None, alias="OTP_FROM_EMAIL", description="the sender of emails that name none, as in noreply@example.com"
     )
     from_name: str = Field("", alias="OTP_FROM_NAME", max_length=128, description="the name beside OTP_FROM_EMAIL")
+    templates_dir: Path | None = Field(
+        None, description="a directory of templates, beside and instead of the built-in ones; see docs/templates.md"
+    )
+    default_locale: Annotated[str, AfterValidator(known_tag)] = Field(
+        "en", description="the language of templates for readers whose own is missing, as in en or pt-BR"
+    )
     default_deadline_seconds: Seconds = Field(
         15.0, description="how long a send may take for a caller without a deadline, in seconds"
     )

@@ -10,6 +10,7 @@ from relaypost_server.cli.migrate import migrate
 from relaypost_server.cli.send import send_email, send_sms
 from relaypost_server.cli.serve import serve
 from relaypost_server.cli.settings import settings
+from relaypost_server.cli.template import template
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -18,5 +19,18 @@ def main() -> None:
     """Relaypost: email and SMS through a chain of providers, by one gRPC call."""
 
 
-for command in (serve, send_email, send_sms, list_messages, resolve, health, doctor, settings, migrate, demo):
+COMMANDS = (
+    serve,
+    send_email,
+    send_sms,
+    list_messages,
+    resolve,
+    health,
+    doctor,
+    settings,
+    template,
+    migrate,
+    demo,
+)
+for command in COMMANDS:
     main.add_command(command)

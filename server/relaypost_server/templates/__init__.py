@@ -1,0 +1,1 @@
+"""Messages written once, in many languages, and filled in for each send."""
