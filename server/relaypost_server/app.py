@@ -23,7 +23,7 @@ from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Dispatcher
 from relaypost_server.flow.health import HealthReader
-from relaypost_server.flow.requests import Recovery, Requests
+from relaypost_server.flow.requests import Recovery, Requests, Terms
 from relaypost_server.flow.send import Sender
 from relaypost_server.store.database import Database
 from relaypost_server.store.embedded import EmbeddedPostgres
@@ -141,13 +141,12 @@ class Gateway:
         recovery = Recovery(log_of_requests, retention=gateway.request_retention_hours * 3600, clock=self._clock)
         recovery.start()
         self._running.push_async_callback(recovery.stop)
-        return Requests(
-            log_of_requests,
+        terms = Terms(
             lease=gateway.lease_seconds,
             without_log=gateway.keyed_without_database is WithoutDatabase.SEND,
-            metrics=self._metrics,
             clock=self._clock,
         )
+        return Requests(log_of_requests, terms, self._metrics)
 
     def _chain(self, channel: Channel, providers: Iterable[tuple[ChosenProvider, Any]]) -> Chain[Any]:
         return Chain(channel, [self._link(c, p) for c, p in providers if p.channel is channel])

@@ -18,7 +18,7 @@ from relaypost_server.core.retry_budget import RetryBudget
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
-from relaypost_server.flow.requests import Requests
+from relaypost_server.flow.requests import Requests, Terms
 from relaypost_server.flow.send import Sender
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
@@ -186,7 +186,8 @@ class Rig:
         self.dispatcher: Dispatcher[Any] = Dispatcher(
             self.chain, limits=self.limits, retries=self.retries, tracing=self.tracing, clock=clock
         )
-        requests = Requests(self.requests, lease=45.0, without_log=self.without_log, metrics=self.metrics, clock=clock)
+        terms = Terms(lease=45.0, without_log=self.without_log, clock=clock)
+        requests = Requests(self.requests, terms, self.metrics)
         self.sender: Sender[Any] = Sender(
             self.dispatcher, self.log, requests, limits=self.limits, metrics=self.metrics, clock=clock
         )

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 import structlog
@@ -56,55 +56,76 @@ class NoJournal:
         return None
 
 
-class RequestJournal:
-    """The journal of one claimed request."""
+class ClaimedRequest:
+    """A request that is this gateway's to send, and the journal of its walk."""
 
     def __init__(
-        self, requests: RequestLog, begun: Begun, *, first_provider: str, lease: float, without: bool, clock: Clock
+        self, requests: RequestLog, begun: Begun, *, first_provider: str, held_since: float, terms: "Terms"
     ) -> None:
-        """`first_provider` is on record already. `without`: an attempt is made even where the record cannot be."""
-        self._requests = requests
-        self._begun = begun
-        self._first_provider = first_provider
-        self._lease = lease
-        self._without = without
-        self._clock = clock
-        self._held_since = clock.monotonic()
+        """`first_provider` is on record already; the lease has held since the monotonic time `held_since`."""
+        self.record = begun.record
+        """As it was before the walk, with the attempts of earlier walks."""
         self.taken_over = False
         """Another gateway holds the request: what becomes of it is no longer for this one to say."""
+        self._requests = requests
+        self._fence = begun.fence
+        self._first_provider = first_provider
+        self._held_since = held_since
+        self._terms = terms
 
     async def starting(self, provider: str, attempts: Sequence[Attempt]) -> SkipReason | None:
         on_record, self._first_provider = self._first_provider, ""
-        asked_at = self._clock.monotonic()
-        if on_record == provider and not attempts and self._holds(self._held_since, asked_at):
+        if on_record != provider or attempts:
+            obstacle = await self._put_on_record(provider, attempts)
+            if obstacle is not None:
+                return obstacle
+        # A process that was stopped in between may have lost the lease without noticing.
+        if self._terms.clock.monotonic() - self._held_since < self._terms.lease / 2:
             return None
-        record = replace(self._begun.record, attempts=(*self._begun.record.attempts, *attempts))
-        started = Started(provider=provider, time=self._clock.wall())
-        try:
-            held = await self._requests.starting(record, started, fence=self._begun.fence)
-        except LogUnavailableError:
-            return None if self._without else SkipReason.NOT_ON_RECORD
-        # A process that was stopped in between may have lost the lease that it was just told of.
-        self.taken_over = not (held and self._holds(asked_at, self._clock.monotonic()))
-        return SkipReason.TAKEN_OVER if self.taken_over else None
+        self.taken_over = True
+        return SkipReason.TAKEN_OVER
 
-    def _holds(self, since: float, now: float) -> bool:
-        return now - since < self._lease / 2
+    async def finish(self, record: MessageRecord, *, cut_short: bool) -> None:
+        """Puts the end of the walk on record and gives the claim back. Never raises."""
+        await self._requests.finish(record, fence=self._fence, kept=is_kept(record, cut_short=cut_short))
+
+    async def _put_on_record(self, provider: str, attempts: Sequence[Attempt]) -> SkipReason | None:
+        asked_at = self._terms.clock.monotonic()
+        record = replace(self.record, attempts=(*self.record.attempts, *attempts))
+        started = Started(provider=provider, time=self._terms.clock.wall())
+        try:
+            held = await self._requests.starting(record, started, fence=self._fence)
+        except LogUnavailableError:
+            if not self._terms.without_log:
+                return SkipReason.NOT_ON_RECORD
+            held = True  # As far as anybody knows.
+        self._held_since = asked_at
+        self.taken_over = not held
+        return None if held else SkipReason.TAKEN_OVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms requests are claimed. `lease` is in seconds."""
+
+    lease: float
+    without_log: bool
+    """Whether to send what cannot be proven to be new while the database is away."""
+    clock: Clock
 
 
 class Requests:
     """The requests that run in this process, before the log that all replicas share."""
 
-    def __init__(
-        self, requests: RequestLog, *, lease: float, without_log: bool, metrics: Metrics, clock: Clock
-    ) -> None:
-        """`lease`: seconds. `without_log`: whether to send what cannot be proven to be new."""
+    def __init__(self, requests: RequestLog, terms: Terms, metrics: Metrics) -> None:
         self._requests = requests
-        self._lease = lease
+        self._terms = terms
         self._metrics = metrics
-        self._clock = clock
         self._running: dict[RequestKey, str] = {}
-        self.without_log = without_log
+
+    @property
+    def without_log(self) -> bool:
+        return self._terms.without_log
 
     @contextmanager
     def running(self, key: RequestKey, fingerprint: str) -> Iterator[None]:
@@ -118,32 +139,23 @@ class Requests:
         finally:
             del self._running[key]
 
-    async def begin(self, claim: Claim) -> Begun | Replay:
+    async def begin(self, claim: Claim) -> ClaimedRequest | Replay:
         """Claims the request, or finds its answer.
 
         Raises RequestInProgressError, RequestReusedError or LogUnavailableError.
         """
+        asked_at = self._terms.clock.monotonic()
         answer = await self._requests.begin(claim)
         if isinstance(answer, InProgress | Reused):
             self._refuse(answer)
         self._metrics.request("replayed" if isinstance(answer, Replay) else "begun")
-        return answer
-
-    def journal(self, begun: Begun, claim: Claim) -> RequestJournal:
-        """What the walk of a claimed request writes to."""
-        return RequestJournal(
-            self._requests,
-            begun,
-            # Only a new claim is put on record together with its first attempt.
-            first_provider="" if begun.record.id != claim.record.id or begun.fence > 1 else claim.first_provider,
-            lease=self._lease,
-            without=self.without_log,
-            clock=self._clock,
+        if isinstance(answer, Replay):
+            return answer
+        # Only a new claim is put on record together with its first attempt.
+        first_provider = claim.first_provider if answer.record is claim.record else ""
+        return ClaimedRequest(
+            self._requests, answer, first_provider=first_provider, held_since=asked_at, terms=self._terms
         )
-
-    async def finish(self, record: MessageRecord, *, fence: int, cut_short: bool) -> None:
-        """Puts the end of a walk on record and gives the claim back. Never raises."""
-        await self._requests.finish(record, fence=fence, kept=is_kept(record, cut_short=cut_short))
 
     def _refuse(self, why: InProgress | Reused) -> NoReturn:
         if isinstance(why, Reused):

@@ -9,7 +9,7 @@ from typing import Generic
 import structlog
 
 from relaypost_server.core.failover import Attempt, Delivery, Verdict, judge
-from relaypost_server.core.idempotency import Begun, Claim, Replay, RequestKey, fingerprint, still_in_doubt
+from relaypost_server.core.idempotency import Claim, Replay, RequestKey, fingerprint, still_in_doubt
 from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Content, Guarantee, Message, MessageState
 from relaypost_server.core.outcome import Kind
@@ -17,7 +17,7 @@ from relaypost_server.core.ports import LogUnavailableError, MessageLog
 from relaypost_server.core.record import MessageRecord, record_at_start, record_of
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
-from relaypost_server.flow.requests import RequestInProgressError, Requests
+from relaypost_server.flow.requests import ClaimedRequest, RequestInProgressError, Requests
 from relaypost_server.telemetry.metrics import Metrics
 
 log = structlog.get_logger("relaypost.send")
@@ -125,25 +125,25 @@ class Sender(Generic[Content]):
         )
         with self._requests.running(key, claim.fingerprint):
             try:
-                begun = await self._requests.begin(claim)
+                claimed = await self._requests.begin(claim)
             except LogUnavailableError:
                 if not self._requests.without_log:
                     raise
                 return await self._send(message, caller)
-            if isinstance(begun, Replay):
-                return Sent(record=begun.record, verdict=judge(begun.record.attempts), replayed=True)
-            return await self._send_claimed(message, caller, claim, begun)
+            if isinstance(claimed, Replay):
+                return Sent(record=claimed.record, verdict=judge(claimed.record.attempts), replayed=True)
+            return await self._send_claimed(message, caller, claimed)
 
-    async def _send_claimed(self, message: Message[Content], caller: Caller, claim: Claim, begun: Begun) -> Sent:
-        message = replace(message, id=begun.record.id, create_time=begun.record.create_time)
-        journal = self._requests.journal(begun, claim)
+    async def _send_claimed(self, message: Message[Content], caller: Caller, claimed: ClaimedRequest) -> Sent:
+        before = claimed.record
+        message = replace(message, id=before.id, create_time=before.create_time)
         delivery = await self._dispatcher.deliver(
-            message, caller=caller, journal=journal, in_doubt=still_in_doubt(begun.record)
+            message, caller=caller, journal=claimed, in_doubt=still_in_doubt(before)
         )
-        if journal.taken_over:
+        if claimed.taken_over:
             raise RequestInProgressError
-        record = self._report(message, delivery, caller, earlier=begun.record.attempts)
-        await self._requests.finish(record, fence=begun.fence, cut_short=delivery.verdict.cut_short)
+        record = self._report(message, delivery, caller, earlier=before.attempts)
+        await claimed.finish(record, cut_short=delivery.verdict.cut_short)
         return Sent(record=record, verdict=delivery.verdict)
 
     def _report(
