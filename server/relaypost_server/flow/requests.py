@@ -186,8 +186,7 @@ class Recovery:
     async def sweep(self) -> int:
         """The number of requests that were settled. Raises LogUnavailableError."""
         abandoned = await self._requests.abandoned(SWEPT_AT_ONCE)
-        for known in abandoned:
-            await self._settle(known)
+        await asyncio.gather(*(self._settle(known) for known in abandoned))
         await self._requests.forget(older_than=self._retention)
         return len(abandoned)
 
