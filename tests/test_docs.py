@@ -1,6 +1,7 @@
 """What the documentation says, where a machine can tell whether it is true."""
 
 import ast
+import json
 import re
 import typing
 from collections.abc import Iterable
@@ -165,6 +166,18 @@ def _client_calls(tree: ast.AST) -> Iterable[Any]:
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="relaypost"))):
                 yield node
+
+
+def test_the_aws_policy_allows_what_the_doctor_asks_for() -> None:
+    [policy] = [json.loads(block) for block in blocks(ROOT / "docs" / "setup.md", "json")]
+    allowed = {action for statement in policy["Statement"] for action in _listed(statement["Action"])}
+    sources = (ROOT / "server" / "relaypost_server" / "providers").glob("*.py")
+    asked_for = {action for file in sources for action in re.findall(r"Allow (\w+:\w+)", file.read_text())}
+    assert allowed == asked_for | {"ses:SendEmail", "sns:Publish"}
+
+
+def _listed(actions: str | list[str]) -> list[str]:
+    return [actions] if isinstance(actions, str) else actions
 
 
 def test_every_command_is_known_to_the_changelog() -> None:
