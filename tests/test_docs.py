@@ -102,6 +102,7 @@ def _counted() -> Metrics:
     metrics.transition(Channel.EMAIL, "ses", CircuitState.OPEN, OpenReason.ACCOUNT)
     metrics.call("method", "OK")
     metrics.watch_circuit(Channel.EMAIL, "ses", lambda: CircuitState.CLOSED)
+    metrics.request("begun")
     return metrics
 
 

@@ -119,7 +119,7 @@ async def test_the_doctor_says_whether_failover_would_work(bundled_database: str
         report = json.loads(out)
         assert code == 1
         email, sms = report["channels"]
-        assert (email["level"], email["detail"]) == ("failure", "only ses works: nothing to fail over to")
+        assert (email["level"], email["detail"]) == ("failure", "only ses is known to work: nothing to fail over to")
         assert sms["level"] == "warning"
         code, out, _ = await run("doctor", **environ)
         assert "✗ connection" in out

@@ -88,12 +88,6 @@ def out_of_time() -> status_pb2.Status:
     )
 
 
-def shutting_down() -> status_pb2.Status:
-    return build(
-        StatusCode.UNAVAILABLE, failure_pb2.ERROR_REASON_SHUTTING_DOWN, "the gateway is shutting down", _retry(1.0)
-    )
-
-
 def message_not_found() -> status_pb2.Status:
     return build(StatusCode.NOT_FOUND, failure_pb2.ERROR_REASON_MESSAGE_NOT_FOUND, "there is no message with this id")
 

@@ -76,5 +76,6 @@ def _explain(error: RelaypostError, target: str, *, as_json: bool) -> NoReturn:
         where = "" if error.reason else f" ({target})"
         click.echo(f"{error.reason or error.code.name}: {error}{where}", err=True)
         if isinstance(error, SendFailedError):
-            Console(stderr=True).print(waterfall(error.attempts))
+            console = Console(stderr=True)
+            console.print(waterfall(error.attempts, console.width))
     sys.exit(MISUSED if isinstance(error, InvalidRequestError) else FAILED)

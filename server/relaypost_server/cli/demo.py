@@ -55,7 +55,7 @@ async def _show() -> int:
 
 def _print(out: Console, message: message_pb2.Message) -> None:
     out.print()
-    out.print(waterfall(message.attempts))
+    out.print(waterfall(message.attempts, out.width))
     out.print()
 
 

@@ -15,9 +15,11 @@ from relaypost_server.cli._common import FAILED, as_json, configuration, print_j
 from relaypost_server.config import ChosenProvider, Config
 from relaypost_server.core.message import Channel
 from relaypost_server.core.ports import Finding, Level
+from relaypost_server.store import migrations
 
 CHECK_SECONDS = 20.0
 """A check that takes longer is given up."""
+CONSOLE = "console"
 ENOUGH = 2
 """Working providers that a channel needs to survive the loss of one."""
 _MARKS = {
@@ -37,8 +39,13 @@ class Report:
     findings: Sequence[Finding]
 
     @property
+    def fails(self) -> bool:
+        return any(f.level is Level.FAILURE for f in self.findings)
+
+    @property
     def works(self) -> bool:
-        return all(f.level is not Level.FAILURE for f in self.findings)
+        """Nothing failed, and something was found out: silence is not counted on."""
+        return not self.fails and any(f.level in (Level.OK, Level.WARNING) for f in self.findings)
 
 
 @click.command()
@@ -55,7 +62,7 @@ def doctor(as_json: bool) -> None:
         print_json(_plain(reports, verdicts))
     else:
         _print(reports, verdicts)
-    if not all(r.works for r in reports) or any(v.level is Level.FAILURE for v in verdicts):
+    if any(r.fails for r in reports) or any(v.level is Level.FAILURE for v in verdicts):
         sys.exit(FAILED)
 
 
@@ -81,24 +88,34 @@ async def _database(config: Config) -> Report:
         return Report("message log", None, [finding])
     try:
         connection = await asyncpg.connect(config.gateway.database_url.get_secret_value(), timeout=5)
+        pending = await migrations.pending(connection)
         await connection.close()
-        finding = Finding(subject="database", level=Level.OK, detail="connected")
+        finding = _schema(len(pending), auto_migrate=config.gateway.auto_migrate)
     except (OSError, asyncpg.PostgresError) as error:
         fix = "Check RELAYPOST_DATABASE_URL."
         finding = Finding(subject="database", level=Level.FAILURE, detail=type(error).__name__, fix=fix)
     return Report("message log", None, [finding])
 
 
+def _schema(pending: int, *, auto_migrate: bool) -> Finding:
+    if pending and not auto_migrate:
+        detail = f"connected; {pending} migrations are missing"
+        return Finding(subject="database", level=Level.FAILURE, detail=detail, fix="Run `relaypost migrate`.")
+    return Finding(subject="database", level=Level.OK, detail="connected")
+
+
 def _verdict(channel: Channel, reports: Sequence[Report]) -> Finding:
-    """Whether the channel would survive the loss of its first provider."""
-    working = [r for r in reports if r.channel is channel and r.works]
+    """Whether the channel would survive the loss of its first provider; the console sends nothing."""
+    present = [r for r in reports if r.channel is channel]
+    real = [r for r in present if r.title != CONSOLE]
+    working = [r for r in real if r.works]
     names = ", ".join(r.title for r in working)
     if len(working) >= ENOUGH:
         return Finding(subject=channel.value, level=Level.OK, detail=f"failover would work: {names}")
-    if any(r.title == "console" for r in working):
+    if present and not real:
         fix = "Configure real providers; see docs/setup.md."
         return Finding(subject=channel.value, level=Level.WARNING, detail="messages are printed, not sent", fix=fix)
-    detail = f"only {names} works: nothing to fail over to" if working else "no provider works"
+    detail = f"only {names} is known to work: nothing to fail over to" if working else "no provider is known to work"
     return Finding(
         subject=channel.value, level=Level.FAILURE, detail=detail, fix="Configure a second provider; see docs/setup.md."
     )

@@ -28,7 +28,7 @@ _CIRCUITS = {
 @target_options
 @as_json
 def health(target: str, timeout: float, as_json: bool, watch: bool) -> None:
-    """Show the state of every provider. Exits 1 if a channel has none to offer."""
+    """Show the state of every provider. Exits 1 if a configured channel has none to offer."""
     with calling(target, as_json=as_json) as client:
         found = client.provider_health(timeout=timeout)
         if as_json:
@@ -43,7 +43,7 @@ def health(target: str, timeout: float, as_json: bool, watch: bool) -> None:
                     pass
         else:
             Console().print(picture(found))
-    if not all(channel.serving for channel in found.channels):
+    if any(channel.providers and not channel.serving for channel in found.channels):
         sys.exit(FAILED)
 
 
@@ -52,12 +52,16 @@ def picture(health: pb.GetProviderHealthResponse) -> Group:
     log = health.message_log
     line = Text.from_markup("message log  " + ("[green]up[/]" if log.available else "[red]down[/]"))
     if log.waiting:
-        line.append(f", {log.waiting} messages wait")
-    return Group(*(_table(channel) for channel in health.channels), line)
+        line.append(f", {log.waiting} records wait, {log.spool_bytes} bytes of them on disk")
+    if not log.takes_request_ids:
+        line.append(", requests with a request_id are refused")
+    return Group(*(_channel(channel) for channel in health.channels), line)
 
 
-def _table(channel: provider_health_pb2.ChannelHealth) -> Table:
+def _channel(channel: provider_health_pb2.ChannelHealth) -> Table | Text:
     name = message_pb2.Channel.Name(channel.channel).removeprefix("CHANNEL_").lower()
+    if not channel.providers:
+        return Text.from_markup(f"[bold]{name}[/]  [dim]not configured[/]")
     state = "[green]serving[/]" if channel.serving else "[red]not serving[/]"
     table = Table(title=f"{name}  {state}", title_justify="left", title_style="bold", header_style="dim")
     for heading in ("", "provider", "circuit", "recent calls", "last success", "last failure"):

@@ -97,4 +97,5 @@ def _show(message: message_pb2.Message, *, as_json: bool) -> None:
     note = ", possibly twice" if message.possible_duplicate else ""
     by = f" by {message.provider}" if message.provider else ""
     click.echo(f"{message.message_id}  {state_of(message)}{by}{note}")
-    Console().print(waterfall(message.attempts))
+    console = Console()
+    console.print(waterfall(message.attempts, console.width))

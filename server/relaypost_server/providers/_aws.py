@@ -224,4 +224,5 @@ def look_up(subject: str, call: Callable[[], Finding], *, fix: str) -> Finding:
         level = Level.FAILURE if refused else Level.UNKNOWN
         return Finding(subject=subject, level=level, detail=printable(f"AWS answered {code}", limit=100), fix=fix)
     except (BotoCoreError, ResponseParserError) as error:
-        return Finding(subject=subject, level=Level.UNKNOWN, detail=type(error).__name__, fix=fix)
+        reach = "Check the network, AWS_REGION, and the endpoint if one is set."
+        return Finding(subject=subject, level=Level.UNKNOWN, detail=type(error).__name__, fix=reach)

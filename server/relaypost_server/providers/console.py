@@ -3,20 +3,17 @@
 import re
 import sys
 from collections.abc import Sequence
-from datetime import date
 from typing import ClassVar, TextIO
 
 from pydantic import Field
 
 from relaypost_server.core.message import Channel, Email, Message, Sms
-from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
-from relaypost_server.providers._pricing import SmsQuote, priced
+from relaypost_server.core.segments import count_segments
 from relaypost_server.providers._settings import ProviderSettings
 from relaypost_server.settings import prefixed
 
-_FREE = PriceList(as_of=date(2026, 1, 1), default=Money(micros=0))
 _CODE = re.compile(r"\d{4,10}")
 
 
@@ -80,8 +77,7 @@ class ConsoleEmail(_Console):
             *(f"file:    {a.filename}, {len(a.content)} bytes" for a in email.attachments),
         ]
         self._print(f"email {message.id}", head, email.text or email.html)
-        outcome = Outcome(kind=Kind.ACCEPTED, provider_message_id=f"console-{message.id}")
-        return priced(outcome, _FREE, len(email.recipients))
+        return Outcome(kind=Kind.ACCEPTED, provider_message_id=f"console-{message.id}")
 
 
 class ConsoleSms(_Console):
@@ -92,8 +88,11 @@ class ConsoleSms(_Console):
     async def send(self, message: Message[Sms], *, timeout: float) -> Outcome:
         sms = message.content
         self._print(f"sms {message.id}", [f"to: {sms.to}"], sms.text)
-        outcome = Outcome(kind=Kind.ACCEPTED, provider_message_id=f"console-{message.id}")
-        return SmsQuote(sms, _FREE).on(outcome)
+        return Outcome(
+            kind=Kind.ACCEPTED,
+            provider_message_id=f"console-{message.id}",
+            segments=count_segments(sms.text).count,
+        )
 
 
 def _visible(line: str) -> str:

@@ -5,6 +5,7 @@ callers pass ids, or addresses through `core.redaction.mask`.
 """
 
 import logging
+import os
 import sys
 from enum import StrEnum
 
@@ -23,6 +24,25 @@ class LogFormat(StrEnum):
 
 _CHATTY = {"aiohttp.access": logging.ERROR, "botocore": logging.WARNING, "urllib3": logging.WARNING}
 """Loggers of libraries that would drown our own events."""
+_EXPORTER = "opentelemetry.exporter"
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+SELDOM_SECONDS = 60.0
+
+
+class Seldom(logging.Filter):
+    """Lets one record through in SELDOM_SECONDS: a collector that is away is news, not every span it misses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_EXPORTER):
+            return True
+        if record.created < self._next:
+            return False
+        self._next = record.created + SELDOM_SECONDS
+        return True
 
 
 def configure(*, level: str = "INFO", style: LogFormat = LogFormat.AUTO) -> None:
@@ -47,6 +67,7 @@ def configure(*, level: str = "INFO", style: LogFormat = LogFormat.AUTO) -> None
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Seldom())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -56,6 +77,9 @@ def configure(*, level: str = "INFO", style: LogFormat = LogFormat.AUTO) -> None
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name, floor in _CHATTY.items():
         logging.getLogger(name).setLevel(max(floor, logging.getLevelNamesMapping()[level]))
+    if not any(os.environ.get(name) for name in _ENDPOINTS):
+        # Nobody said that there is a collector: that none answers where one would be by default is no news.
+        logging.getLogger(_EXPORTER).setLevel(logging.CRITICAL)
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -55,26 +55,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND: there is no message with this id."""
     ERROR_REASON_MESSAGE_LOG_UNAVAILABLE: _ErrorReason.ValueType  # 8
     """UNAVAILABLE: the message log's database cannot be reached."""
-    ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 9
-    """UNAVAILABLE: the gateway is shutting down; another replica may answer."""
-    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 10
-    """INTERNAL: a bug. ErrorInfo.metadata["incident_id"] names the entry in the
+    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 9
+    """INTERNAL: a bug, and the one failure that does not say whether anything
+    was sent. ErrorInfo.metadata["incident_id"] names the entry in the
     gateway's log.
     """
-    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 11
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 10
     """ALREADY_EXISTS: an earlier request had the same `request_id` and other
     content. Nothing was sent. Example: the same id for two recipients.
     """
-    ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 12
+    ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 11
     """ABORTED: an earlier request with the same `request_id` is still running,
     here or in another replica. A google.rpc.RetryInfo says when to ask again.
     """
-    ERROR_REASON_IDEMPOTENCY_UNAVAILABLE: _ErrorReason.ValueType  # 13
+    ERROR_REASON_IDEMPOTENCY_UNAVAILABLE: _ErrorReason.ValueType  # 12
     """UNAVAILABLE: the request has a `request_id`, and the database that could
     prove it new cannot be reached. Nothing was sent. Details: RetryInfo, and
     SendFailure where the database went away between two attempts.
     """
-    ERROR_REASON_MESSAGE_NOT_UNCONFIRMED: _ErrorReason.ValueType  # 14
+    ERROR_REASON_MESSAGE_NOT_UNCONFIRMED: _ErrorReason.ValueType  # 13
     """FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
     one is not.
     """
@@ -113,26 +112,25 @@ ERROR_REASON_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 7
 """NOT_FOUND: there is no message with this id."""
 ERROR_REASON_MESSAGE_LOG_UNAVAILABLE: ErrorReason.ValueType  # 8
 """UNAVAILABLE: the message log's database cannot be reached."""
-ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 9
-"""UNAVAILABLE: the gateway is shutting down; another replica may answer."""
-ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 10
-"""INTERNAL: a bug. ErrorInfo.metadata["incident_id"] names the entry in the
+ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 9
+"""INTERNAL: a bug, and the one failure that does not say whether anything
+was sent. ErrorInfo.metadata["incident_id"] names the entry in the
 gateway's log.
 """
-ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 11
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 10
 """ALREADY_EXISTS: an earlier request had the same `request_id` and other
 content. Nothing was sent. Example: the same id for two recipients.
 """
-ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 12
+ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 11
 """ABORTED: an earlier request with the same `request_id` is still running,
 here or in another replica. A google.rpc.RetryInfo says when to ask again.
 """
-ERROR_REASON_IDEMPOTENCY_UNAVAILABLE: ErrorReason.ValueType  # 13
+ERROR_REASON_IDEMPOTENCY_UNAVAILABLE: ErrorReason.ValueType  # 12
 """UNAVAILABLE: the request has a `request_id`, and the database that could
 prove it new cannot be reached. Nothing was sent. Details: RetryInfo, and
 SendFailure where the database went away between two attempts.
 """
-ERROR_REASON_MESSAGE_NOT_UNCONFIRMED: ErrorReason.ValueType  # 14
+ERROR_REASON_MESSAGE_NOT_UNCONFIRMED: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
 one is not.
 """
