@@ -15,6 +15,8 @@ from typing import Any
 import aiohttp
 
 START_SECONDS = 60.0
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes that the gateway may print or log without a newline."""
 AWS_KEYS = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -81,6 +83,7 @@ async def gateway(
         env=environment(where, *environ),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        limit=LONGEST_LINE,
     )
     running = Gateway(process)
     readers = [asyncio.create_task(_read_log(running)), asyncio.create_task(_read_output(running))]
