@@ -41,6 +41,8 @@ def parse_email(text: str) -> str:
     """
     if _PLAIN_EMAIL.fullmatch(text) and "--" not in text:
         return text
+    if "=?" in text:  # Mail servers have been seen to decode it, and to find another address inside.
+        raise AddressError("must not be an encoded word (RFC 2047)")
     try:
         found = validate_email(
             text, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False, strict=True

@@ -18,6 +18,8 @@ from relaypost import AsyncClient, RelaypostError
 from relaypost.v1 import message_pb2
 
 START_SECONDS = 60.0
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes that the gateway may print or log without a newline."""
 AWS_KEYS = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -102,6 +104,7 @@ async def _running(environ: Mapping[str, str]) -> AsyncIterator[Gateway]:
         env=environ,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        limit=LONGEST_LINE,
     )
     running = Gateway(process)
     readers = [asyncio.create_task(_read_log(running)), asyncio.create_task(_read_output(running))]

@@ -29,6 +29,8 @@ _OUR_HEADERS = frozenset(
     | {"received", "return-path", "dkim-signature", "delivered-to"}
 )
 _OUR_PREFIXES = ("content-", "resent-", "arc-", "x-relaypost-", "x-sg-", "x-ses-", "x-amz-")
+_COMMANDS = ("x-smtpapi", "x-msys-", "x-mc-")
+"""SendGrid, SparkPost and Mandrill obey these where they are the SMTP server: they can add recipients."""
 
 
 class EmailReader:
@@ -166,7 +168,7 @@ def _headers(headers: Mapping[str, str], bad: Violations) -> Mapping[str, str]:
     for position, (name, value) in enumerate(sorted(headers.items()), start=1):
         if not _HEADER_NAME.fullmatch(name):
             bad.add(f"email.headers (key {position} by name)", "must have 1 to 76 of letters, digits and -")
-        elif name.lower() in _OUR_HEADERS or name.lower().startswith(_OUR_PREFIXES):
+        elif _is_reserved(name.lower()):
             bad.add(f'email.headers["{name}"]', "is a header that the gateway or the provider writes")
         elif len(name) + len(value) > LONGEST_HEADER or not _HEADER_VALUE.fullmatch(value):
             bad.add(
@@ -176,6 +178,10 @@ def _headers(headers: Mapping[str, str], bad: Violations) -> Mapping[str, str]:
         else:
             bad.line(f'email.headers["{name}"]', value, longest=LONGEST_HEADER)
     return dict(headers)
+
+
+def _is_reserved(name: str) -> bool:
+    return name in _OUR_HEADERS or name.startswith(_OUR_PREFIXES + _COMMANDS)
 
 
 def _tags(tags: Mapping[str, str], bad: Violations) -> Mapping[str, str]:

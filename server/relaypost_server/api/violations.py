@@ -9,7 +9,8 @@ MOST_SHOWN = 30
 _BROKEN_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
-_ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\?=")
+_ENCODED_WORD = re.compile(r"=\?[^?]*\?[bBqQ]\?.*\?=")
+"""Wider than RFC 2047: readers decode some that it does not allow."""
 _KEY = re.compile(r"[A-Za-z0-9_.:/-]+")
 
 

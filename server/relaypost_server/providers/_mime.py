@@ -8,19 +8,25 @@ becomes a new header.
 from datetime import datetime
 from email.charset import QP, Charset
 from email.encoders import encode_base64
-from email.header import Header
 from email.mime.base import MIMEBase
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.policy import compat32
-from email.utils import format_datetime, formataddr
+from email.utils import format_datetime, quote
 from typing import cast
+from urllib.parse import quote as percent_encoded
 
 from relaypost_server.core.message import Address, Attachment, Email, Message
+from relaypost_server.providers._mailbox import encoded, mailbox
 
 _UTF8 = Charset("utf-8")
 _UTF8.body_encoding = QP
 _POLICY = compat32.clone(linesep="\r\n")
+
+LONGEST_LINE = 998
+"""Characters without the line end (RFC 5322, section 2.1.1)."""
+LONGEST_PIECE = 60
+"""Characters of one piece of a name that is not ASCII."""
 
 
 def write_mime(message: Message[Email]) -> bytes:
@@ -28,15 +34,15 @@ def write_mime(message: Message[Email]) -> bytes:
     email = message.content
     root = _with_files(_body(email), email)
     for name, value in _headers(message).items():
-        root[name] = cast(str, value)  # A Header is as welcome, though typeshed does not know.
+        root[name] = value
     return root.as_bytes(policy=_POLICY)
 
 
-def _headers(message: Message[Email]) -> dict[str, str | Header]:
+def _headers(message: Message[Email]) -> dict[str, str]:
     email = message.content
     domain = email.sender.email.rpartition("@")[2]
-    headers: dict[str, str | Header] = {
-        "From": _mailbox(email.sender),
+    headers = {
+        "From": mailbox(email.sender),
         "To": _mailboxes(email.to),
         "Cc": _mailboxes(email.cc),
         "Reply-To": _mailboxes(email.reply_to),
@@ -54,19 +60,13 @@ def _date(moment: datetime) -> str:
     return format_datetime(moment, usegmt=True)
 
 
-def _plain_or_encoded(text: str) -> str | Header:
-    """The text itself where it is ASCII and cannot be taken for an encoded word."""
-    return text if text.isascii() and "=?" not in text else Header(text, "utf-8")
-
-
-def _mailbox(address: Address) -> str:
-    if "=?" in address.name:
-        return f"{Header(address.name, 'utf-8').encode()} <{address.email}>"
-    return formataddr((address.name, address.email))
+def _plain_or_encoded(text: str) -> str:
+    """The text itself where it is ASCII, can be folded, and cannot be taken for an encoded word."""
+    return text if text.isascii() and "=?" not in text and len(text) < LONGEST_LINE else encoded(text)
 
 
 def _mailboxes(addresses: tuple[Address, ...]) -> str:
-    return ", ".join(_mailbox(a) for a in addresses)
+    return ", ".join(mailbox(a) for a in addresses)
 
 
 def _body(email: Email) -> MIMEBase:
@@ -110,12 +110,21 @@ def _file(attachment: Attachment) -> MIMEBase:
     part.set_payload(attachment.content)
     encode_base64(part)
     disposition = "inline" if attachment.inline else "attachment"
-    part.add_header("Content-Disposition", disposition, filename=_filename(attachment.filename))
+    part["Content-Disposition"] = f"{disposition}; {_filename(attachment.filename)}"
     if attachment.inline:
         part["Content-ID"] = f"<{attachment.content_id}>"
     return part
 
 
-def _filename(name: str) -> str | tuple[str, str, str]:
-    """RFC 2231 form where the name is not ASCII."""
-    return name if name.isascii() else ("utf-8", "", name)
+def _filename(name: str) -> str:
+    """The parameter of the name; as in RFC 2231 where it is not ASCII or could be taken for an encoded word."""
+    if name.isascii() and "=?" not in name:
+        return f'filename="{quote(name)}"'
+    pieces = ["utf-8''"]
+    for character in name:
+        if len(pieces[-1]) >= LONGEST_PIECE:
+            pieces.append("")
+        pieces[-1] += percent_encoded(character, safe="")
+    if len(pieces) == 1:
+        return f"filename*={pieces[0]}"
+    return "; ".join(f"filename*{number}*={piece}" for number, piece in enumerate(pieces))

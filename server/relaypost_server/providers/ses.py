@@ -8,20 +8,20 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Sequence
 from datetime import date
-from email.utils import formataddr
 from typing import Any, ClassVar
 
 import orjson
 from botocore.exceptions import ClientError
 from pydantic import Field
 
-from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
+from relaypost_server.core.message import Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.providers._aws import AwsClient, control_client, look_up
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
+from relaypost_server.providers._mailbox import mailbox
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._settings import ProviderSettings
 from relaypost_server.providers._threads import built
@@ -104,17 +104,17 @@ def request_body(message: Message[Email], configuration_set: str | None) -> dict
     email = message.content
     tags = {"relaypost_message_id": message.id, **email.tags}
     body: dict[str, Any] = {
-        "FromEmailAddress": _mailbox(email.sender),
+        "FromEmailAddress": mailbox(email.sender),
         "Destination": {
-            "ToAddresses": [_mailbox(a) for a in email.to],
-            "CcAddresses": [_mailbox(a) for a in email.cc],
-            "BccAddresses": [_mailbox(a) for a in email.bcc],
+            "ToAddresses": [mailbox(a) for a in email.to],
+            "CcAddresses": [mailbox(a) for a in email.cc],
+            "BccAddresses": [mailbox(a) for a in email.bcc],
         },
         "Content": {"Simple": _simple(email)},
         "EmailTags": [{"Name": name, "Value": value} for name, value in tags.items()],
     }
     if email.reply_to:
-        body["ReplyToAddresses"] = [_mailbox(a) for a in email.reply_to]
+        body["ReplyToAddresses"] = [mailbox(a) for a in email.reply_to]
     if configuration_set:
         body["ConfigurationSetName"] = configuration_set
     return body
@@ -135,11 +135,6 @@ def _simple(email: Email) -> dict[str, Any]:
 
 def _utf8(text: str) -> dict[str, str]:
     return {"Data": text, "Charset": "UTF-8"}
-
-
-def _mailbox(address: Address) -> str:
-    """SES wants names beyond ASCII as RFC 2047 words, which `formataddr` makes of them."""
-    return formataddr((address.name, address.email)) if address.name else address.email
 
 
 def _attachment(attachment: Attachment) -> dict[str, str]:
