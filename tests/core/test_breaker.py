@@ -244,3 +244,11 @@ def test_a_snapshot_tells_what_people_ask() -> None:
     snapshot = circuit.snapshot(2.0)
     assert (snapshot.recent_calls, snapshot.recent_failures, snapshot.consecutive_failures) == (2, 1, 1)
     assert snapshot.changed_at is None
+
+
+def test_an_open_circuit_of_a_cooling_provider_names_the_later_of_both_times() -> None:
+    """A caller told to come back at the earlier one would only be refused again."""
+    circuit = opened(now=100.0)
+    circuit.cool_down(300.0, 101.0)
+    assert circuit.refusal(101.0) == Refusal(RefusalReason.OPEN, 401.0)
+    assert circuit.refusal(200.0) == Refusal(RefusalReason.COOLING, 401.0)

@@ -121,7 +121,7 @@ class Breaker:
         """Why `admit` would say no; None if it would say yes. Takes nothing."""
         self._advance(now)
         if self._state is CircuitState.OPEN:
-            return Refusal(RefusalReason.OPEN, self._open_until)
+            return Refusal(RefusalReason.OPEN, max(self._open_until, self._cool_until))
         if now < self._cool_until:
             return Refusal(RefusalReason.COOLING, self._cool_until)
         if self._probe is not None:
