@@ -1,6 +1,7 @@
 """Starts a fake, and ends every connection with it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -8,7 +9,9 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @asynccontextmanager
-async def listening(handle: Handler, *, limit: int) -> AsyncIterator[int]:
+async def listening(
+    handle: Handler, *, limit: int, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[int]:
     """Serves on a free port of this machine, which it yields."""
     running: set[asyncio.Task[None]] = set()
 
@@ -20,7 +23,7 @@ async def listening(handle: Handler, *, limit: int) -> AsyncIterator[int]:
         running.add(task)
         task.add_done_callback(running.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=limit)
+    server = await asyncio.start_server(accept, host, 0, limit=limit, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
