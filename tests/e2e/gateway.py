@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,11 +68,12 @@ def environment(*parts: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def gateway(
-    *environ: Mapping[str, str], database: str = "", data_dir: Path | None = None
+    *environ: Mapping[str, str], database: str = "", data_dir: Path | None = None, within: Sequence[str] = ()
 ) -> AsyncIterator[Gateway]:
-    """A gateway on the given database, or on a bundled one in `data_dir`."""
+    """A gateway on the given database, or on a bundled one in `data_dir`; `within` is a command that runs it."""
     where = {"RELAYPOST_DATABASE_URL": database} if database else {"RELAYPOST_DATA_DIR": str(data_dir)}
     process = await asyncio.create_subprocess_exec(
+        *within,
         sys.executable,
         "-m",
         "relaypost_server",

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,13 +79,13 @@ def behind(provider: str) -> str:
 
 
 @asynccontextmanager
-async def world(database: str, *environ: dict[str, str]) -> AsyncIterator[World]:
+async def world(database: str, *environ: dict[str, str], within: Sequence[str] = ()) -> AsyncIterator[World]:
     """Its attempts take at most a second, so that what hangs does not hold up the tests."""
     async with providers() as fakes:
         merged = fakes.environ() | every("TIMEOUT_SECONDS", "1")
         for part in environ:
             merged |= part
-        async with gateway(merged, database=database) as running, AsyncClient(running.grpc) as client:
+        async with gateway(merged, database=database, within=within) as running, AsyncClient(running.grpc) as client:
             yield World(running, client, fakes, merged)
 
 
