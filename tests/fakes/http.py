@@ -108,6 +108,8 @@ async def _write(writer: asyncio.StreamWriter, reply: Reply) -> None:
         await writer.drain()
         return
     for byte in reply.data:
+        if writer.is_closing():
+            raise ConnectionResetError
         writer.write(bytes([byte]))
         await asyncio.sleep(reply.pause)
 
