@@ -9,12 +9,11 @@ from typing import Any
 
 import grpc
 from relaypost import AsyncClient, RelaypostError, SendFailedError
-from relaypost.v1 import message_pb2, messaging_service_pb2 as pb
+from relaypost.v1 import message_pb2
 
 from tests.faults.history import Call, Result
+from tests.faults.world import KEYED_SENDS
 
-KEYED_SENDS = "request_id" in pb.SendEmailRequest.DESCRIPTOR.fields_by_name
-"""Whether this version of the API has request ids."""
 TICK = 0.02
 """Seconds between two handfuls of calls."""
 MOST_IN_FLIGHT = 1500

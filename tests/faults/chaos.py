@@ -28,18 +28,17 @@ from relaypost import AsyncClient, RelaypostError
 from tests.fakes.http import answer, fake_http
 from tests.fakes.proxy import proxy
 from tests.faults import database, trouble
-from tests.faults.callers import KEYED_SENDS, Callers
+from tests.faults.callers import Callers
 from tests.faults.history import History, Offence, Result, check
 from tests.faults.providers import providers
 from tests.faults.replica import Replica
 from tests.faults.trouble import Fault, Stage
-from tests.faults.world import every
+from tests.faults.world import KEYED_SENDS, LEASE_SECONDS, SHORT_LEASE, every
 from tests.peers import open_up
 
 SPOOLED = find_spec("relaypost_server.store.spool") is not None
 """Whether the log outlives a kill while the database is away."""
 EXCUSED_SECONDS = 0.0 if SPOOLED else 15.0
-LEASE_SECONDS = 5
 SETTLE_SECONDS = 60.0
 """How long the log may take to become complete once everything works again."""
 KINDS = ("lost", "duplicated", "unlogged", "phantom")
@@ -99,43 +98,43 @@ class Report:
 
 async def run(plan: Plan, home: Path) -> Report:
     """Plays the plan on a database in `home`."""
-    async with _stage(plan, home) as stage:
+    async with stage(plan, home) as playing:
         stop = asyncio.Event()
-        sending = asyncio.create_task(stage.callers.send_until(stop))
+        sending = asyncio.create_task(playing.callers.send_until(stop))
         try:
-            await asyncio.gather(stage.play(plan.faults), asyncio.sleep(plan.seconds))
+            await asyncio.gather(playing.play(plan.faults), asyncio.sleep(plan.seconds))
         finally:
             stop.set()
         await sending
-        await _settle(stage.replicas)
-        for replica in stage.replicas:
+        await _settle(playing.replicas)
+        for replica in playing.replicas:
             await replica.stop()
         history = History(
-            calls=stage.callers.calls,
-            submissions=stage.providers.submissions(),
-            logged=await database.read_log(stage.database.url),
+            calls=playing.callers.calls,
+            submissions=playing.providers.submissions(),
+            logged=await database.read_log(playing.database.url),
         )
-        return _report(plan, stage, history)
+        return _report(plan, playing, history)
 
 
-def _report(plan: Plan, stage: Stage, history: History) -> Report:
+def _report(plan: Plan, played: Stage, history: History) -> Report:
     failed = sum(call.result in (Result.FAILED, Result.UNKNOWN) for call in history.calls)
     logged = {entry.token for entry in history.logged}
     return Report(
         seed=plan.seed,
-        injected=stage.injected,
-        answers=stage.callers.answers,
+        injected=played.injected,
+        answers=played.callers.answers,
         messages=len(history.calls),
         submissions=len(history.submissions),
         excused=sum(call.excused and bool(call.message_id) and call.token not in logged for call in history.calls),
         offences=check(history),
-        bad_exits=[code for replica in stage.replicas for code in replica.exit_codes if code != 0],
+        bad_exits=[code for replica in played.replicas for code in replica.exit_codes if code != 0],
         not_answered=failed if plan.all_succeed else 0,
     )
 
 
 @asynccontextmanager
-async def _stage(plan: Plan, home: Path) -> AsyncIterator[Stage]:
+async def stage(plan: Plan, home: Path) -> AsyncIterator[Stage]:
     """Everything that takes part, and the end of all of it whatever happens."""
     async with AsyncExitStack() as parts:
         store = await parts.enter_async_context(database.running(home))
@@ -155,9 +154,7 @@ async def _stage(plan: Plan, home: Path) -> AsyncIterator[Stage]:
         }
         replicas = []
         for number in range(plan.replicas):
-            own = {"RELAYPOST_DATA_DIR": str(home / f"replica-{number}")}
-            if KEYED_SENDS:
-                own["RELAYPOST_LEASE_SECONDS"] = str(LEASE_SECONDS)
+            own = SHORT_LEASE | {"RELAYPOST_DATA_DIR": str(home / f"replica-{number}")}
             replicas.append(Replica(environ | own, store.through(between.port)))
             parts.push_async_callback(replicas[-1].close)
         for replica in replicas:

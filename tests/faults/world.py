@@ -8,11 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from relaypost import AsyncClient
-from relaypost.v1 import message_pb2, provider_health_pb2
+from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, provider_health_pb2
 
 from tests.e2e.gateway import Gateway, gateway
 from tests.faults.providers import EMAIL_CHAIN, EVERY, SMS_CHAIN, Providers, providers
 
+KEYED_SENDS = "request_id" in pb.SendEmailRequest.DESCRIPTOR.fields_by_name
+"""Whether this version of the API has request ids."""
+LEASE_SECONDS = 6
+_SHORT_LEASE = {
+    "RELAYPOST_LEASE_SECONDS": str(LEASE_SECONDS),
+    "RELAYPOST_LONGEST_DEADLINE_SECONDS": "4",
+    "RELAYPOST_DEFAULT_DEADLINE_SECONDS": "4",
+}
+SHORT_LEASE: dict[str, str] = _SHORT_LEASE if KEYED_SENDS else {}
+"""Settings under which what a killed gateway left behind is settled soon."""
 _tokens = itertools.count()
 
 
