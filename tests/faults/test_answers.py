@@ -9,6 +9,7 @@ from relaypost.v1 import message_pb2, provider_health_pb2
 from tests.e2e.gateway import AWS_KEYS
 from tests.fakes import smtp
 from tests.fakes.http import CLOSE, HANG, RESET, Reply, answer, fake_http
+from tests.faults.database import read_log
 from tests.faults.providers import EVERY, FAULT, TAKEN
 from tests.faults.world import World, behind, every, first, kinds, until, world
 from tests.providers.configured import SECRETS
@@ -154,8 +155,10 @@ async def test_when_nobody_can_send_the_caller_learns_everything(bundled_databas
             ("ses", "ServiceUnavailableException"),
             ("sendgrid", "401"),
         ]
-        found = await running.client.get_message(error.message_id)
-        assert found.state == message_pb2.MESSAGE_STATE_FAILED
+        async with asyncio.timeout(10):
+            while not (found := await read_log(bundled_database)):
+                await asyncio.sleep(0.05)
+        assert [(entry.message_id, entry.state) for entry in found] == [(error.message_id, "failed")]
 
 
 async def test_nothing_that_is_shown_holds_a_secret_or_the_message(bundled_database: str) -> None:

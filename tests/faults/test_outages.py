@@ -154,8 +154,11 @@ async def _undisturbed_by(environ: dict[str, str], database: str) -> None:
 async def test_a_page_of_the_log_is_read_while_messages_are_sent(bundled_database: str) -> None:
     """Row 17, the other way round: with the database well, readers and writers do not meet."""
     async with world(bundled_database) as running:
+        every = pb.ListMessagesRequest(page_size=500)
         sent = await asyncio.gather(*(running.email() for _ in range(100)))
-        page = await running.client.stub.ListMessages(pb.ListMessagesRequest(page_size=500))
+        async with asyncio.timeout(BACK_SECONDS):
+            while len((page := await running.client.stub.ListMessages(every)).messages) < len(sent):
+                await asyncio.sleep(0.05)
         assert {m.message_id for m in page.messages} == {m.message_id for m in sent}
 
 
