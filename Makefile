@@ -10,7 +10,7 @@ STUBS := clients/python
 PROTOS := $(shell find proto -name '*.proto')
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test check static format lint types imports proto-lint proto-fresh proto bench settings lock clean
+.PHONY: help serve demo test faults check static format lint types imports proto-lint proto-fresh proto bench settings lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -23,6 +23,9 @@ demo: $(VENV)/.runtime ## Shows an email and an SMS that survive the failure of 
 
 test: $(VENV)/.dev ## Runs the tests.
 	@$(BIN)/python -m pytest
+
+faults: $(VENV)/.dev ## Lets everything around real gateways fail at random: SEED=... MINUTES=...
+	@$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 check: static test ## Everything that CI asks for.
 

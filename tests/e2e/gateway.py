@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,20 +82,24 @@ def environment(*parts: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def gateway(
-    *environ: Mapping[str, str], database: str = "", data_dir: Path | None = None
+    *environ: Mapping[str, str], database: str = "", data_dir: Path | None = None, within: Sequence[str] = ()
 ) -> AsyncIterator[Gateway]:
-    """A gateway on the given database, or on a bundled one in `data_dir`; its spool is thrown away, or there too."""
+    """A gateway on the given database, or on a bundled one in `data_dir`; its spool is thrown away, or there too.
+
+    `within` is a command that runs it.
+    """
     with tempfile.TemporaryDirectory() as thrown_away:
         where = {"RELAYPOST_DATA_DIR": str(data_dir or thrown_away)}
         if database:
             where["RELAYPOST_DATABASE_URL"] = database
-        async with _running(environment(where, *environ)) as running:
+        async with _running(environment(where, *environ), within) as running:
             yield running
 
 
 @asynccontextmanager
-async def _running(environ: Mapping[str, str]) -> AsyncIterator[Gateway]:
+async def _running(environ: Mapping[str, str], within: Sequence[str]) -> AsyncIterator[Gateway]:
     process = await asyncio.create_subprocess_exec(
+        *within,
         sys.executable,
         "-m",
         "relaypost_server",

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +30,13 @@ class Reply:
     """"keep", "close", "reset" or "hang"."""
     pause: float = 0.0
     """Seconds between two bytes; 0 writes them at once."""
+    delay: float = 0.0
+    """Seconds before the first byte."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it says that the request was not carried out; without an answer nobody knows."""
+        return self.data.startswith((b"HTTP/1.1 4", b"HTTP/1.1 503"))
 
 
 def answer(status: int, body: bytes = b"", **headers: str) -> Reply:
@@ -49,6 +57,8 @@ class FakeHttp:
 
     reply: Callable[[Request], Reply]
     received: list[Request] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    """What each request was answered with."""
     connections: int = 0
     port: int = 0
 
@@ -66,6 +76,7 @@ class FakeHttp:
             while request := await _read(reader):
                 self.received.append(request)
                 reply = self.reply(request)
+                self.replies.append(reply)
                 await _write(writer, reply)
                 if reply.then == "hang":
                     await reader.read()
@@ -91,11 +102,14 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 
 async def _write(writer: asyncio.StreamWriter, reply: Reply) -> None:
+    await asyncio.sleep(reply.delay)
     if not reply.pause:
         writer.write(reply.data)
         await writer.drain()
         return
     for byte in reply.data:
+        if writer.is_closing():
+            raise ConnectionResetError
         writer.write(bytes([byte]))
         await asyncio.sleep(reply.pause)
 
@@ -108,9 +122,11 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def fake_http(reply: Reply = HANG) -> AsyncIterator[FakeHttp]:
+async def fake_http(
+    reply: Reply = HANG, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[FakeHttp]:
     fake = FakeHttp(lambda _: reply)
-    async with listening(fake.handle, limit=64 * 1024 * 1024) as fake.port:
+    async with listening(fake.handle, limit=64 * 1024 * 1024, tls=tls, host=host) as fake.port:
         yield fake
 
 

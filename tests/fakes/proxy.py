@@ -45,7 +45,11 @@ class Proxy:
         if not self.up:
             writer.transport.abort()
             return
-        upstream_reader, upstream_writer = await asyncio.open_unix_connection(self.path)
+        try:
+            upstream_reader, upstream_writer = await asyncio.open_unix_connection(self.path)
+        except OSError:  # The server is stopped.
+            writer.transport.abort()
+            return
         self.connections |= {writer, upstream_writer}
         try:
             await asyncio.gather(

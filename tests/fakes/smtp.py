@@ -34,6 +34,8 @@ class FakeSmtp:
     """Messages whose final dot has arrived."""
     envelopes: list[list[str]] = field(default_factory=list)
     """The MAIL and RCPT commands that came before each message."""
+    verdicts: list[str] = field(default_factory=list)
+    """What each message was answered with."""
     connections: int = 0
     port: int = 0
 
@@ -51,6 +53,7 @@ class FakeSmtp:
                     self.received.append(await reader.readuntil(b"\r\n.\r\n"))
                     self.envelopes.append(envelope)
                     envelope = []
+                    self.verdicts.append(self._reply("."))
                     await self._say(".", reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

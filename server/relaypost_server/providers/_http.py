@@ -6,25 +6,21 @@ was on its way. Before that, a failure means "certainly not sent"; after it,
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from aiohappyeyeballs import start_connection
-
 from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.providers._connecting import Host
 from relaypost_server.providers._connection import Answer, Connection, CutShortError, NoAnswerError
 from relaypost_server.providers._settings import ProviderSettings
 
 KEPT_SECONDS: Final = 15.0
 """How long an unused connection is kept; providers close theirs after a minute or later."""
-SECOND_ADDRESS_SECONDS: Final = 0.25
-"""How long the first address of a host may take before the next is tried as well (RFC 8305)."""
 LONGEST_RETRY_AFTER: Final = 300.0
 """Seconds. A larger Retry-After would bench a provider on one header's word."""
 
@@ -37,15 +33,14 @@ class HttpClient:
         tls = parts.scheme == "https"
         self.path = parts.path or "/"
         self.authority = parts.netloc.rpartition("@")[2]
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if tls else 80)
+        self._server_name = parts.hostname or ""
+        self._host = Host(self._server_name, parts.port or (443 if tls else 80))
         self._tls = _tls_context() if tls else None
         self._connect_timeout = settings.connect_timeout_seconds
         self._pool_size = settings.pool_size
         self._open = 0
         self._freed = asyncio.Event()
         self._idle: list[tuple[Connection, float]] = []
-        self._lookup: asyncio.Future[list[Any]] | None = None
         self._head = (
             f"POST {self.path} HTTP/1.1\r\nHost: {self.authority}\r\nUser-Agent: relaypost\r\n"
             "Accept: application/json\r\nAccept-Encoding: identity\r\n"
@@ -107,26 +102,14 @@ class HttpClient:
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
-        connected = await start_connection(await self._addresses(), happy_eyeballs_delay=SECOND_ADDRESS_SECONDS)
+        connected = await self._host.connect()
         _, connection = await loop.create_connection(
             Connection,
             sock=connected,
             ssl=self._tls,
-            server_hostname=self._host if self._tls else None,
+            server_hostname=self._server_name if self._tls else None,
         )
         return connection
-
-    async def _addresses(self) -> list[Any]:
-        """All addresses of the host. Everybody waits for the same look-up: one that hangs is one thread."""
-        if self._lookup is None:
-            loop = asyncio.get_running_loop()
-            self._lookup = asyncio.ensure_future(loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM))
-            self._lookup.add_done_callback(self._looked_up)
-        return await asyncio.shield(self._lookup)
-
-    def _looked_up(self, lookup: "asyncio.Future[list[Any]]") -> None:
-        self._lookup = None
-        lookup.exception()  # Whoever still waits gets it; nobody may be left to.
 
 
 async def _exchange(connection: Connection, head: bytes, body: bytes, end: float) -> Answer | Outcome:

@@ -13,6 +13,7 @@ import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponse
 
 from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.providers._connecting import Host
 
 CLOSING = 421
 AUTHENTICATION_REQUIRED = frozenset({530, 534, 535, 538})
@@ -74,6 +75,7 @@ class Pool:
 
     def __init__(self, server: Server, *, size: int, idle_seconds: float) -> None:
         self._server = server
+        self._host = Host(server.host, server.port)
         self._idle_seconds = idle_seconds
         self._room = asyncio.Semaphore(size)
         self._idle: list[tuple[SMTP, float]] = []
@@ -122,16 +124,16 @@ class Pool:
 
     async def _connect(self) -> SMTP:
         server = self._server
-        smtp = SMTP(
-            hostname=server.host,
-            port=server.port,
-            local_hostname=server.local_hostname,
-            use_tls=server.tls is Tls.IMPLICIT,
-            start_tls=server.tls is Tls.STARTTLS,
-            tls_context=self._tls,
-            timeout=server.timeout,
-        )
         async with asyncio.timeout(server.connect_timeout):
+            smtp = SMTP(
+                hostname=server.host,
+                sock=await self._host.connect(),
+                local_hostname=server.local_hostname,
+                use_tls=server.tls is Tls.IMPLICIT,
+                start_tls=server.tls is Tls.STARTTLS,
+                tls_context=self._tls,
+                timeout=server.timeout,
+            )
             await smtp.connect()
             try:
                 await smtp.ehlo()
