@@ -10,7 +10,6 @@ from relaypost import RelaypostError
 from relaypost.v1 import message_pb2
 
 from relaypost_server.core.outcome import Kind
-from relaypost_server.flow.dispatch import Caller
 from tests.fakes.http import RESET, Reply, Request, answer
 from tests.fakes.providers import FakeClock, FakeProvider, Rig, failing
 from tests.faults.providers import FAULT, TAKEN
@@ -160,7 +159,7 @@ async def test_a_wall_clock_that_jumps_moves_no_circuit(jump: timedelta) -> None
     rig = Rig([FakeProvider("a", [failing(Kind.FAULTED)])], clock=clock)
 
     async def skipped() -> bool:
-        delivery = await rig.dispatcher.deliver(email(), budget=10.0, caller=Caller())
+        delivery = await rig.dispatcher.deliver(email(), caller=rig.caller(10.0))
         return delivery.attempts[0].kind is Kind.SKIPPED
 
     for _ in range(5):
