@@ -25,6 +25,7 @@ from relaypost_server.flow.dispatch import Dispatcher
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.requests import Recovery, Requests, Terms
 from relaypost_server.flow.send import Sender
+from relaypost_server.flow.watch import Watcher
 from relaypost_server.store.database import Database
 from relaypost_server.store.embedded import EmbeddedPostgres
 from relaypost_server.store.messages import PostgresLog
@@ -96,12 +97,14 @@ class Gateway:
         http = HttpServer(build(health, self._metrics, lambda: self._ready))
         http_port = await http.start(gateway.http_address)
         self._running.push_async_callback(http.stop)
+        watcher = Watcher(message_log)
         servicer = MessagingServicer(
             emails=self._sender(emails, message_log, requests),
             texts=self._sender(texts, message_log, requests),
             email_reader=EmailReader(gateway.default_sender, gateway.max_attachment_bytes),
             message_log=message_log,
             health=health,
+            watcher=watcher,
         )
         self._grpc = GrpcServer(
             servicer,
@@ -112,6 +115,8 @@ class Gateway:
             metrics=self._metrics,
         )
         self._running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)
+        watcher.start()
+        self._running.push_async_callback(watcher.stop)
         grpc_port = await self._grpc.start(gateway.grpc_address)
         return Endpoints(
             grpc=_with_port(gateway.grpc_address, grpc_port), http=_with_port(gateway.http_address, http_port)

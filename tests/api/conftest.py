@@ -13,6 +13,7 @@ from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits
 from relaypost_server.core.message import Address, Channel
 from relaypost_server.flow.health import HealthReader
+from relaypost_server.flow.watch import Watcher
 from tests.fakes.providers import FakeProvider, Rig
 
 LIMITS = ServerLimits(
@@ -30,6 +31,7 @@ class Served:
     server: GrpcServer
     emails: Rig
     texts: Rig
+    watcher: Watcher
 
 
 Serve = Callable[..., Awaitable[Served]]
@@ -47,6 +49,7 @@ async def serve() -> AsyncIterator[Serve]:
         email_rig = Rig(emails if emails is not None else [FakeProvider("a")])
         text_rig = Rig(texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)], Channel.SMS)
         text_rig.log = email_rig.log
+        watcher = Watcher(email_rig.log)
         health = HealthReader([email_rig.chain, text_rig.chain], email_rig.log)
         servicer = MessagingServicer(
             emails=email_rig.sender,
@@ -54,7 +57,9 @@ async def serve() -> AsyncIterator[Serve]:
             email_reader=EmailReader(default_sender or Address(email="noreply@example.com"), 20 * 1024 * 1024),
             message_log=email_rig.log,
             health=health,
+            watcher=watcher,
         )
+        watcher.start()
         server = GrpcServer(
             servicer,
             AdminServicer(email_rig.log),
@@ -66,11 +71,12 @@ async def serve() -> AsyncIterator[Serve]:
         target = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
         channel = grpc.aio.insecure_channel(target, options=[("grpc.max_send_message_length", 128 * 1024 * 1024)])
         stub = messaging_service_pb2_grpc.MessagingServiceStub(channel)
-        started.append(Served(target, stub, channel, server, email_rig, text_rig))
+        started.append(Served(target, stub, channel, server, email_rig, text_rig, watcher))
         return started[-1]
 
     yield start
     for served in started:
         await served.channel.close()
+        await served.watcher.stop()
         await served.server.turn_away()
         await served.server.stop(0)

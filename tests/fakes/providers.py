@@ -1,7 +1,7 @@
 """Providers, a log and a clock that do as they are told."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -93,6 +93,10 @@ class FakeLog:
     async def get(self, message_id: str) -> MessageRecord | None:
         self._check()
         return next((r for r in self.records if r.id == message_id), None)
+
+    async def versions(self, message_ids: Collection[str]) -> Mapping[str, object]:
+        self._check()
+        return {r.id: hash(repr(r)) for r in self.records if r.id in message_ids}
 
     async def list(self, query: MessageQuery) -> Sequence[MessageRecord]:
         self._check()

@@ -64,6 +64,15 @@ def invalid(error: InvalidRequestError) -> status_pb2.Status:
     )
 
 
+def too_many_watchers() -> status_pb2.Status:
+    return build(
+        StatusCode.RESOURCE_EXHAUSTED,
+        failure_pb2.ERROR_REASON_TOO_MANY_WATCHERS,
+        "too many messages are watched at this gateway",
+        _retry(5.0),
+    )
+
+
 def malformed() -> status_pb2.Status:
     return build(
         StatusCode.INVALID_ARGUMENT,

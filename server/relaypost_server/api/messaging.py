@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from relaypost_server.core.ports import LogUnavailableError, MessageLog, Message
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.requests import RequestInProgressError, RequestReusedError
 from relaypost_server.flow.send import Sender, Sent
+from relaypost_server.flow.watch import TooManyWatchersError, Watcher
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 500
 _GUARANTEES = {
@@ -44,12 +45,14 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         email_reader: EmailReader,
         message_log: MessageLog,
         health: HealthReader,
+        watcher: Watcher,
     ) -> None:
         self._emails = emails
         self._texts = texts
         self._email_reader = email_reader
         self._log = message_log
         self._health = health
+        self._watcher = watcher
 
     async def SendEmail(self, request: pb.SendEmailRequest, context: Context) -> pb.SendEmailResponse:
         bad = Violations()
@@ -103,6 +106,22 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         found = await self._log.list(query)
         token = page_token(found[-1].id) if len(found) == query.page_size else ""
         return pb.ListMessagesResponse(messages=[pack.message(r) for r in found], next_page_token=token)
+
+    async def WatchMessage(
+        self, request: pb.WatchMessageRequest, context: Context
+    ) -> AsyncIterator[pb.WatchMessageResponse]:
+        bad = Violations()
+        message_id = read_message_id(request.message_id, bad)
+        bad.check()
+        known = False
+        try:
+            async for record in self._watcher.watch(message_id):
+                known = True
+                yield pb.WatchMessageResponse(message=pack.message(record))
+        except TooManyWatchersError:
+            raise ApiError(errors.too_many_watchers()) from None
+        if not known:
+            raise ApiError(errors.message_not_found())
 
 
 async def _send(

@@ -7,6 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import message_pb2, provider_health_pb2
 
 from relaypost_server.core.breaker import CircuitState, OpenReason
+from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.health import ChannelHealth, MessageLogHealth, ProviderHealth
 from relaypost_server.core.message import Channel, Guarantee, MessageState
@@ -18,6 +19,10 @@ CHANNELS = {c: message_pb2.Channel.Value(f"CHANNEL_{c.name}") for c in Channel}
 GUARANTEES = {g: message_pb2.DeliveryGuarantee.Value(f"DELIVERY_GUARANTEE_{g.name}") for g in Guarantee}
 STATES = {s: message_pb2.MessageState.Value(f"MESSAGE_STATE_{s.name}") for s in MessageState}
 _KINDS = {k: message_pb2.OutcomeKind.Value(f"OUTCOME_KIND_{k.name}") for k in Kind}
+_EVENTS = {t: message_pb2.DeliveryEventType.Value(f"DELIVERY_EVENT_TYPE_{t.name}") for t in EventType}
+_REJECT_REASONS = {r: message_pb2.RejectReason.Value(f"REJECT_REASON_{r.name}") for r in RejectReason} | {
+    None: message_pb2.REJECT_REASON_UNSPECIFIED
+}
 _CIRCUITS = {c: message_pb2.CircuitState.Value(f"CIRCUIT_STATE_{c.name}") for c in CircuitState}
 _REASONS = {r: provider_health_pb2.CircuitReason.Value(f"CIRCUIT_REASON_{r.name}") for r in OpenReason} | {
     None: provider_health_pb2.CIRCUIT_REASON_UNSPECIFIED
@@ -41,6 +46,19 @@ def message(record: MessageRecord) -> message_pb2.Message:
         cost=_money(record.cost),
         tags=record.tags or None,
         metadata=record.metadata or None,
+        events=[_event(e) for e in record.events],
+    )
+
+
+def _event(event: DeliveryEvent) -> message_pb2.DeliveryEvent:
+    return message_pb2.DeliveryEvent(
+        event_time=_time(event.time),
+        type=_EVENTS[event.type],
+        provider=event.provider,
+        provider_code=event.provider_code,
+        detail=event.detail,
+        reject_reason=_REJECT_REASONS[event.reject_reason],
+        permanent=event.permanent and event.type is EventType.BOUNCED,
     )
 
 

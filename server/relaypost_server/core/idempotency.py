@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from relaypost_server.core.breaker import CircuitState
-from relaypost_server.core.failover import Attempt, judge
+from relaypost_server.core.failover import Attempt, Ending, Verdict, judge
 from relaypost_server.core.message import Email, Guarantee, MessageState, Sms
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.record import MessageRecord
@@ -59,6 +59,8 @@ class KnownRequest:
     """Its lease has not ended."""
     kept: bool
     """Its answer is final."""
+    proven: bool = False
+    """A provider's receipt has told what became of it."""
     started: Started | None
     record: MessageRecord
 
@@ -124,7 +126,10 @@ def reconsider(known: KnownRequest, asked: str, now: datetime) -> Replay | InPro
 
 
 def settle(known: KnownRequest, now: datetime) -> MessageRecord:
-    """The record of a request whose gateway died: what was started and has no outcome may have been sent."""
+    """The record of a request whose gateway died: what was started and has no outcome may have been sent.
+
+    A provider's receipt knows better: where there is one, the state is left as it is.
+    """
     attempts = known.record.attempts
     if known.started is not None:
         lost = Attempt(
@@ -134,7 +139,8 @@ def settle(known: KnownRequest, now: datetime) -> MessageRecord:
             start_time=known.started.time,
         )
         attempts = (*attempts, lost)
-    return replace(known.record, attempts=attempts, state=judge(attempts).state, update_time=now)
+    state = known.record.state if known.proven else judge(attempts).state
+    return replace(known.record, attempts=attempts, state=state, update_time=now)
 
 
 def is_kept(record: MessageRecord, *, cut_short: bool) -> bool:
@@ -146,7 +152,16 @@ def is_kept(record: MessageRecord, *, cut_short: bool) -> bool:
     """
     if record.state is MessageState.UNCONFIRMED:
         return not cut_short or record.guarantee is Guarantee.AT_MOST_ONCE
-    return record.state in (MessageState.SENT, MessageState.REJECTED)
+    return record.state not in (MessageState.FAILED, MessageState.SENDING)
+
+
+def verdict_on(record: MessageRecord) -> Verdict:
+    """The verdict with which an earlier request is answered again."""
+    verdict = judge(record.attempts)
+    if verdict.state is record.state:
+        return verdict
+    # A receipt has told more than the attempts did: a provider took it.
+    return Verdict(ending=Ending.SENT, possible_duplicate=record.possible_duplicate)
 
 
 def still_in_doubt(record: MessageRecord) -> tuple[Attempt, ...]:

@@ -33,6 +33,10 @@ class MessageState(StrEnum):
     UNCONFIRMED = "unconfirmed"
     REJECTED = "rejected"
     FAILED = "failed"
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
 
 
 class SmsType(StrEnum):

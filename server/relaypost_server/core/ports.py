@@ -1,11 +1,12 @@
 """What the core asks of the world."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.idempotency import Begun, Claim, InProgress, KnownRequest, Replay, Reused, Started
 from relaypost_server.core.message import Channel, Content, Message, MessageState
 from relaypost_server.core.outcome import Outcome
@@ -31,6 +32,79 @@ class Provider(Protocol[Content]):
 
     async def close(self) -> None:
         """Gives back every connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """A request that a provider made, or somebody who would like to be taken for one."""
+
+    path: str
+    """As it was asked for, with the query."""
+    headers: Mapping[str, str]
+    """By their names in lower case."""
+    body: bytes
+    receive_time: datetime
+
+
+class Refusal(StrEnum):
+    """Why a callback is not believed."""
+
+    NOT_SET_UP = "not_set_up"
+    """The setting that its signature is checked against is missing."""
+    UNSIGNED = "unsigned"
+    FORGED = "forged"
+    """The signature is not the provider's."""
+    STALE = "stale"
+    """It was signed too long ago, or in the future."""
+    FOREIGN = "foreign"
+    """It is signed, but belongs to somebody else."""
+    MALFORMED = "malformed"
+
+
+class CallbackRefusedError(Exception):
+    """The callback is not believed, or cannot be read."""
+
+    def __init__(self, why: Refusal) -> None:
+        super().__init__(why.value)
+        self.why = why
+
+
+class CallbackUnverifiedError(Exception):
+    """What is needed to check the callback is out of reach now; the provider is to repeat it."""
+
+
+@runtime_checkable
+class CallbackReader(Protocol):
+    """The second talent of some providers: they report what became of a message."""
+
+    name: str
+    largest_callback: int
+    """Bytes."""
+
+    async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
+        """What a callback of the provider reports about messages of this gateway, each only if it bears an id of one.
+
+        Raises CallbackRefusedError or CallbackUnverifiedError.
+        """
+        ...
+
+
+class DeliveryLog(Protocol):
+    """Where receipts are kept."""
+
+    async def record(self, events: Sequence[DeliveryEvent]) -> int:
+        """Keeps the events and what they say about their messages; the number of those that were new.
+
+        An event whose message is not on record yet waits for it. Raises LogUnavailableError.
+        """
+        ...
+
+    async def match(self) -> int:
+        """Lets messages catch up with events that came before them; how many events were looked at.
+
+        Raises LogUnavailableError.
+        """
         ...
 
 
@@ -90,6 +164,13 @@ class MessageLog(Protocol):
 
     async def get(self, message_id: str) -> MessageRecord | None:
         """One message, or None. Raises LogUnavailableError."""
+        ...
+
+    async def versions(self, message_ids: Collection[str]) -> Mapping[str, object]:
+        """Something for each of the messages on record that changes whenever the message does.
+
+        Raises LogUnavailableError.
+        """
         ...
 
     async def list(self, query: MessageQuery) -> Sequence[MessageRecord]:

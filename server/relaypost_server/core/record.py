@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.failover import Attempt, Delivery, total_cost
 from relaypost_server.core.message import Channel, Email, Guarantee, Message, MessageState, Sms
 from relaypost_server.core.money import Money
@@ -31,6 +32,8 @@ class MessageRecord:
     tags: Mapping[str, str]
     metadata: Mapping[str, str]
     attempts: tuple[Attempt, ...] = ()
+    events: tuple[DeliveryEvent, ...] = ()
+    """What providers reported, by time; without what they said word for word."""
 
 
 def record_at_start(message: Message[Email] | Message[Sms]) -> MessageRecord:

@@ -8,8 +8,8 @@ from typing import Generic
 
 import structlog
 
-from relaypost_server.core.failover import Attempt, Delivery, Verdict, judge
-from relaypost_server.core.idempotency import Claim, Replay, RequestKey, fingerprint, still_in_doubt
+from relaypost_server.core.failover import Attempt, Delivery, Verdict
+from relaypost_server.core.idempotency import Claim, Replay, RequestKey, fingerprint, still_in_doubt, verdict_on
 from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Content, Guarantee, Message, MessageState
 from relaypost_server.core.outcome import Kind
@@ -131,7 +131,7 @@ class Sender(Generic[Content]):
                     raise
                 return await self._send(message, caller)
             if isinstance(claimed, Replay):
-                return Sent(record=claimed.record, verdict=judge(claimed.record.attempts), replayed=True)
+                return Sent(record=claimed.record, verdict=verdict_on(claimed.record), replayed=True)
             return await self._send_claimed(message, caller, claimed)
 
     async def _send_claimed(self, message: Message[Content], caller: Caller, claimed: ClaimedRequest) -> Sent:

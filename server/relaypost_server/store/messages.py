@@ -1,6 +1,7 @@
 """The message log in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from relaypost_server.core.health import MessageLogHealth
@@ -9,7 +10,7 @@ from relaypost_server.core.message import MessageState
 from relaypost_server.core.ports import MessageQuery
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store.database import Database
-from relaypost_server.store.rows import Row, inserted, records
+from relaypost_server.store.rows import Row, delivery_event, inserted, records
 
 NOT_SENT = "an operator found that it was not sent"
 
@@ -29,7 +30,14 @@ class PostgresLog:
     async def get(self, message_id: str) -> MessageRecord | None:
         messages = await self._database.fetch("get_message", message_id)
         found = await self._with_attempts(messages)
-        return found[0] if found else None
+        if not found:
+            return None
+        events = await self._database.fetch("list_delivery_events", message_id)
+        return replace(found[0], events=tuple(delivery_event(e) for e in events))
+
+    async def versions(self, message_ids: Collection[str]) -> Mapping[str, object]:
+        rows = await self._database.fetch("message_versions", list(message_ids))
+        return {row["id"]: row["version"] for row in rows}
 
     async def list(self, query: MessageQuery) -> Sequence[MessageRecord]:
         messages = await self._database.fetch(

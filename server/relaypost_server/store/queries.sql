@@ -33,7 +33,7 @@ WITH batch AS MATERIALIZED (
         lease_until = CASE WHEN batch.op = 'starting' THEN now() + make_interval(secs => batch.lease) END,
         started_provider = batch.started_provider,
         started_time = batch.started_time,
-        kept = batch.kept
+        kept = batch.kept OR request.proven
     FROM batch
     WHERE
         request.message_id = batch.id AND request.fence = batch.fence
@@ -56,10 +56,13 @@ WITH batch AS MATERIALIZED (
 ), changed_messages AS (
     UPDATE relaypost.messages AS message
     SET
-        state = batch.state,
+        -- A provider's receipt outweighs the walk that asked the provider.
+        state = CASE WHEN message.delivery_rank > 0 THEN message.state ELSE batch.state END,
         update_time = batch.update_time,
-        provider = batch.provider,
-        provider_message_id = batch.provider_message_id,
+        provider = CASE WHEN batch.provider = '' THEN message.provider ELSE batch.provider END,
+        provider_message_id = CASE
+            WHEN batch.provider = '' THEN message.provider_message_id ELSE batch.provider_message_id
+        END,
         possible_duplicate = batch.possible_duplicate,
         cost_micros = batch.cost_micros,
         cost_currency = batch.cost_currency
@@ -117,7 +120,7 @@ WHERE message_id = $1
 RETURNING fence;
 
 -- name: send_again
-UPDATE relaypost.messages SET state = 'sending', update_time = now() WHERE id = $1;
+UPDATE relaypost.messages SET state = 'sending', update_time = now() WHERE id = $1 AND delivery_rank = 0;
 
 -- name: abandoned_requests
 -- Requests whose lease ended with their gateway.
@@ -172,3 +175,101 @@ LIMIT $10;
 -- name: list_attempts
 -- All attempts of some messages, in order.
 SELECT * FROM relaypost.attempts WHERE message_id = ANY($1::uuid[]) ORDER BY message_id, number;
+
+-- name: message_versions
+-- What changes with each change of a message. `xmin` is the transaction that wrote the row last.
+SELECT id::text, xmin::text || '.' || (
+    SELECT count(*) FROM relaypost.delivery_events WHERE message_id = messages.id
+) AS version
+FROM relaypost.messages WHERE id = ANY($1::uuid[]);
+
+-- name: list_delivery_events
+-- What providers reported about a message, by time: at most a hundred events, for an email that is opened
+-- again and again must not fill an answer. Those that say something about the state come first.
+SELECT *
+FROM (
+    SELECT * FROM relaypost.delivery_events
+    WHERE message_id = $1
+    ORDER BY rank > 0 DESC, event_time DESC
+    LIMIT 100
+) AS event
+ORDER BY event_time, rank, event_id;
+
+-- name: add_delivery_events
+-- Keeps the events of a batch that are not known yet; the ids of their messages. In order, lest two
+-- gateways that were told the same wait for one another.
+INSERT INTO relaypost.delivery_events (
+    provider, event_id, message_id, provider_message_id, type, state, rank, event_time, reject_reason, permanent,
+    provider_code, detail, raw
+)
+SELECT
+    provider, event_id, message_id, provider_message_id, type, state, rank, event_time, reject_reason, permanent,
+    provider_code, detail, raw
+FROM jsonb_to_recordset($1::jsonb) AS document (
+    provider text, event_id text, message_id uuid, provider_message_id text, type text, state text, rank smallint,
+    event_time timestamptz, reject_reason text, permanent boolean, provider_code text, detail text, raw jsonb
+)
+ORDER BY provider, event_id
+ON CONFLICT DO NOTHING
+RETURNING message_id;
+
+-- name: waiting_events
+-- Messages on record that may lack what events say about them; at most $1 events are looked at.
+SELECT DISTINCT message_id
+FROM (
+    SELECT message_id FROM relaypost.delivery_events AS event
+    WHERE waiting AND EXISTS (SELECT FROM relaypost.messages WHERE id = event.message_id)
+    LIMIT $1
+) AS event;
+
+-- name: fold_delivery_events
+-- Lets messages catch up with their events. A message whose row somebody holds is left for later, and so
+-- is one that is not on record yet: its events go on waiting. Nothing here waits for a lock, so that
+-- nothing can be locked out. The rule is that of `core.delivery.fold`.
+WITH requests AS MATERIALIZED (
+    SELECT message_id FROM relaypost.requests WHERE message_id = ANY($1::uuid[]) FOR UPDATE SKIP LOCKED
+), messages AS MATERIALIZED (
+    SELECT id FROM relaypost.messages
+    WHERE
+        id = ANY($1::uuid[])
+        AND (
+            id IN (SELECT message_id FROM requests)
+            OR NOT EXISTS (SELECT FROM relaypost.requests WHERE message_id = messages.id)
+        )
+    FOR UPDATE SKIP LOCKED
+), news AS MATERIALIZED (
+    UPDATE relaypost.delivery_events AS event SET waiting = false
+    FROM messages
+    WHERE event.message_id = messages.id AND event.waiting
+    RETURNING event.message_id, provider, provider_message_id, state, rank, event_time
+), best AS MATERIALIZED (
+    SELECT DISTINCT ON (message_id) * FROM news WHERE rank > 0 ORDER BY message_id, rank DESC, event_time
+), changed AS (
+    UPDATE relaypost.messages AS message
+    SET
+        state = best.state,
+        delivery_rank = best.rank,
+        delivery_time = best.event_time,
+        update_time = CASE WHEN message.state = best.state THEN message.update_time ELSE now() END,
+        provider = CASE WHEN message.provider = '' THEN best.provider ELSE message.provider END,
+        provider_message_id = CASE
+            WHEN message.provider = '' OR (message.provider = best.provider AND message.provider_message_id = '')
+                THEN best.provider_message_id
+            ELSE message.provider_message_id
+        END
+    FROM best
+    WHERE
+        message.id = best.message_id
+        AND (best.rank > message.delivery_rank
+            OR (best.rank = message.delivery_rank AND best.event_time < message.delivery_time))
+), proven AS (
+    UPDATE relaypost.requests AS request SET kept = true, proven = true
+    FROM best
+    WHERE request.message_id = best.message_id AND NOT request.proven
+)
+SELECT count(*) FROM news;
+
+-- name: forget_waiting_events
+-- Events that have waited for their message for longer than any message waits for the log.
+UPDATE relaypost.delivery_events SET waiting = false
+WHERE waiting AND receive_time < now() - make_interval(secs => $1);

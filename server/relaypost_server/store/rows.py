@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import orjson
 
 from relaypost_server.core.breaker import CircuitState
+from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.failover import Attempt, SkipReason
 from relaypost_server.core.idempotency import Claim, KnownRequest, Started
 from relaypost_server.core.message import Channel, Guarantee, MessageState
@@ -116,8 +117,43 @@ def _attempt_document(number: int, attempt: Attempt) -> dict[str, Any]:
     }
 
 
+def event_document(event: DeliveryEvent) -> dict[str, Any]:
+    """A receipt, as `add_delivery_events` takes it."""
+    return {
+        "provider": event.provider,
+        "event_id": event.event_id,
+        "message_id": event.message_id,
+        "provider_message_id": event.provider_message_id,
+        "type": event.type,
+        "state": event.state,
+        "rank": event.rank,
+        "event_time": event.time,
+        "reject_reason": event.reject_reason or "",
+        "permanent": event.permanent,
+        "provider_code": event.provider_code,
+        "detail": event.detail,
+        "raw": event.raw,
+    }
+
+
+def delivery_event(row: Row) -> DeliveryEvent:
+    """The event of a row, without what the provider said word for word."""
+    return DeliveryEvent(
+        provider=row["provider"],
+        event_id=row["event_id"],
+        message_id=str(row["message_id"]),
+        provider_message_id=row["provider_message_id"],
+        type=EventType(row["type"]),
+        time=row["event_time"],
+        reject_reason=RejectReason(row["reject_reason"]) if row["reject_reason"] else None,
+        permanent=row["permanent"],
+        provider_code=row["provider_code"],
+        detail=row["detail"],
+    )
+
+
 def records(messages: Iterable[Row], attempts: Iterable[Row]) -> list[MessageRecord]:
-    """The records of some rows, in the order of the messages."""
+    """The records of some rows, in the order of the messages; without events."""
     by_message: dict[str, list[Attempt]] = defaultdict(list)
     for row in attempts:
         by_message[str(row["message_id"])].append(_attempt(row))
@@ -132,6 +168,7 @@ def known_request(row: Row, record: MessageRecord) -> KnownRequest:
         fence=row["fence"],
         running=row["running"],
         kept=row["kept"],
+        proven=row["proven"],
         started=None if started is None else Started(provider=started, time=row["started_time"]),
         record=record,
     )

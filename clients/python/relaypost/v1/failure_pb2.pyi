@@ -77,6 +77,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
     one is not.
     """
+    ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 30
+    """RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage
+    as it can. Details: RetryInfo. GetMessage works all the same.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -133,6 +137,10 @@ SendFailure where the database went away between two attempts.
 ERROR_REASON_MESSAGE_NOT_UNCONFIRMED: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
 one is not.
+"""
+ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 30
+"""RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage
+as it can. Details: RetryInfo. GetMessage works all the same.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arelaypost/v1/message.proto\x12\x0crelaypost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\".\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x0e\n\x06micros\x18\x02 \x01(\x03\"M\n\x10RefusedRecipient\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x15\n\rprovider_code\x18\x02 \x01(\t\x12\x11\n\ttemporary\x18\x03 \x01(\x08\"\x89\x03\n\x07\x41ttempt\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.relaypost.v1.OutcomeKind\x12\x15\n\rprovider_code\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rcircuit_state\x18\x08 \x01(\x0e\x32\x1a.relaypost.v1.CircuitState\x12!\n\x04\x63ost\x18\t \x01(\x0b\x32\x13.relaypost.v1.Money\x12\x10\n\x08segments\x18\n \x01(\x05\x12:\n\x12refused_recipients\x18\x0b \x03(\x0b\x32\x1e.relaypost.v1.RefusedRecipient\"\x8e\x05\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12&\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.relaypost.v1.MessageState\x12;\n\x12\x64\x65livery_guarantee\x18\x04 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12\x0e\n\x06sender\x18\x05 \x01(\t\x12\x12\n\nrecipients\x18\x06 \x03(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08provider\x18\t \x01(\t\x12\x1b\n\x13provider_message_id\x18\n \x01(\t\x12\x1a\n\x12possible_duplicate\x18\x0b \x01(\x08\x12\'\n\x08\x61ttempts\x18\x0c \x03(\x0b\x32\x15.relaypost.v1.Attempt\x12!\n\x04\x63ost\x18\r \x01(\x0b\x32\x13.relaypost.v1.Money\x12-\n\x04tags\x18\x0e \x03(\x0b\x32\x1f.relaypost.v1.Message.TagsEntry\x12\x35\n\x08metadata\x18\x0f \x03(\x0b\x32#.relaypost.v1.Message.MetadataEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*F\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_EMAIL\x10\x01\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x02*\x82\x01\n\x11\x44\x65liveryGuarantee\x12\"\n\x1e\x44\x45LIVERY_GUARANTEE_UNSPECIFIED\x10\x00\x12$\n DELIVERY_GUARANTEE_AT_LEAST_ONCE\x10\x01\x12#\n\x1f\x44\x45LIVERY_GUARANTEE_AT_MOST_ONCE\x10\x02*\xb5\x01\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12MESSAGE_STATE_SENT\x10\x01\x12\x1d\n\x19MESSAGE_STATE_UNCONFIRMED\x10\x02\x12\x1a\n\x16MESSAGE_STATE_REJECTED\x10\x03\x12\x18\n\x14MESSAGE_STATE_FAILED\x10\x04\x12\x19\n\x15MESSAGE_STATE_SENDING\x10\x05*\xaa\x02\n\x0bOutcomeKind\x12\x1c\n\x18OUTCOME_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15OUTCOME_KIND_ACCEPTED\x10\x01\x12\x18\n\x14OUTCOME_KIND_SKIPPED\x10\x02\x12\x1c\n\x18OUTCOME_KIND_UNREACHABLE\x10\x03\x12\x1c\n\x18OUTCOME_KIND_UNCONFIRMED\x10\x04\x12\x1a\n\x16OUTCOME_KIND_THROTTLED\x10\x05\x12\x1d\n\x19OUTCOME_KIND_UNAUTHORIZED\x10\x06\x12\x18\n\x14OUTCOME_KIND_FAULTED\x10\x07\x12\x1c\n\x18OUTCOME_KIND_UNSUPPORTED\x10\x08\x12\x19\n\x15OUTCOME_KIND_REJECTED\x10\t*|\n\x0c\x43ircuitState\x12\x1d\n\x19\x43IRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43IRCUIT_STATE_CLOSED\x10\x01\x12\x16\n\x12\x43IRCUIT_STATE_OPEN\x10\x02\x12\x1b\n\x17\x43IRCUIT_STATE_HALF_OPEN\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arelaypost/v1/message.proto\x12\x0crelaypost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\".\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x0e\n\x06micros\x18\x02 \x01(\x03\"M\n\x10RefusedRecipient\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x15\n\rprovider_code\x18\x02 \x01(\t\x12\x11\n\ttemporary\x18\x03 \x01(\x08\"\x89\x03\n\x07\x41ttempt\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.relaypost.v1.OutcomeKind\x12\x15\n\rprovider_code\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x1b\n\x13provider_message_id\x18\x05 \x01(\t\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x64uration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\rcircuit_state\x18\x08 \x01(\x0e\x32\x1a.relaypost.v1.CircuitState\x12!\n\x04\x63ost\x18\t \x01(\x0b\x32\x13.relaypost.v1.Money\x12\x10\n\x08segments\x18\n \x01(\x05\x12:\n\x12refused_recipients\x18\x0b \x03(\x0b\x32\x1e.relaypost.v1.RefusedRecipient\"\xed\x01\n\rDeliveryEvent\x12.\n\nevent_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x04type\x18\x02 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryEventType\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x15\n\rprovider_code\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x31\n\rreject_reason\x18\x06 \x01(\x0e\x32\x1a.relaypost.v1.RejectReason\x12\x11\n\tpermanent\x18\x07 \x01(\x08\"\xbb\x05\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12&\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.relaypost.v1.MessageState\x12;\n\x12\x64\x65livery_guarantee\x18\x04 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12\x0e\n\x06sender\x18\x05 \x01(\t\x12\x12\n\nrecipients\x18\x06 \x03(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08provider\x18\t \x01(\t\x12\x1b\n\x13provider_message_id\x18\n \x01(\t\x12\x1a\n\x12possible_duplicate\x18\x0b \x01(\x08\x12\'\n\x08\x61ttempts\x18\x0c \x03(\x0b\x32\x15.relaypost.v1.Attempt\x12!\n\x04\x63ost\x18\r \x01(\x0b\x32\x13.relaypost.v1.Money\x12-\n\x04tags\x18\x0e \x03(\x0b\x32\x1f.relaypost.v1.Message.TagsEntry\x12\x35\n\x08metadata\x18\x0f \x03(\x0b\x32#.relaypost.v1.Message.MetadataEntry\x12+\n\x06\x65vents\x18\x10 \x03(\x0b\x32\x1b.relaypost.v1.DeliveryEvent\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*F\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_EMAIL\x10\x01\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x02*\x82\x01\n\x11\x44\x65liveryGuarantee\x12\"\n\x1e\x44\x45LIVERY_GUARANTEE_UNSPECIFIED\x10\x00\x12$\n DELIVERY_GUARANTEE_AT_LEAST_ONCE\x10\x01\x12#\n\x1f\x44\x45LIVERY_GUARANTEE_AT_MOST_ONCE\x10\x02*\xa7\x02\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12MESSAGE_STATE_SENT\x10\x01\x12\x1d\n\x19MESSAGE_STATE_UNCONFIRMED\x10\x02\x12\x1a\n\x16MESSAGE_STATE_REJECTED\x10\x03\x12\x18\n\x14MESSAGE_STATE_FAILED\x10\x04\x12\x19\n\x15MESSAGE_STATE_SENDING\x10\x05\x12\x1b\n\x17MESSAGE_STATE_DELIVERED\x10\x06\x12\x1a\n\x16MESSAGE_STATE_DEFERRED\x10\x07\x12\x19\n\x15MESSAGE_STATE_BOUNCED\x10\x08\x12\x1c\n\x18MESSAGE_STATE_COMPLAINED\x10\t*\xaa\x02\n\x0bOutcomeKind\x12\x1c\n\x18OUTCOME_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15OUTCOME_KIND_ACCEPTED\x10\x01\x12\x18\n\x14OUTCOME_KIND_SKIPPED\x10\x02\x12\x1c\n\x18OUTCOME_KIND_UNREACHABLE\x10\x03\x12\x1c\n\x18OUTCOME_KIND_UNCONFIRMED\x10\x04\x12\x1a\n\x16OUTCOME_KIND_THROTTLED\x10\x05\x12\x1d\n\x19OUTCOME_KIND_UNAUTHORIZED\x10\x06\x12\x18\n\x14OUTCOME_KIND_FAULTED\x10\x07\x12\x1c\n\x18OUTCOME_KIND_UNSUPPORTED\x10\x08\x12\x19\n\x15OUTCOME_KIND_REJECTED\x10\t*|\n\x0c\x43ircuitState\x12\x1d\n\x19\x43IRCUIT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43IRCUIT_STATE_CLOSED\x10\x01\x12\x16\n\x12\x43IRCUIT_STATE_OPEN\x10\x02\x12\x1b\n\x17\x43IRCUIT_STATE_HALF_OPEN\x10\x03*\x86\x03\n\x11\x44\x65liveryEventType\x12#\n\x1f\x44\x45LIVERY_EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45LIVERY_EVENT_TYPE_SENT\x10\x01\x12!\n\x1d\x44\x45LIVERY_EVENT_TYPE_DELIVERED\x10\x02\x12 \n\x1c\x44\x45LIVERY_EVENT_TYPE_DEFERRED\x10\x03\x12\x1f\n\x1b\x44\x45LIVERY_EVENT_TYPE_BOUNCED\x10\x04\x12\"\n\x1e\x44\x45LIVERY_EVENT_TYPE_COMPLAINED\x10\x05\x12\x1e\n\x1a\x44\x45LIVERY_EVENT_TYPE_FAILED\x10\x06\x12\x1e\n\x1a\x44\x45LIVERY_EVENT_TYPE_OPENED\x10\x07\x12\x1f\n\x1b\x44\x45LIVERY_EVENT_TYPE_CLICKED\x10\x08\x12$\n DELIVERY_EVENT_TYPE_UNSUBSCRIBED\x10\t\x12\x1d\n\x19\x44\x45LIVERY_EVENT_TYPE_OTHER\x10\n*\xec\x01\n\x0cRejectReason\x12\x1d\n\x19REJECT_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15REJECT_REASON_INVALID\x10\x01\x12\x19\n\x15REJECT_REASON_BOUNCED\x10\x02\x12\x1b\n\x17REJECT_REASON_TIMED_OUT\x10\x03\x12\x19\n\x15REJECT_REASON_BLOCKED\x10\x04\x12\x16\n\x12REJECT_REASON_SPAM\x10\x05\x12\x1e\n\x1aREJECT_REASON_UNSUBSCRIBED\x10\x06\x12\x17\n\x13REJECT_REASON_OTHER\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,26 +37,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGE_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_MESSAGE_METADATAENTRY']._loaded_options = None
   _globals['_MESSAGE_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_CHANNEL']._serialized_start=1289
-  _globals['_CHANNEL']._serialized_end=1359
-  _globals['_DELIVERYGUARANTEE']._serialized_start=1362
-  _globals['_DELIVERYGUARANTEE']._serialized_end=1492
-  _globals['_MESSAGESTATE']._serialized_start=1495
-  _globals['_MESSAGESTATE']._serialized_end=1676
-  _globals['_OUTCOMEKIND']._serialized_start=1679
-  _globals['_OUTCOMEKIND']._serialized_end=1977
-  _globals['_CIRCUITSTATE']._serialized_start=1979
-  _globals['_CIRCUITSTATE']._serialized_end=2103
+  _globals['_CHANNEL']._serialized_start=1574
+  _globals['_CHANNEL']._serialized_end=1644
+  _globals['_DELIVERYGUARANTEE']._serialized_start=1647
+  _globals['_DELIVERYGUARANTEE']._serialized_end=1777
+  _globals['_MESSAGESTATE']._serialized_start=1780
+  _globals['_MESSAGESTATE']._serialized_end=2075
+  _globals['_OUTCOMEKIND']._serialized_start=2078
+  _globals['_OUTCOMEKIND']._serialized_end=2376
+  _globals['_CIRCUITSTATE']._serialized_start=2378
+  _globals['_CIRCUITSTATE']._serialized_end=2502
+  _globals['_DELIVERYEVENTTYPE']._serialized_start=2505
+  _globals['_DELIVERYEVENTTYPE']._serialized_end=2895
+  _globals['_REJECTREASON']._serialized_start=2898
+  _globals['_REJECTREASON']._serialized_end=3134
   _globals['_MONEY']._serialized_start=109
   _globals['_MONEY']._serialized_end=155
   _globals['_REFUSEDRECIPIENT']._serialized_start=157
   _globals['_REFUSEDRECIPIENT']._serialized_end=234
   _globals['_ATTEMPT']._serialized_start=237
   _globals['_ATTEMPT']._serialized_end=630
-  _globals['_MESSAGE']._serialized_start=633
-  _globals['_MESSAGE']._serialized_end=1287
-  _globals['_MESSAGE_TAGSENTRY']._serialized_start=1195
-  _globals['_MESSAGE_TAGSENTRY']._serialized_end=1238
-  _globals['_MESSAGE_METADATAENTRY']._serialized_start=1240
-  _globals['_MESSAGE_METADATAENTRY']._serialized_end=1287
+  _globals['_DELIVERYEVENT']._serialized_start=633
+  _globals['_DELIVERYEVENT']._serialized_end=870
+  _globals['_MESSAGE']._serialized_start=873
+  _globals['_MESSAGE']._serialized_end=1572
+  _globals['_MESSAGE_TAGSENTRY']._serialized_start=1480
+  _globals['_MESSAGE_TAGSENTRY']._serialized_end=1523
+  _globals['_MESSAGE_METADATAENTRY']._serialized_start=1525
+  _globals['_MESSAGE_METADATAENTRY']._serialized_end=1572
 # @@protoc_insertion_point(module_scope)

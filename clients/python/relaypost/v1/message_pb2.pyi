@@ -85,17 +85,29 @@ class _MessageStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageS
     MESSAGE_STATE_UNSPECIFIED: _MessageState.ValueType  # 0
     """Not set. Never sent by the gateway."""
     MESSAGE_STATE_SENT: _MessageState.ValueType  # 1
-    """A provider accepted it. This is not yet proof of delivery."""
+    """A provider accepted it. This is not yet proof of delivery; where receipts
+    are set up, one of the states from MESSAGE_STATE_DELIVERED on follows.
+    """
     MESSAGE_STATE_UNCONFIRMED: _MessageState.ValueType  # 2
     """A provider may have accepted it, and none is known to have."""
     MESSAGE_STATE_REJECTED: _MessageState.ValueType  # 3
     """A provider refused the message itself. No other provider was asked."""
     MESSAGE_STATE_FAILED: _MessageState.ValueType  # 4
-    """No provider took it. Nothing was sent."""
+    """No provider took it, and nothing was sent; or the one that did gave it up
+    and reported so.
+    """
     MESSAGE_STATE_SENDING: _MessageState.ValueType  # 5
     """Its providers are being asked. Only messages with a `request_id` are seen
     in this state.
     """
+    MESSAGE_STATE_DELIVERED: _MessageState.ValueType  # 6
+    """The recipient's server or carrier took it, as the provider reported."""
+    MESSAGE_STATE_DEFERRED: _MessageState.ValueType  # 7
+    """The provider could not hand it on yet, and goes on trying."""
+    MESSAGE_STATE_BOUNCED: _MessageState.ValueType  # 8
+    """The recipient's server or carrier refused it, at once or later."""
+    MESSAGE_STATE_COMPLAINED: _MessageState.ValueType  # 9
+    """The recipient called it spam."""
 
 class MessageState(_MessageState, metaclass=_MessageStateEnumTypeWrapper):
     """What is known about a message."""
@@ -103,17 +115,29 @@ class MessageState(_MessageState, metaclass=_MessageStateEnumTypeWrapper):
 MESSAGE_STATE_UNSPECIFIED: MessageState.ValueType  # 0
 """Not set. Never sent by the gateway."""
 MESSAGE_STATE_SENT: MessageState.ValueType  # 1
-"""A provider accepted it. This is not yet proof of delivery."""
+"""A provider accepted it. This is not yet proof of delivery; where receipts
+are set up, one of the states from MESSAGE_STATE_DELIVERED on follows.
+"""
 MESSAGE_STATE_UNCONFIRMED: MessageState.ValueType  # 2
 """A provider may have accepted it, and none is known to have."""
 MESSAGE_STATE_REJECTED: MessageState.ValueType  # 3
 """A provider refused the message itself. No other provider was asked."""
 MESSAGE_STATE_FAILED: MessageState.ValueType  # 4
-"""No provider took it. Nothing was sent."""
+"""No provider took it, and nothing was sent; or the one that did gave it up
+and reported so.
+"""
 MESSAGE_STATE_SENDING: MessageState.ValueType  # 5
 """Its providers are being asked. Only messages with a `request_id` are seen
 in this state.
 """
+MESSAGE_STATE_DELIVERED: MessageState.ValueType  # 6
+"""The recipient's server or carrier took it, as the provider reported."""
+MESSAGE_STATE_DEFERRED: MessageState.ValueType  # 7
+"""The provider could not hand it on yet, and goes on trying."""
+MESSAGE_STATE_BOUNCED: MessageState.ValueType  # 8
+"""The recipient's server or carrier refused it, at once or later."""
+MESSAGE_STATE_COMPLAINED: MessageState.ValueType  # 9
+"""The recipient called it spam."""
 Global___MessageState: _TypeAlias = MessageState  # noqa: Y015
 
 class _OutcomeKind:
@@ -199,6 +223,106 @@ CIRCUIT_STATE_OPEN: CircuitState.ValueType  # 2
 CIRCUIT_STATE_HALF_OPEN: CircuitState.ValueType  # 3
 """Testing: one call at a time goes through as a probe."""
 Global___CircuitState: _TypeAlias = CircuitState  # noqa: Y015
+
+class _DeliveryEventType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryEventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeliveryEventType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_EVENT_TYPE_UNSPECIFIED: _DeliveryEventType.ValueType  # 0
+    """Not set. Never sent by the gateway."""
+    DELIVERY_EVENT_TYPE_SENT: _DeliveryEventType.ValueType  # 1
+    """The provider took it, and is about to hand it on."""
+    DELIVERY_EVENT_TYPE_DELIVERED: _DeliveryEventType.ValueType  # 2
+    """The recipient's server or carrier took it."""
+    DELIVERY_EVENT_TYPE_DEFERRED: _DeliveryEventType.ValueType  # 3
+    """The provider could not hand it on yet, and goes on trying."""
+    DELIVERY_EVENT_TYPE_BOUNCED: _DeliveryEventType.ValueType  # 4
+    """The recipient's server or carrier refused it."""
+    DELIVERY_EVENT_TYPE_COMPLAINED: _DeliveryEventType.ValueType  # 5
+    """The recipient called it spam."""
+    DELIVERY_EVENT_TYPE_FAILED: _DeliveryEventType.ValueType  # 6
+    """The provider gave it up without handing it on."""
+    DELIVERY_EVENT_TYPE_OPENED: _DeliveryEventType.ValueType  # 7
+    """It was opened, as far as a picture in it can tell."""
+    DELIVERY_EVENT_TYPE_CLICKED: _DeliveryEventType.ValueType  # 8
+    """A link in it was followed."""
+    DELIVERY_EVENT_TYPE_UNSUBSCRIBED: _DeliveryEventType.ValueType  # 9
+    """The recipient asked for no more messages."""
+    DELIVERY_EVENT_TYPE_OTHER: _DeliveryEventType.ValueType  # 10
+    """Something else, which `provider_code` names."""
+
+class DeliveryEventType(_DeliveryEventType, metaclass=_DeliveryEventTypeEnumTypeWrapper):
+    """What a provider reported about a message that it had taken."""
+
+DELIVERY_EVENT_TYPE_UNSPECIFIED: DeliveryEventType.ValueType  # 0
+"""Not set. Never sent by the gateway."""
+DELIVERY_EVENT_TYPE_SENT: DeliveryEventType.ValueType  # 1
+"""The provider took it, and is about to hand it on."""
+DELIVERY_EVENT_TYPE_DELIVERED: DeliveryEventType.ValueType  # 2
+"""The recipient's server or carrier took it."""
+DELIVERY_EVENT_TYPE_DEFERRED: DeliveryEventType.ValueType  # 3
+"""The provider could not hand it on yet, and goes on trying."""
+DELIVERY_EVENT_TYPE_BOUNCED: DeliveryEventType.ValueType  # 4
+"""The recipient's server or carrier refused it."""
+DELIVERY_EVENT_TYPE_COMPLAINED: DeliveryEventType.ValueType  # 5
+"""The recipient called it spam."""
+DELIVERY_EVENT_TYPE_FAILED: DeliveryEventType.ValueType  # 6
+"""The provider gave it up without handing it on."""
+DELIVERY_EVENT_TYPE_OPENED: DeliveryEventType.ValueType  # 7
+"""It was opened, as far as a picture in it can tell."""
+DELIVERY_EVENT_TYPE_CLICKED: DeliveryEventType.ValueType  # 8
+"""A link in it was followed."""
+DELIVERY_EVENT_TYPE_UNSUBSCRIBED: DeliveryEventType.ValueType  # 9
+"""The recipient asked for no more messages."""
+DELIVERY_EVENT_TYPE_OTHER: DeliveryEventType.ValueType  # 10
+"""Something else, which `provider_code` names."""
+Global___DeliveryEventType: _TypeAlias = DeliveryEventType  # noqa: Y015
+
+class _RejectReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REJECT_REASON_UNSPECIFIED: _RejectReason.ValueType  # 0
+    """Not set: the event is no refusal, or tells no reason."""
+    REJECT_REASON_INVALID: _RejectReason.ValueType  # 1
+    """There is no such address or number."""
+    REJECT_REASON_BOUNCED: _RejectReason.ValueType  # 2
+    """The address or number takes no messages, or did not before."""
+    REJECT_REASON_TIMED_OUT: _RejectReason.ValueType  # 3
+    """The recipient's server or phone was out of reach for too long."""
+    REJECT_REASON_BLOCKED: _RejectReason.ValueType  # 4
+    """A filter, a policy or a missing registration is in the way."""
+    REJECT_REASON_SPAM: _RejectReason.ValueType  # 5
+    """It was taken for spam."""
+    REJECT_REASON_UNSUBSCRIBED: _RejectReason.ValueType  # 6
+    """The recipient asked for no more messages."""
+    REJECT_REASON_OTHER: _RejectReason.ValueType  # 7
+    """Another reason, which `detail` tells."""
+
+class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper):
+    """Why a message did not arrive."""
+
+REJECT_REASON_UNSPECIFIED: RejectReason.ValueType  # 0
+"""Not set: the event is no refusal, or tells no reason."""
+REJECT_REASON_INVALID: RejectReason.ValueType  # 1
+"""There is no such address or number."""
+REJECT_REASON_BOUNCED: RejectReason.ValueType  # 2
+"""The address or number takes no messages, or did not before."""
+REJECT_REASON_TIMED_OUT: RejectReason.ValueType  # 3
+"""The recipient's server or phone was out of reach for too long."""
+REJECT_REASON_BLOCKED: RejectReason.ValueType  # 4
+"""A filter, a policy or a missing registration is in the way."""
+REJECT_REASON_SPAM: RejectReason.ValueType  # 5
+"""It was taken for spam."""
+REJECT_REASON_UNSUBSCRIBED: RejectReason.ValueType  # 6
+"""The recipient asked for no more messages."""
+REJECT_REASON_OTHER: RejectReason.ValueType  # 7
+"""Another reason, which `detail` tells."""
+Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 @_typing.final
 class Money(_message.Message):
@@ -337,6 +461,60 @@ class Attempt(_message.Message):
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
+class DeliveryEvent(_message.Message):
+    """One receipt of a provider. An email to several recipients has receipts for
+    each of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    PROVIDER_CODE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    REJECT_REASON_FIELD_NUMBER: _builtins.int
+    PERMANENT_FIELD_NUMBER: _builtins.int
+    type: Global___DeliveryEventType.ValueType
+    """What happened."""
+    provider: _builtins.str
+    """The provider that reported it, for example "ses"."""
+    provider_code: _builtins.str
+    """The provider's own word or code, for example "Permanent/General" or
+    "30003". At most 64 characters.
+    """
+    detail: _builtins.str
+    """A sentence for people. Holds no full address and no message text. At most
+    200 characters.
+    """
+    reject_reason: Global___RejectReason.ValueType
+    """Why the message did not arrive."""
+    permanent: _builtins.bool
+    """BOUNCED only: whether a later message would fare no better."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, by the provider's clock where it tells the time."""
+
+    def __init__(
+        self,
+        *,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        type: Global___DeliveryEventType.ValueType = ...,
+        provider: _builtins.str = ...,
+        provider_code: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        reject_reason: Global___RejectReason.ValueType = ...,
+        permanent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "event_time", b"event_time", "permanent", b"permanent", "provider", b"provider", "provider_code", b"provider_code", "reject_reason", b"reject_reason", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryEvent: _TypeAlias = DeliveryEvent  # noqa: Y015
+
+@_typing.final
 class Message(_message.Message):
     """A message that the gateway was asked to send, and what became of it. Its
     text, subject and attachments are not kept.
@@ -399,6 +577,7 @@ class Message(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The gateway's id: a UUID, version 7, in its canonical text form."""
     channel: Global___Channel.ValueType
@@ -410,7 +589,7 @@ class Message(_message.Message):
     sender: _builtins.str
     """Email: the address it was sent from. SMS: the sender id asked for, or empty."""
     provider: _builtins.str
-    """The provider that accepted the message. Empty unless the state is SENT."""
+    """The provider that accepted the message. Empty where none is known."""
     provider_message_id: _builtins.str
     """That provider's id of the message."""
     possible_duplicate: _builtins.bool
@@ -447,6 +626,12 @@ class Message(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The request's metadata."""
 
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryEvent]:
+        """What providers reported, by time: the latest 100 events at most. Only
+        GetMessage and WatchMessage show them.
+        """
+
     def __init__(
         self,
         *,
@@ -465,10 +650,11 @@ class Message(_message.Message):
         cost: Global___Money | None = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        events: _abc.Iterable[Global___DeliveryEvent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "cost", b"cost", "create_time", b"create_time", "delivery_guarantee", b"delivery_guarantee", "message_id", b"message_id", "metadata", b"metadata", "possible_duplicate", b"possible_duplicate", "provider", b"provider", "provider_message_id", b"provider_message_id", "recipients", b"recipients", "sender", b"sender", "state", b"state", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "cost", b"cost", "create_time", b"create_time", "delivery_guarantee", b"delivery_guarantee", "events", b"events", "message_id", b"message_id", "metadata", b"metadata", "possible_duplicate", b"possible_duplicate", "provider", b"provider", "provider_message_id", b"provider_message_id", "recipients", b"recipients", "sender", b"sender", "state", b"state", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,7 +101,7 @@ class SendEmailResponse(_message.Message):
     """Whether this is the answer to an earlier request with the same request_id."""
     @_builtins.property
     def message(self) -> _message_pb2.Message:
-        """The message: SENT, or UNCONFIRMED."""
+        """The message: SENT, or UNCONFIRMED. For an earlier request: as it is now."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class SendSmsResponse(_message.Message):
     """Whether this is the answer to an earlier request with the same request_id."""
     @_builtins.property
     def message(self) -> _message_pb2.Message:
-        """The message: SENT, or UNCONFIRMED."""
+        """The message: SENT, or UNCONFIRMED. For an earlier request: as it is now."""
 
     def __init__(
         self,
@@ -308,6 +308,52 @@ class GetMessageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetMessageResponse: _TypeAlias = GetMessageResponse  # noqa: Y015
+
+@_typing.final
+class WatchMessageRequest(_message.Message):
+    """The request of WatchMessage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    """The message's id. Required."""
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMessageRequest: _TypeAlias = WatchMessageRequest  # noqa: Y015
+
+@_typing.final
+class WatchMessageResponse(_message.Message):
+    """One answer of WatchMessage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def message(self) -> _message_pb2.Message:
+        """The message as it is now."""
+
+    def __init__(
+        self,
+        *,
+        message: _message_pb2.Message | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchMessageResponse: _TypeAlias = WatchMessageResponse  # noqa: Y015
 
 @_typing.final
 class ListMessagesRequest(_message.Message):

@@ -64,6 +64,11 @@ class MessagingServiceStub(object):
                 request_serializer=relaypost_dot_v1_dot_messaging__service__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=relaypost_dot_v1_dot_messaging__service__pb2.ListMessagesResponse.FromString,
                 _registered_method=True)
+        self.WatchMessage = channel.unary_stream(
+                '/relaypost.v1.MessagingService/WatchMessage',
+                request_serializer=relaypost_dot_v1_dot_messaging__service__pb2.WatchMessageRequest.SerializeToString,
+                response_deserializer=relaypost_dot_v1_dot_messaging__service__pb2.WatchMessageResponse.FromString,
+                _registered_method=True)
 
 
 class MessagingServiceServicer(object):
@@ -109,6 +114,19 @@ class MessagingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchMessage(self, request, context):
+        """Streams one message: at once, and again within a second of each change.
+        Ends after a state that nothing is expected to follow (DELIVERED, BOUNCED,
+        COMPLAINED, REJECTED or FAILED), or with the caller's deadline. A caller
+        without one is cut off after an hour.
+
+        The only stream: docs/decisions/0022-watch-by-polling.md says why.
+        buf:lint:ignore RPC_NO_SERVER_STREAMING
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MessagingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -136,6 +154,11 @@ def add_MessagingServiceServicer_to_server(servicer, server):
                     servicer.ListMessages,
                     request_deserializer=relaypost_dot_v1_dot_messaging__service__pb2.ListMessagesRequest.FromString,
                     response_serializer=relaypost_dot_v1_dot_messaging__service__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'WatchMessage': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchMessage,
+                    request_deserializer=relaypost_dot_v1_dot_messaging__service__pb2.WatchMessageRequest.FromString,
+                    response_serializer=relaypost_dot_v1_dot_messaging__service__pb2.WatchMessageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -278,6 +301,33 @@ class MessagingService(object):
             '/relaypost.v1.MessagingService/ListMessages',
             relaypost_dot_v1_dot_messaging__service__pb2.ListMessagesRequest.SerializeToString,
             relaypost_dot_v1_dot_messaging__service__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/relaypost.v1.MessagingService/WatchMessage',
+            relaypost_dot_v1_dot_messaging__service__pb2.WatchMessageRequest.SerializeToString,
+            relaypost_dot_v1_dot_messaging__service__pb2.WatchMessageResponse.FromString,
             options,
             channel_credentials,
             insecure,

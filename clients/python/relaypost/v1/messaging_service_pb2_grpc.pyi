@@ -48,6 +48,15 @@ class MessagingServiceStub:
     """Fetches one message from the log."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_messaging_service_pb2.ListMessagesRequest, _messaging_service_pb2.ListMessagesResponse]
     """Lists messages from the log, newest first."""
+    WatchMessage: _grpc.UnaryStreamMultiCallable[_messaging_service_pb2.WatchMessageRequest, _messaging_service_pb2.WatchMessageResponse]
+    """Streams one message: at once, and again within a second of each change.
+    Ends after a state that nothing is expected to follow (DELIVERED, BOUNCED,
+    COMPLAINED, REJECTED or FAILED), or with the caller's deadline. A caller
+    without one is cut off after an hour.
+
+    The only stream: docs/decisions/0022-watch-by-polling.md says why.
+    buf:lint:ignore RPC_NO_SERVER_STREAMING
+    """
 
 @_typing.type_check_only
 class MessagingServiceAsyncStub(MessagingServiceStub):
@@ -69,6 +78,15 @@ class MessagingServiceAsyncStub(MessagingServiceStub):
     """Fetches one message from the log."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_messaging_service_pb2.ListMessagesRequest, _messaging_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Lists messages from the log, newest first."""
+    WatchMessage: _aio.UnaryStreamMultiCallable[_messaging_service_pb2.WatchMessageRequest, _messaging_service_pb2.WatchMessageResponse]  # type: ignore[assignment]
+    """Streams one message: at once, and again within a second of each change.
+    Ends after a state that nothing is expected to follow (DELIVERED, BOUNCED,
+    COMPLAINED, REJECTED or FAILED), or with the caller's deadline. A caller
+    without one is cut off after an hour.
+
+    The only stream: docs/decisions/0022-watch-by-polling.md says why.
+    buf:lint:ignore RPC_NO_SERVER_STREAMING
+    """
 
 class MessagingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends messages through a chain of providers and tells what became of them.
@@ -117,5 +135,20 @@ class MessagingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_messaging_service_pb2.ListMessagesResponse, _abc.Awaitable[_messaging_service_pb2.ListMessagesResponse]]:
         """Lists messages from the log, newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchMessage(
+        self,
+        request: _messaging_service_pb2.WatchMessageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_messaging_service_pb2.WatchMessageResponse], _abc.AsyncIterator[_messaging_service_pb2.WatchMessageResponse]]:
+        """Streams one message: at once, and again within a second of each change.
+        Ends after a state that nothing is expected to follow (DELIVERED, BOUNCED,
+        COMPLAINED, REJECTED or FAILED), or with the caller's deadline. A caller
+        without one is cut off after an hour.
+
+        The only stream: docs/decisions/0022-watch-by-polling.md says why.
+        buf:lint:ignore RPC_NO_SERVER_STREAMING
+        """
 
 def add_MessagingServiceServicer_to_server(servicer: MessagingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,113 @@
+"""Follows messages as they change, by asking the log for all of them at once."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+from relaypost_server.core.delivery import FINAL_STATES
+from relaypost_server.core.ports import LogUnavailableError, MessageLog
+from relaypost_server.core.record import MessageRecord
+
+POLL_SECONDS = 0.5
+"""Between two looks at the log. One look serves every watcher of this process."""
+LONGEST_WATCH = 3600.0
+"""Seconds, for callers without a deadline."""
+MOST_WATCHERS = 500
+"""Each takes up one of the calls that the server has room for: sending must not run out of them."""
+
+
+class TooManyWatchersError(Exception):
+    """So many messages are watched that no other one can be."""
+
+
+class Watcher:
+    """Every message that is watched in this process."""
+
+    def __init__(self, message_log: MessageLog) -> None:
+        self._log = message_log
+        self._waiting: dict[str, set[asyncio.Future[object]]] = defaultdict(set)
+        """Of each message the streams that wait for its next version."""
+        self._watchers = 0
+        self._stopped = asyncio.Event()
+        self._work = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Ends every stream."""
+        self._stopped.set()
+        for futures in self._waiting.values():
+            for future in futures:
+                future.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def watch(self, message_id: str) -> AsyncIterator[MessageRecord]:
+        """The message, and again whenever it has changed, until a final state, LONGEST_WATCH or `stop`.
+
+        Ends at once where there is no such message. Raises LogUnavailableError or TooManyWatchersError.
+        """
+        if self._watchers >= MOST_WATCHERS:
+            raise TooManyWatchersError
+        self._watchers += 1
+        try:
+            async with asyncio.timeout(LONGEST_WATCH):
+                async for record in self._changes(message_id):
+                    yield record
+        except TimeoutError:
+            return
+        finally:
+            self._watchers -= 1
+
+    async def _changes(self, message_id: str) -> AsyncIterator[MessageRecord]:
+        shown: MessageRecord | None = None
+        version: object = None
+        while not self._stopped.is_set():
+            # The version is older than the record: a change in between is looked at once more.
+            record = await self._log.get(message_id)
+            if record is None:
+                return
+            if record != shown:
+                shown = record
+                yield record
+            if record.state in FINAL_STATES:
+                return
+            version = await self._other_version(message_id, version)
+
+    async def _other_version(self, message_id: str, known: object) -> object:
+        """Waits for a version of the message that is not the known one, or for the end."""
+        while not self._stopped.is_set():
+            future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            self._waiting[message_id].add(future)
+            self._work.set()
+            try:
+                await asyncio.wait([future])
+            finally:
+                self._forget(message_id, future)
+            if not future.cancelled() and future.result() != known:
+                return future.result()
+        return known
+
+    def _forget(self, message_id: str, future: asyncio.Future[object]) -> None:
+        futures = self._waiting[message_id]
+        futures.discard(future)
+        if not futures:
+            del self._waiting[message_id]
+
+    async def _run(self) -> None:
+        while True:
+            await self._work.wait()
+            try:
+                versions = await self._log.versions(list(self._waiting))
+            except LogUnavailableError:
+                versions = {}  # The log reports that itself; the streams go on waiting.
+            for message_id, version in versions.items():
+                for future in self._waiting.get(message_id, ()):
+                    if not future.done():
+                        future.set_result(version)
+            if not self._waiting:
+                self._work.clear()
+            await asyncio.sleep(POLL_SECONDS)

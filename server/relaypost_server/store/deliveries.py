@@ -1,0 +1,63 @@
+"""Receipts in PostgreSQL, and the messages that they are about.
+
+Events are kept first and folded into their messages in the same transaction.
+What cannot be folded at once, because its message is not on record yet or its
+row is being written, waits in the table for the next `match`.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import orjson
+from asyncpg.pool import PoolConnectionProxy
+
+from relaypost_server.core.delivery import DeliveryEvent
+from relaypost_server.store.database import Database
+from relaypost_server.store.rows import event_document
+from relaypost_server.store.sql import QUERIES
+
+LARGEST_BATCH = 1000
+"""Events in one transaction."""
+LONGEST_WAIT = 7 * 86_400.0
+"""Seconds for which an event waits for its message; a spool should be empty long before."""
+
+T = TypeVar("T")
+
+
+class PostgresDeliveries:
+    """A `core.ports.DeliveryLog`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(self, events: Sequence[DeliveryEvent]) -> int:
+        return sum([await self._record(some) for some in _batches(events, LARGEST_BATCH)])
+
+    async def match(self) -> int:
+        waiting = await self._database.fetch("waiting_events", LARGEST_BATCH)
+        if not waiting:
+            return 0
+        async with self._database.transaction() as connection:
+            matched = await _fold(connection, [row["message_id"] for row in waiting])
+        await self._database.fetch("forget_waiting_events", LONGEST_WAIT)
+        return matched
+
+    async def _record(self, events: Sequence[DeliveryEvent]) -> int:
+        documents = orjson.dumps([event_document(e) for e in events]).decode()
+        async with self._database.transaction() as connection:
+            new = await connection.fetch(QUERIES["add_delivery_events"], documents)
+            if new:
+                await _fold(connection, list({row["message_id"] for row in new}))
+        return len(new)
+
+
+async def _fold(connection: PoolConnectionProxy, message_ids: Sequence[object]) -> int:
+    folded: int = await connection.fetchval(QUERIES["fold_delivery_events"], message_ids)
+    return folded
+
+
+def _batches(items: Iterable[T], size: int) -> Iterable[Sequence[T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
