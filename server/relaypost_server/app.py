@@ -17,8 +17,9 @@ from relaypost_server.api.server import GrpcServer, ServerLimits
 from relaypost_server.config import ChosenProvider, Config, GatewaySettings, WithoutDatabase
 from relaypost_server.core.breaker import Breaker
 from relaypost_server.core.message import Channel, Email, Sms
-from relaypost_server.core.ports import MessageLog
+from relaypost_server.core.ports import CallbackReader, MessageLog
 from relaypost_server.core.retry_budget import RetryBudget
+from relaypost_server.flow.callbacks import Callbacks, Matcher
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Dispatcher
@@ -27,6 +28,7 @@ from relaypost_server.flow.requests import Recovery, Requests, Terms
 from relaypost_server.flow.send import Sender
 from relaypost_server.flow.watch import Watcher
 from relaypost_server.store.database import Database
+from relaypost_server.store.deliveries import PostgresDeliveries
 from relaypost_server.store.embedded import EmbeddedPostgres
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.requests import PostgresRequests
@@ -34,6 +36,7 @@ from relaypost_server.store.spool import Spool
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
 from relaypost_server.web.app import HttpServer, build
+from relaypost_server.web.callbacks import CallbackRoutes
 
 DRAIN_SECONDS = 0.3
 """For attempts that outlived the grace of the calls they belong to."""
@@ -94,7 +97,8 @@ class Gateway:
         emails: Chain[Email] = self._chain(Channel.EMAIL, providers)
         texts: Chain[Sms] = self._chain(Channel.SMS, providers)
         health = HealthReader([emails, texts], message_log, requests_without_log=requests.without_log)
-        http = HttpServer(build(health, self._metrics, lambda: self._ready))
+        callbacks = self._callbacks(database, [provider for _, provider in providers])
+        http = HttpServer(build(health, self._metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))
         http_port = await http.start(gateway.http_address)
         self._running.push_async_callback(http.stop)
         watcher = Watcher(message_log)
@@ -152,6 +156,13 @@ class Gateway:
             clock=self._clock,
         )
         return Requests(log_of_requests, terms, self._metrics)
+
+    def _callbacks(self, database: Database, providers: Iterable[Any]) -> Callbacks:
+        deliveries = PostgresDeliveries(database)
+        matcher = Matcher(deliveries)
+        matcher.start()
+        self._running.push_async_callback(matcher.stop)
+        return Callbacks([p for p in providers if isinstance(p, CallbackReader)], deliveries, self._metrics)
 
     def _chain(self, channel: Channel, providers: Iterable[tuple[ChosenProvider, Any]]) -> Chain[Any]:
         return Chain(channel, [self._link(c, p) for c, p in providers if p.channel is channel])

@@ -66,7 +66,7 @@ class GatewaySettings(Settings):
     env_file: Path | None = Field(None, description="a file of further variables, which the environment outweighs")
     grpc_address: ListenAddress = Field("127.0.0.1:50051", description="host:port where gRPC is served; port 0: any")
     http_address: ListenAddress = Field(
-        "127.0.0.1:8080", description="host:port where health and metrics are served; port 0: any"
+        "127.0.0.1:8080", description="host:port where health, metrics and callbacks are served; port 0: any"
     )
     database_url: SecretStr | None = Field(
         None, description="postgresql://user:password@host/database; default: the bundled PostgreSQL"

@@ -8,6 +8,7 @@ written from the same words.
 
 import difflib
 import json
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -15,6 +16,8 @@ from decimal import Decimal
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -135,7 +138,20 @@ def _one_line(value: SecretStr) -> SecretStr:
     return value
 
 
+def _verification_key(value: str) -> str:
+    """A public key as a line of base64, whose PEM armour, if any, is taken off."""
+    line = "".join(part for part in value.replace("\\n", "\n").split("\n") if "-----" not in part).strip()
+    try:
+        load_der_public_key(b64decode(line, validate=True))
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("is not a public key in base64") from None
+    return line
+
+
 Secret = Annotated[SecretStr, AfterValidator(_one_line)]
+VerificationKey = Annotated[str, AfterValidator(_verification_key)]
 Prices = Annotated[PriceList, BeforeValidator(_price_list)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Window = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
+"""Seconds between now and the time that a callback was signed at."""

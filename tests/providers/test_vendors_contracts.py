@@ -98,7 +98,7 @@ async def test_twilio_sends_from_a_messaging_service(twilio: str) -> None:
 async def test_the_contract_would_refuse_a_wrong_form(twilio: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from relaypost_server.providers import twilio as module
 
-    monkeypatch.setattr(module, "request_form", lambda sms, settings: {"Body": sms.text})
+    monkeypatch.setattr(module, "request_form", lambda message, settings: {"Body": message.content.text})
     assert (await outcome_of("twilio", twilio, messages.sms())).kind is not Kind.ACCEPTED
 
 
@@ -108,8 +108,8 @@ def test_a_sender_id_is_shown_where_countries_allow_it() -> None:
 
     settings, _ = read(TwilioSettings, TWILIO)
     assert settings is not None
-    abroad = messages.sms(to="+4915112345678", country="DE", sender_id="EXAMPLE").content
-    at_home = messages.sms(sender_id="EXAMPLE").content
+    abroad = messages.sms(to="+4915112345678", country="DE", sender_id="EXAMPLE")
+    at_home = messages.sms(sender_id="EXAMPLE")
     assert request_form(abroad, settings)["From"] == "EXAMPLE"
     assert request_form(at_home, settings)["From"] == "+14155550100"
 

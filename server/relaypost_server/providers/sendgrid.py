@@ -16,16 +16,19 @@ from pydantic import Field
 from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
 
+from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.core.ports import Finding, Level
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Finding, Level, Refusal
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, retry_after
 from relaypost_server.providers._pricing import priced
+from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._settings import ProviderSettings
 from relaypost_server.providers._threads import built
-from relaypost_server.settings import Endpoint, Prices, Secret, prefixed
+from relaypost_server.providers.sendgrid_receipts import LARGEST_CALLBACK, read_batch
+from relaypost_server.settings import Endpoint, Prices, Secret, VerificationKey, Window, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=900))
 """USD for each recipient: the overage of the Essentials plan."""
@@ -47,6 +50,12 @@ class SendGridSettings(ProviderSettings):
     sandbox: bool = Field(
         False, description="true to have SendGrid check every message and deliver none; default false"
     )
+    webhook_key: VerificationKey | None = Field(
+        None, description="the Event Webhook's verification key: a line of base64; see docs/receipts.md"
+    )
+    webhook_window_seconds: Window = Field(
+        300.0, description="how far from now the time may be that a batch of receipts was signed at, in seconds"
+    )
     prices: Prices = Field(
         PRICES, description='USD for each recipient, as in {"as_of": "2026-07-01", "default": "0.0009"}'
     )
@@ -63,6 +72,8 @@ class SendGrid:
     channel = Channel.EMAIL
     Settings: ClassVar = SendGridSettings
 
+    largest_callback = LARGEST_CALLBACK
+
     def __init__(self, settings: SendGridSettings) -> None:
         self._settings = settings
         self._http = HttpClient(f"{settings.endpoint}/v3/mail/send", settings)
@@ -78,6 +89,11 @@ class SendGrid:
         answer = await self._http.post(self._headers, body, timeout=timeout)
         outcome = answer if isinstance(answer, Outcome) else classify(answer)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
+
+    async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
+        if not self._settings.webhook_key:
+            raise CallbackRefusedError(Refusal.NOT_SET_UP)
+        return await read_batch(callback, self._settings.webhook_key, self._settings.webhook_window_seconds)
 
     async def check(self) -> Sequence[Finding]:
         return [await asyncio.to_thread(_scopes, self._settings)]
@@ -99,7 +115,7 @@ def request_body(message: Message[Email], *, sandbox: bool = False) -> dict[str,
         "from": _mailbox(email.sender),
         "subject": email.subject,
         "content": _content(email),
-        "custom_args": {"relaypost_message_id": message.id, **email.tags},
+        "custom_args": {**email.tags, MESSAGE_ID: message.id},
     }
     if email.reply_to:
         body["reply_to_list"] = [_mailbox(a) for a in email.reply_to]

@@ -14,18 +14,22 @@ import orjson
 from botocore.exceptions import ClientError
 from pydantic import Field
 
+from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.message import Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.core.ports import Finding, Level
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Finding, Level, Refusal
 from relaypost_server.providers._aws import AwsClient, control_client, look_up
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
 from relaypost_server.providers._mailbox import mailbox
 from relaypost_server.providers._pricing import priced
+from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._sns_messages import TOPIC, Fetcher, HttpFetcher, SnsMessages
 from relaypost_server.providers._threads import built
-from relaypost_server.settings import Endpoint, Prices, prefixed
+from relaypost_server.providers.ses_receipts import LARGEST_CALLBACK, events_of
+from relaypost_server.settings import Endpoint, Prices, Window, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 21), default=Money(micros=100))
 """USD for each recipient: 0.10 per 1,000 a la carte; the Essentials plan costs 0.16."""
@@ -46,6 +50,15 @@ class SesSettings(ProviderSettings):
         None, description="the URL of a private endpoint; default: the region's public one"
     )
     configuration_set: str | None = Field(None, description="the SES configuration set of every message")
+    topic_arn: str | None = Field(
+        None, pattern=TOPIC, description="the ARN of the SNS topic that brings receipts; see docs/receipts.md"
+    )
+    topic_endpoint: Endpoint | None = Field(
+        None, description="the URL of a private SNS, whose certificates are trusted; default: the topic's region's own"
+    )
+    topic_window_seconds: Window = Field(
+        3900.0, description="how old a receipt may be, in seconds; SNS repeats one for an hour with its first time"
+    )
     sender: str | None = Field(None, alias="OTP_FROM_EMAIL", description="the sender whose identity `doctor` checks")
     prices: Prices = Field(
         PRICES, description='USD for each recipient, as in {"as_of": "2026-07-21", "default": "0.0001"}'
@@ -63,8 +76,16 @@ class Ses:
     channel = Channel.EMAIL
     Settings: ClassVar = SesSettings
 
-    def __init__(self, settings: SesSettings) -> None:
+    largest_callback = LARGEST_CALLBACK
+
+    def __init__(self, settings: SesSettings, fetcher: Fetcher | None = None) -> None:
         self._settings = settings
+        self._topic = settings.topic_arn and SnsMessages(
+            settings.topic_arn,
+            endpoint=settings.topic_endpoint,
+            window=settings.topic_window_seconds,
+            fetcher=fetcher or HttpFetcher(),
+        )
         base = settings.endpoint or f"https://email.{settings.region}.amazonaws.com"
         self._aws = AwsClient(
             settings,
@@ -85,6 +106,12 @@ class Ses:
         outcome = await self._aws.submit(body, timeout=timeout)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
 
+    async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
+        if not self._topic:
+            raise CallbackRefusedError(Refusal.NOT_SET_UP)
+        notification = await self._topic.read(callback)
+        return events_of(notification) if notification else []
+
     async def check(self) -> Sequence[Finding]:
         return await asyncio.to_thread(_look_around, self._settings)
 
@@ -102,7 +129,7 @@ def unsupported(email: Email) -> str:
 def request_body(message: Message[Email], configuration_set: str | None) -> dict[str, Any]:
     """The JSON of SendEmail."""
     email = message.content
-    tags = {"relaypost_message_id": message.id, **email.tags}
+    tags = {**email.tags, MESSAGE_ID: message.id}
     body: dict[str, Any] = {
         "FromEmailAddress": mailbox(email.sender),
         "Destination": {

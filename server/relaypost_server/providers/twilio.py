@@ -14,14 +14,16 @@ from urllib.parse import urlencode
 
 from pydantic import Field
 
+from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.core.ports import Finding, Level
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Finding, Level, Refusal
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
 from relaypost_server.providers._settings import ProviderSettings, missing
+from relaypost_server.providers.twilio_receipts import LARGEST_CALLBACK, callback_url, read_form
 from relaypost_server.settings import Endpoint, Prices, Problem, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
@@ -49,6 +51,12 @@ class TwilioSettings(ProviderSettings):
         None, pattern="^MG[0-9a-f]{32}$", description="a Messaging Service to send from, instead of a number"
     )
     endpoint: Endpoint = Field("https://api.twilio.com", description="the URL of the API")
+    public_url: Endpoint | None = Field(
+        None,
+        alias="RELAYPOST_PUBLIC_URL",
+        description="the URL under which providers reach this gateway's HTTP side, as in https://post.example.com; "
+        "default: Twilio is asked for no receipts",
+    )
     prices: Prices = Field(
         PRICES,
         description='USD for each segment, as in {"as_of": "2026-07-01", "default": "0.05", "US": "0.0118"}',
@@ -76,6 +84,8 @@ class Twilio:
     channel = Channel.SMS
     Settings: ClassVar = TwilioSettings
 
+    largest_callback = LARGEST_CALLBACK
+
     def __init__(self, settings: TwilioSettings) -> None:
         self._settings = settings
         url = f"{settings.endpoint}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
@@ -92,9 +102,15 @@ class Twilio:
         refusal = quote.refusal(message.content.max_price)
         if refusal is not None:
             return refusal
-        body = urlencode(request_form(message.content, self._settings)).encode()
+        body = urlencode(request_form(message, self._settings)).encode()
         answer = await self._http.post(self._headers, body, timeout=timeout)
         return quote.on(answer if isinstance(answer, Outcome) else classify(answer))
+
+    async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
+        public_url, token = self._settings.public_url, self._settings.auth_token
+        if public_url is None or token is None:
+            raise CallbackRefusedError(Refusal.NOT_SET_UP)
+        return read_form(callback, public_url, token.get_secret_value())
 
     async def check(self) -> Sequence[Finding]:
         return [await asyncio.to_thread(_account, self._settings)]
@@ -103,13 +119,16 @@ class Twilio:
         await self._http.close()
 
 
-def request_form(sms: Sms, settings: TwilioSettings) -> dict[str, str]:
+def request_form(message: Message[Sms], settings: TwilioSettings) -> dict[str, str]:
     """The form of POST Messages.json.
 
     A sender id goes to countries that show one; North America (+1) does not,
     and Twilio refuses the message there.
     """
+    sms = message.content
     form = {"To": sms.to, "Body": sms.text}
+    if settings.public_url:
+        form["StatusCallback"] = callback_url(settings.public_url, message.id)
     if sms.sender_id and not sms.to.startswith("+1"):
         return form | {"From": sms.sender_id}
     if settings.messaging_service_sid:

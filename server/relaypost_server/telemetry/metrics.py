@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from relaypost_server.core.breaker import CircuitState, OpenReason
+from relaypost_server.core.delivery import EventType
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import MICROS
@@ -61,6 +62,8 @@ class Metrics(Collector):
         self._cost_micros = Counter[Labels]()
         self._calls = Counter[Labels]()
         self._requests = Counter[Labels]()
+        self._receipts = Counter[Labels]()
+        self._callbacks_refused = Counter[Labels]()
         self._dropped = 0
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
         self._waiting: Callable[[], int] = lambda: 0
@@ -92,6 +95,14 @@ class Metrics(Collector):
     def request(self, result: str) -> None:
         """What became of a request with a request_id: begun, replayed, in_progress or reused."""
         self._requests[result,] += 1
+
+    def receipts(self, provider: str, kind: EventType, count: int) -> None:
+        """Events that a provider reported, repeats included."""
+        self._receipts[provider, kind] += count
+
+    def callback_refused(self, provider: str, reason: str) -> None:
+        """A callback that was not answered with 2xx."""
+        self._callbacks_refused[provider, reason] += 1
 
     def dropped(self, messages: int) -> None:
         """Messages that the log will never hold."""
@@ -130,6 +141,10 @@ class Metrics(Collector):
         yield _counter("cost", "Estimated cost, in units of the currency.", (*where, "currency"), cost)
         yield _counter("rpc_calls", "gRPC calls answered.", ("method", "code"), self._calls.items())
         yield _counter("requests", "Requests with a request_id.", ("result",), self._requests.items())
+        yield _counter("receipts", "Events that providers reported.", ("provider", "type"), self._receipts.items())
+        yield _counter(
+            "callbacks_refused", "Callbacks that were refused.", ("provider", "reason"), self._callbacks_refused.items()
+        )
         yield _gauge("log_waiting_messages", "Records that wait for the database.", (), [((), self._waiting())])
         yield _gauge("log_spool_bytes", "Size of the local spool.", (), [((), self._spool_bytes())])
         yield _counter("log_dropped_messages", "Messages lost to the log.", (), [((), self._dropped)])

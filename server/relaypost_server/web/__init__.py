@@ -1,1 +1,1 @@
-"""HTTP for people and monitors: health and metrics."""
+"""HTTP for people, monitors and providers: health, metrics, callbacks."""

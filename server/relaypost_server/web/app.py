@@ -1,6 +1,6 @@
 """The routes of the HTTP side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
@@ -11,8 +11,13 @@ from relaypost_server.web.health_json import health_json
 _JSON_SAFE = {"Cache-Control": "no-store"}
 
 
-def build(health: HealthReader, metrics: Metrics, ready: Callable[[], bool]) -> web.Application:
-    """`ready` tells whether the gateway takes calls: false while it starts and while it stops."""
+def build(
+    health: HealthReader, metrics: Metrics, ready: Callable[[], bool], routes: Iterable[web.RouteDef] = ()
+) -> web.Application:
+    """`ready` tells whether the gateway takes calls: false while it starts and while it stops.
+
+    `routes` are further ones.
+    """
 
     async def messaging(_request: web.Request) -> web.Response:
         return web.json_response(health_json(health.read()), headers=_JSON_SAFE)
@@ -35,6 +40,7 @@ def build(health: HealthReader, metrics: Metrics, ready: Callable[[], bool]) -> 
             web.get("/health/live", live),
             web.get("/health/ready", readiness),
             web.get("/metrics", prometheus),
+            *routes,
         ]
     )
     return app

@@ -1,0 +1,90 @@
+"""Takes what providers report about messages, and lets messages catch up with it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+
+import structlog
+
+from relaypost_server.core.ports import (
+    Callback,
+    CallbackReader,
+    CallbackRefusedError,
+    CallbackUnverifiedError,
+    DeliveryLog,
+    LogUnavailableError,
+)
+from relaypost_server.telemetry.metrics import Metrics
+
+MATCH_SECONDS = 1.0
+"""How often events are looked at that came before their message was on record."""
+
+log = structlog.get_logger("relaypost.receipts")
+
+
+class Callbacks:
+    """The callbacks of every provider that has receipts."""
+
+    def __init__(self, readers: Iterable[CallbackReader], deliveries: DeliveryLog, metrics: Metrics) -> None:
+        self._readers = {reader.name: reader for reader in readers}
+        self._deliveries = deliveries
+        self._metrics = metrics
+
+    def largest(self, provider: str) -> int | None:
+        """The bytes that a callback of the provider may have; None where it has none."""
+        reader = self._readers.get(provider)
+        return None if reader is None else reader.largest_callback
+
+    async def receive(self, provider: str, callback: Callback) -> None:
+        """Returns once everything that the callback reports is durable.
+
+        Raises CallbackRefusedError, or CallbackUnverifiedError or
+        LogUnavailableError where the provider is to repeat it.
+        """
+        try:
+            events = await self._readers[provider].read_callback(callback)
+            await self._deliveries.record(events)
+        except CallbackRefusedError as error:
+            self._refused(provider, error.why.value)
+            raise
+        except CallbackUnverifiedError as error:
+            log.warning("callback cannot be checked", provider=provider, why=str(error))
+            self._metrics.callback_refused(provider, "unverified")
+            raise
+        except LogUnavailableError:
+            self._metrics.callback_refused(provider, "log_unavailable")
+            raise
+        for kind, count in Counter(e.type for e in events).items():
+            self._metrics.receipts(provider, kind, count)
+        for event in events:
+            if event.alert:
+                log.error("receipt tells of a fault in our set-up", provider=provider, code=event.provider_code)
+
+    def _refused(self, provider: str, why: str) -> None:
+        log.warning("callback refused", provider=provider, why=why)
+        self._metrics.callback_refused(provider, why)
+
+
+class Matcher:
+    """Looks for events whose message has come after them."""
+
+    def __init__(self, deliveries: DeliveryLog) -> None:
+        self._deliveries = deliveries
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                matched = await self._deliveries.match()
+            except LogUnavailableError:
+                matched = 0  # The log reports that itself.
+            if not matched:
+                await asyncio.sleep(MATCH_SECONDS)

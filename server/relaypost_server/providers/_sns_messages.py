@@ -1,0 +1,167 @@
+"""Messages of an Amazon SNS topic, as it posts them: checked, and subscriptions confirmed.
+
+docs.aws.amazon.com/sns: "Verifying the signatures of Amazon SNS messages". The
+certificate and the confirmation are fetched from SNS's own host in the region
+of the pinned topic, and from nowhere else, whatever a message asks for.
+"""
+
+import asyncio
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.x509 import Certificate, load_pem_x509_certificate
+
+from relaypost_server.core.ports import Callback, CallbackRefusedError, CallbackUnverifiedError, Refusal
+from relaypost_server.providers._receipts import check_time, iso_time, json_of, mapping
+
+FETCH_SECONDS = 5.0
+LARGEST_ANSWER = 64 * 1024
+"""Bytes of a certificate or of the answer to a confirmation."""
+MOST_CERTIFICATES = 8
+_CERTIFICATE_PATH = re.compile(r"/[A-Za-z0-9_-]{1,100}\.pem")
+_HASHES: Mapping[str, type[SHA1 | SHA256]] = {"1": SHA1, "2": SHA256}
+_NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+_SIGNED = {
+    "Notification": _NOTIFICATION,
+    "SubscriptionConfirmation": _CONFIRMATION,
+    "UnsubscribeConfirmation": _CONFIRMATION,
+}
+TOPIC = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}$"
+
+
+class Fetcher(Protocol):
+    """Gets what SNS has published."""
+
+    async def fetch(self, url: str) -> bytes:
+        """The body of a successful answer. Raises CallbackUnverifiedError."""
+        ...
+
+
+class HttpFetcher:
+    """Fetches over HTTP, without following redirects: another host would be another's word."""
+
+    async def fetch(self, url: str) -> bytes:
+        limits = aiohttp.ClientTimeout(total=FETCH_SECONDS)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limits) as session,
+                session.get(url, allow_redirects=False) as answer,
+            ):
+                body = await answer.content.read(LARGEST_ANSWER)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise CallbackUnverifiedError(type(error).__name__) from error
+        if answer.status != 200:
+            raise CallbackUnverifiedError(f"HTTP {answer.status}")
+        return body
+
+
+class SnsMessages:
+    """The messages of one topic."""
+
+    def __init__(self, topic: str, *, endpoint: str | None, window: float, fetcher: Fetcher) -> None:
+        """`endpoint` takes the place of SNS's host in the topic's region; `window` is in seconds."""
+        self._topic = topic
+        self._base = endpoint or host_of(topic)
+        self._window = window
+        self._fetcher = fetcher
+        self._certificates: dict[str, Certificate] = {}
+        self._fetching = asyncio.Lock()
+
+    async def read(self, callback: Callback) -> Mapping[str, Any] | None:
+        """A notification that is the topic's own; None for a confirmation, which has been dealt with.
+
+        Raises CallbackRefusedError or CallbackUnverifiedError.
+        """
+        message = mapping(json_of(callback.body))
+        if not message.get("Signature"):
+            raise CallbackRefusedError(Refusal.UNSIGNED)
+        if message.get("TopicArn") != self._topic:
+            raise CallbackRefusedError(Refusal.FOREIGN)
+        await self._verify(message, callback.receive_time)
+        check_time(iso_time(message["Timestamp"]), callback.receive_time, self._window)
+        match message["Type"]:
+            case "Notification":
+                return message
+            case "SubscriptionConfirmation":
+                await self._fetcher.fetch(self._pinned(message["SubscribeURL"]))
+        return None
+
+    async def _verify(self, message: Mapping[str, Any], now: datetime) -> None:
+        text, signature, algorithm = signed_text(message), _base64(message["Signature"]), _algorithm(message)
+        certificate = await self._certificate(self._pinned(message.get("SigningCertURL"), path=_CERTIFICATE_PATH))
+        if not certificate.not_valid_before_utc <= now.astimezone(UTC) <= certificate.not_valid_after_utc:
+            raise CallbackRefusedError(Refusal.FORGED)
+        key = certificate.public_key()
+        try:
+            if isinstance(key, RSAPublicKey):
+                key.verify(signature, text.encode(), PKCS1v15(), algorithm)
+                return
+        except InvalidSignature:
+            pass
+        raise CallbackRefusedError(Refusal.FORGED)
+
+    async def _certificate(self, url: str) -> Certificate:
+        """Fetched once, by the first who needs it."""
+        async with self._fetching:
+            found = self._certificates.get(url)
+            if found is None:
+                try:
+                    found = load_pem_x509_certificate(await self._fetcher.fetch(url))
+                except ValueError:
+                    raise CallbackUnverifiedError("the certificate cannot be read") from None
+                if len(self._certificates) >= MOST_CERTIFICATES:
+                    self._certificates.pop(next(iter(self._certificates)))
+                self._certificates[url] = found
+        return found
+
+    def _pinned(self, url: object, *, path: re.Pattern[str] | None = None) -> str:
+        """The URL, if it leads to the pinned host. Raises CallbackRefusedError."""
+        if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+            raise CallbackRefusedError(Refusal.FORGED)
+        try:
+            parts, base = urlsplit(url), urlsplit(self._base)
+        except ValueError:
+            raise CallbackRefusedError(Refusal.FORGED) from None
+        at_home = (parts.scheme, parts.netloc) == (base.scheme, base.netloc) and not parts.fragment
+        if not at_home or (path and (parts.query or not path.fullmatch(parts.path))):
+            raise CallbackRefusedError(Refusal.FORGED)
+        return url
+
+
+def host_of(topic: str) -> str:
+    """SNS's URL in the region of a topic."""
+    _, partition, _, region, *_ = topic.split(":")
+    return f"https://sns.{region}.amazonaws.com{'.cn' if partition == 'aws-cn' else ''}"
+
+
+def signed_text(message: Mapping[str, Any]) -> str:
+    """What SNS signs of a message. Raises CallbackRefusedError where it lacks a part."""
+    names = _SIGNED.get(str(message.get("Type")), ())
+    values = [(name, message.get(name)) for name in names if name != "Subject" or message.get(name) is not None]
+    if not values or not all(isinstance(value, str) for _, value in values):
+        raise CallbackRefusedError(Refusal.MALFORMED)
+    return "".join(f"{name}\n{value}\n" for name, value in values)
+
+
+def _algorithm(message: Mapping[str, Any]) -> SHA1 | SHA256:
+    algorithm = _HASHES.get(str(message.get("SignatureVersion")))
+    if algorithm is None:
+        raise CallbackRefusedError(Refusal.FORGED)
+    return algorithm()
+
+
+def _base64(text: object) -> bytes:
+    try:
+        return b64decode(text if isinstance(text, str) else "", validate=True)
+    except ValueError:
+        raise CallbackRefusedError(Refusal.FORGED) from None

@@ -1,0 +1,130 @@
+"""Receipts of SendGrid: its Event Webhook.
+
+Contract: docs.sendgrid.com, "Event Webhook Reference" and "Getting Started with
+the Event Webhook Security Features".
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sendgrid import EventWebhook
+
+from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Refusal
+from relaypost_server.providers._receipts import MESSAGE_ID, check_time, json_of, mapping, only, ours, unix_time
+
+LARGEST_CALLBACK = 16 * 1024 * 1024
+"""Bytes; a batch of 10,000 events has some 5 MiB."""
+_LARGE = 64 * 1024
+"""Bytes of a batch that takes longer to read than a thread costs."""
+_TYPES = {
+    "processed": EventType.SENT,
+    "delivered": EventType.DELIVERED,
+    "deferred": EventType.DEFERRED,
+    "bounce": EventType.BOUNCED,
+    "dropped": EventType.FAILED,
+    "spamreport": EventType.COMPLAINED,
+    "open": EventType.OPENED,
+    "click": EventType.CLICKED,
+    "unsubscribe": EventType.UNSUBSCRIBED,
+    "group_unsubscribe": EventType.UNSUBSCRIBED,
+}
+_DROP_REASONS = {
+    "Invalid": RejectReason.INVALID,
+    "Bounced Address": RejectReason.BOUNCED,
+    "Unsubscribed Address": RejectReason.UNSUBSCRIBED,
+    "Spam Reporting Address": RejectReason.SPAM,
+    "Spam Content": RejectReason.SPAM,
+    "Recipient List over Package Quota": RejectReason.BLOCKED,
+}
+_BOUNCE_REASONS = {"blocked": RejectReason.BLOCKED, "expired": RejectReason.TIMED_OUT}
+_KEPT = (
+    "email",
+    "timestamp",
+    "event",
+    "smtp-id",
+    "sg_event_id",
+    "sg_message_id",
+    "category",
+    "reason",
+    "status",
+    "response",
+    "attempt",
+    "type",
+    "bounce_classification",
+    "tls",
+    "cert_err",
+    "useragent",
+    "sg_machine_open",
+    "asm_group_id",
+    MESSAGE_ID,
+)
+"""Everything but links: a link in an email may be a secret."""
+
+
+async def read_batch(callback: Callback, public_key: str, window: float) -> Sequence[DeliveryEvent]:
+    """The events of a signed batch; those that belong to other senders of the account are left out.
+
+    Raises CallbackRefusedError.
+    """
+    if len(callback.body) < _LARGE:
+        return _read(callback, public_key, window)
+    return await asyncio.to_thread(_read, callback, public_key, window)
+
+
+def _read(callback: Callback, public_key: str, window: float) -> Sequence[DeliveryEvent]:
+    _verify(callback, public_key, window)
+    batch = json_of(callback.body)
+    if not isinstance(batch, list):
+        raise CallbackRefusedError(Refusal.MALFORMED)
+    return [made for item in batch if (made := _event(mapping(item))) is not None]
+
+
+def _verify(callback: Callback, public_key: str, window: float) -> None:
+    signature = callback.headers.get("x-twilio-email-event-webhook-signature")
+    timestamp = callback.headers.get("x-twilio-email-event-webhook-timestamp")
+    if not signature or not timestamp:
+        raise CallbackRefusedError(Refusal.UNSIGNED)
+    try:
+        genuine = EventWebhook(public_key).verify_signature(callback.body.decode(), signature, timestamp)
+    except ValueError:  # Neither UTF-8 nor base64.
+        genuine = False
+    if not genuine:
+        raise CallbackRefusedError(Refusal.FORGED)
+    check_time(unix_time(timestamp), callback.receive_time, window)
+
+
+def _event(item: Mapping[str, Any]) -> DeliveryEvent | None:
+    message_id, event_id = ours(item.get(MESSAGE_ID)), item.get("sg_event_id")
+    if message_id is None or not isinstance(event_id, str):
+        return None
+    name = str(item.get("event", ""))
+    kind = _TYPES.get(name, EventType.OTHER)
+    return DeliveryEvent(
+        provider="sendgrid",
+        event_id=event_id,
+        message_id=message_id,
+        # "<X-Message-Id>.filter..." or "<X-Message-Id>.recvd...": what follows the dot is SendGrid's own.
+        provider_message_id=str(item.get("sg_message_id", "")).partition(".")[0],
+        type=kind,
+        time=unix_time(item.get("timestamp")),
+        reject_reason=_reason(kind, item),
+        permanent=kind is not EventType.BOUNCED or item.get("type") not in _BOUNCE_REASONS,
+        provider_code=str(item.get("status") or item.get("type") or name),
+        detail=str(item.get("reason") or item.get("response") or ""),
+        raw=only(item, _KEPT),
+    )
+
+
+def _reason(kind: EventType, item: Mapping[str, Any]) -> RejectReason | None:
+    match kind:
+        case EventType.BOUNCED:
+            return _BOUNCE_REASONS.get(str(item.get("type")), RejectReason.BOUNCED)
+        case EventType.FAILED:
+            return _DROP_REASONS.get(str(item.get("reason")), RejectReason.OTHER)
+        case EventType.COMPLAINED:
+            return RejectReason.SPAM
+        case EventType.UNSUBSCRIBED:
+            return RejectReason.UNSUBSCRIBED
+    return None

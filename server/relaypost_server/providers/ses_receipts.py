@@ -1,0 +1,123 @@
+"""Receipts of Amazon SES, which publishes its events to a topic of SNS.
+
+Contract: docs.aws.amazon.com/ses, "Examples of event data that Amazon SES
+publishes to Amazon SNS".
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
+from relaypost_server.core.ports import CallbackRefusedError, Refusal
+from relaypost_server.providers._receipts import MESSAGE_ID, iso_time, json_of, mapping, only, ours
+
+LARGEST_CALLBACK = 512 * 1024
+"""Bytes: SNS carries 256 KiB, which JSON's escapes make longer."""
+_TYPES = {
+    "Send": EventType.SENT,
+    "Delivery": EventType.DELIVERED,
+    "DeliveryDelay": EventType.DEFERRED,
+    "Bounce": EventType.BOUNCED,
+    "Complaint": EventType.COMPLAINED,
+    "Reject": EventType.FAILED,
+    "Rendering Failure": EventType.FAILED,
+    "Open": EventType.OPENED,
+    "Click": EventType.CLICKED,
+    "Subscription": EventType.UNSUBSCRIBED,
+}
+_BOUNCE_REASONS = {
+    "NoEmail": RejectReason.INVALID,
+    "Suppressed": RejectReason.BLOCKED,
+    "OnAccountSuppressionList": RejectReason.BLOCKED,
+    "ContentRejected": RejectReason.BLOCKED,
+    "AttachmentRejected": RejectReason.BLOCKED,
+}
+_ABOUT_MAIL = ("timestamp", "messageId", "source", "destination", "tags")
+_ABOUT_EVENT = (
+    "timestamp",
+    "processingTimeMillis",
+    "recipients",
+    "smtpResponse",
+    "reportingMTA",
+    "remoteMtaIp",
+    "bounceType",
+    "bounceSubType",
+    "bouncedRecipients",
+    "complainedRecipients",
+    "complaintFeedbackType",
+    "complaintSubType",
+    "feedbackId",
+    "delayType",
+    "delayedRecipients",
+    "expirationTime",
+    "reason",
+    "errorMessage",
+    "templateName",
+    "userAgent",
+)
+"""Everything but links: a link in an email may be a secret."""
+
+
+def events_of(notification: Mapping[str, Any]) -> Sequence[DeliveryEvent]:
+    """The event of a notification; none where it belongs to another sender of the account.
+
+    Raises CallbackRefusedError.
+    """
+    event = mapping(json_of(notification["Message"]) if notification["Message"].startswith("{") else None)
+    mail = mapping(event.get("mail"))
+    message_id = _message_id(mail)
+    if message_id is None:
+        return []
+    name = str(event.get("eventType") or event.get("notificationType") or "")
+    about = _about(event, name)
+    if not isinstance(mail.get("messageId"), str):
+        raise CallbackRefusedError(Refusal.MALFORMED)
+    kind = _TYPES.get(name, EventType.OTHER)
+    bounce = kind is EventType.BOUNCED
+    return [
+        DeliveryEvent(
+            provider="ses",
+            event_id=notification["MessageId"],
+            message_id=message_id,
+            provider_message_id=mail["messageId"],
+            type=kind,
+            time=iso_time(about.get("timestamp") or notification["Timestamp"]),
+            reject_reason=_reason(kind, about),
+            permanent=not bounce or about.get("bounceType") == "Permanent",
+            provider_code=f"{about.get('bounceType')}/{about.get('bounceSubType')}" if bounce else name,
+            detail=_detail(about),
+            raw={"eventType": name, "mail": only(mail, _ABOUT_MAIL), "event": only(about, _ABOUT_EVENT)},
+        )
+    ]
+
+
+def _message_id(mail: Mapping[str, Any]) -> str | None:
+    values = mapping(mail.get("tags")).get(MESSAGE_ID)
+    return ours(values[0]) if isinstance(values, list) and values else None
+
+
+def _about(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The part of the event that bears its name: "deliveryDelay" for "DeliveryDelay"."""
+    return mapping(event.get("failure" if name == "Rendering Failure" else name[:1].lower() + name[1:]))
+
+
+def _reason(kind: EventType, about: Mapping[str, Any]) -> RejectReason | None:
+    match kind:
+        case EventType.BOUNCED:
+            return _BOUNCE_REASONS.get(str(about.get("bounceSubType")), RejectReason.BOUNCED)
+        case EventType.COMPLAINED:
+            return RejectReason.SPAM
+        case EventType.FAILED:
+            return RejectReason.BLOCKED if about.get("reason") == "Bad content" else RejectReason.OTHER
+    return None
+
+
+def _detail(about: Mapping[str, Any]) -> str:
+    """The first that says anything: what a server answered, or why SES gave up."""
+    for name in ("bouncedRecipients", "delayedRecipients"):
+        for recipient in about.get(name) or ():
+            said = mapping(recipient).get("diagnosticCode") or mapping(recipient).get("status")
+            if said:
+                return str(said)
+    names = ("smtpResponse", "reason", "errorMessage", "complaintFeedbackType", "delayType")
+    return next((str(about[name]) for name in names if about.get(name)), "")

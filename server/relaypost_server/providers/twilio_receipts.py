@@ -1,0 +1,120 @@
+"""Receipts of Twilio: its status callbacks.
+
+Contract: twilio.com/docs/messaging, "Track the message status of outbound
+messages"; error codes 30001 to 30999: twilio.com/docs/api/errors.
+"""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+from twilio.request_validator import RequestValidator
+
+from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Refusal
+from relaypost_server.providers._receipts import only, ours
+
+LARGEST_CALLBACK = 64 * 1024
+"""Bytes."""
+_MOST_FIELDS = 100
+_TYPES = {
+    "accepted": EventType.SENT,
+    "scheduled": EventType.SENT,
+    "queued": EventType.SENT,
+    "sending": EventType.SENT,
+    "sent": EventType.SENT,
+    "delivered": EventType.DELIVERED,
+    "read": EventType.OPENED,
+    "canceled": EventType.FAILED,
+    "failed": EventType.BOUNCED,
+    "undelivered": EventType.BOUNCED,
+}
+_PERMANENT = {
+    "30004": RejectReason.BLOCKED,
+    "30005": RejectReason.INVALID,
+    "30006": RejectReason.INVALID,
+    "30007": RejectReason.SPAM,
+    "30010": RejectReason.OTHER,
+    "30011": RejectReason.OTHER,
+    "30019": RejectReason.OTHER,
+}
+_TWILIOS_OWN = frozenset(["30001", "30002", "30008", "30017", "30022", "30023", "30027", "30500"])
+"""The message never reached a carrier, or nobody can say why it failed."""
+_REGISTRATION = frozenset(["30018", "30024", "30032", "30033", "30034", "30035"])
+"""The sender lacks a registration: no message of it will arrive."""
+_KEPT = (
+    "MessageSid",
+    "MessageStatus",
+    "To",
+    "From",
+    "MessagingServiceSid",
+    "ErrorCode",
+    "ErrorMessage",
+    "ChannelStatusMessage",
+    "RawDlrDoneDate",
+    "ApiVersion",
+)
+
+
+def callback_url(public_url: str, message_id: str) -> str:
+    """Where Twilio reports on a message."""
+    return f"{public_url}/callbacks/twilio?message_id={message_id}"
+
+
+def read_form(callback: Callback, public_url: str, token: str) -> Sequence[DeliveryEvent]:
+    """The event of a status callback; none where it tells of no message of a gateway.
+
+    Raises CallbackRefusedError.
+    """
+    form = _verified(callback, public_url, token)
+    message_id = ours(parse_qs(urlsplit(callback.path).query).get("message_id", [""])[0])
+    if message_id is None:
+        return []
+    sid, status = form.get("MessageSid"), form.get("MessageStatus")
+    if not sid or not status:
+        raise CallbackRefusedError(Refusal.MALFORMED)
+    code = form.get("ErrorCode", "")
+    kind, reason = _classify(status, code)
+    return [
+        DeliveryEvent(
+            provider="twilio",
+            event_id=f"{sid} {status}",
+            message_id=message_id,
+            provider_message_id=sid,
+            type=kind,
+            time=callback.receive_time,  # Twilio tells none.
+            reject_reason=reason,
+            permanent=kind is not EventType.BOUNCED or code in _PERMANENT,
+            provider_code=code or status,
+            detail=form.get("ErrorMessage", ""),
+            alert=code in _REGISTRATION,
+            raw=only(form, _KEPT),
+        )
+    ]
+
+
+def _verified(callback: Callback, public_url: str, token: str) -> Mapping[str, str]:
+    """The form, if Twilio signed it. A field that comes twice is not Twilio's."""
+    signature = callback.headers.get("x-twilio-signature")
+    if not signature:
+        raise CallbackRefusedError(Refusal.UNSIGNED)
+    try:
+        fields = parse_qsl(callback.body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise CallbackRefusedError(Refusal.MALFORMED) from None
+    form = dict(fields)
+    if len(form) != len(fields):
+        raise CallbackRefusedError(Refusal.MALFORMED)
+    if not RequestValidator(token).validate(public_url + callback.path, form, signature):
+        raise CallbackRefusedError(Refusal.FORGED)
+    return form
+
+
+def _classify(status: str, code: str) -> tuple[EventType, RejectReason | None]:
+    kind = _TYPES.get(status, EventType.OTHER)
+    if kind is not EventType.BOUNCED:
+        return kind, None
+    if code in _REGISTRATION:
+        return EventType.FAILED, RejectReason.BLOCKED
+    if code in _TWILIOS_OWN:
+        return EventType.FAILED, RejectReason.OTHER
+    return kind, _PERMANENT.get(code, RejectReason.TIMED_OUT if code == "30003" else RejectReason.OTHER)

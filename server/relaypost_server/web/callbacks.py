@@ -1,0 +1,79 @@
+"""POST /callbacks/{provider}: where providers report what became of messages.
+
+These routes are open to the world. An answer of 2xx means that everything the
+callback reports is durable; whoever is refused learns no reason.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from relaypost_server.core.ports import (
+    Callback,
+    CallbackRefusedError,
+    CallbackUnverifiedError,
+    LogUnavailableError,
+    Refusal,
+)
+from relaypost_server.flow.callbacks import Callbacks
+
+MOST_AT_ONCE = 8
+"""Callbacks whose bodies are in memory; providers repeat what finds no room."""
+BODY_SECONDS = 30.0
+"""How long a body may take to arrive."""
+RETRY_SECONDS = 5
+_ACCEPTED, _REFUSED, _LATER = "accepted", "refused", "try again later"
+
+
+class CallbackRoutes:
+    """Reads callbacks within bounds, and answers them."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+        self._running = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.post("/callbacks/{provider}", self._receive)]
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        provider = request.match_info["provider"]
+        largest = self._callbacks.largest(provider)
+        if largest is None:
+            return _answer(404, _REFUSED)
+        if self._running >= MOST_AT_ONCE:
+            return _answer(503, _LATER)
+        self._running += 1
+        try:
+            return await self._read(request, provider, largest)
+        finally:
+            self._running -= 1
+
+    async def _read(self, request: web.Request, provider: str, largest: int) -> web.Response:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.clone(client_max_size=largest).read()
+        except web.HTTPRequestEntityTooLarge:
+            return _answer(413, _REFUSED)
+        except TimeoutError:
+            return _answer(408, _REFUSED)
+        callback = Callback(
+            path=request.raw_path,
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=body,
+            receive_time=datetime.now(UTC),
+        )
+        try:
+            await self._callbacks.receive(provider, callback)
+        except CallbackRefusedError as error:
+            return _answer(400 if error.why is Refusal.MALFORMED else 403, _REFUSED)
+        except (CallbackUnverifiedError, LogUnavailableError):
+            return _answer(503, _LATER)
+        return _answer(200, _ACCEPTED)
+
+
+def _answer(status: int, word: str) -> web.Response:
+    headers = {"Cache-Control": "no-store"}
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    return web.json_response({"status": word}, status=status, headers=headers)
