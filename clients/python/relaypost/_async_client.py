@@ -70,6 +70,21 @@ class AsyncClient:
         call = self.stub.GetMessage(request, timeout=timeout or self._timeout, metadata=self._metadata)
         return (await _unpacked_errors(call)).message
 
+    async def watch_message(
+        self, message_id: str, *, timeout: float | None = None
+    ) -> AsyncIterator[message_pb2.Message]:
+        """The message at once, and again after each change, until it is delivered or is known not to be.
+
+        Ends without a word where the `timeout`, by default an hour, is over first, or where the gateway stops.
+        """
+        request = pb.WatchMessageRequest(message_id=message_id)
+        try:
+            async for answer in self.stub.WatchMessage(request, timeout=timeout, metadata=self._metadata):
+                yield answer.message
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise from_rpc_error(error) from error
+
     async def list_messages(
         self, *, timeout: float | None = None, **query: Unpack[MessageQuery]
     ) -> AsyncIterator[message_pb2.Message]:

@@ -5,7 +5,7 @@ import click
 from relaypost_server.cli.demo import demo
 from relaypost_server.cli.doctor import doctor
 from relaypost_server.cli.health import health
-from relaypost_server.cli.messages import list_messages, resolve
+from relaypost_server.cli.messages import list_messages, resolve, watch
 from relaypost_server.cli.migrate import migrate
 from relaypost_server.cli.send import send_email, send_sms
 from relaypost_server.cli.serve import serve
@@ -24,6 +24,7 @@ COMMANDS = (
     send_email,
     send_sms,
     list_messages,
+    watch,
     resolve,
     health,
     doctor,

@@ -1,5 +1,6 @@
-"""`relaypost list` and `relaypost resolve`."""
+"""`relaypost list`, `relaypost watch` and `relaypost resolve`."""
 
+import sys
 from itertools import islice
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from relaypost_server.cli._common import as_json, calling, print_json, target_options
+from relaypost_server.cli._common import FAILED, as_json, calling, print_json, target_options
 
 _PREFIX = "MESSAGE_STATE_"
 _STATES = [
@@ -18,6 +19,13 @@ _STATES = [
     for n in message_pb2.MessageState.DESCRIPTOR.values_by_name
     if not n.endswith("UNSPECIFIED")
 ]
+_FINAL_STATES = (
+    message_pb2.MESSAGE_STATE_DELIVERED,
+    message_pb2.MESSAGE_STATE_BOUNCED,
+    message_pb2.MESSAGE_STATE_COMPLAINED,
+    message_pb2.MESSAGE_STATE_REJECTED,
+    message_pb2.MESSAGE_STATE_FAILED,
+)
 
 
 @click.command("list")
@@ -40,6 +48,26 @@ def list_messages(target: str, timeout: float, as_json: bool, state: tuple[str, 
 
 @click.command()
 @click.argument("message_id")
+@target_options
+@as_json
+def watch(target: str, timeout: float, as_json: bool, message_id: str) -> None:
+    """Follow a message until it is delivered, or is known not to be.
+
+    Ends after --timeout seconds at the latest; then the exit code is 1.
+    """
+    message = None
+    with calling(target, as_json=as_json) as client:
+        for message in client.watch_message(message_id, timeout=timeout):
+            if as_json:
+                print_json(message)
+            else:
+                click.echo(_news(message))
+    if message is None or message.state not in _FINAL_STATES:
+        sys.exit(FAILED)
+
+
+@click.command()
+@click.argument("message_id")
 @click.option("--sent/--not-sent", required=True, default=None, help="What became of the message.")
 @target_options
 @as_json
@@ -54,6 +82,17 @@ def resolve(target: str, timeout: float, as_json: bool, message_id: str, sent: b
         print_json(message)
     else:
         click.echo(f"{message.message_id}  {state_of(message)}")
+
+
+def _news(message: message_pb2.Message) -> str:
+    """A line on the message as it is now, with what its provider reported last."""
+    line = f"{message.update_time.ToDatetime().isoformat(sep=' ', timespec='seconds')}  {state_of(message)}"
+    if not message.events:
+        return line
+    event = message.events[-1]
+    kind = message_pb2.DeliveryEventType.Name(event.type).removeprefix("DELIVERY_EVENT_TYPE_").lower()
+    told = (f"{event.provider} {kind}", event.provider_code, event.detail)
+    return f"{line}  ({', '.join(filter(None, told))})"
 
 
 def state_of(message: message_pb2.Message) -> str:

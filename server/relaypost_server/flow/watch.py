@@ -27,7 +27,8 @@ class Watcher:
         self._log = message_log
         self._waiting: dict[str, set[asyncio.Future[object]]] = defaultdict(set)
         """Of each message the streams that wait for its next version."""
-        self._watchers = 0
+        self.watchers = 0
+        """Streams that are open."""
         self._stopped = asyncio.Event()
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -50,9 +51,9 @@ class Watcher:
 
         Ends at once where there is no such message. Raises LogUnavailableError or TooManyWatchersError.
         """
-        if self._watchers >= MOST_WATCHERS:
+        if self.watchers >= MOST_WATCHERS:
             raise TooManyWatchersError
-        self._watchers += 1
+        self.watchers += 1
         try:
             async with asyncio.timeout(LONGEST_WATCH):
                 async for record in self._changes(message_id):
@@ -60,7 +61,7 @@ class Watcher:
         except TimeoutError:
             return
         finally:
-            self._watchers -= 1
+            self.watchers -= 1
 
     async def _changes(self, message_id: str) -> AsyncIterator[MessageRecord]:
         shown: MessageRecord | None = None

@@ -50,13 +50,13 @@ class HttpServer:
     """Serves the routes on one port."""
 
     def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     async def start(self, address: str) -> int:
         """Serves on host:port; the port in use. Raises OSError where it cannot."""
         host, _, port = address.rpartition(":")
         await self._runner.setup()
-        await web.TCPSite(self._runner, host.strip("[]"), int(port), shutdown_timeout=1.0).start()
+        await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
         used: int = self._runner.addresses[0][1]
         return used
 
