@@ -18,7 +18,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from bench import keyed, latency, log_writes, skip
+from bench import keyed, latency, log_writes, receipts, skip
 from bench.load import Shape, cpu_per_call, sent_so_far
 from bench.processes import Server, gateway, module
 from relaypost_server.store.embedded import EmbeddedPostgres
@@ -86,7 +86,7 @@ def main() -> None:
             servers[row.name] = stack.enter_context(gateway(environ))
         costs = _measure(servers, ok, options.rounds, options.calls)
         _print_costs(costs)
-        _print_others(servers[FULL], ok, _database(url, "log"))
+        _print_others(servers[FULL], ok, _database(url, "log"), _database(url, "receipts"))
 
 
 def _measure(servers: Mapping[str, Server], stub: Server, rounds: int, calls: int) -> Costs:
@@ -132,7 +132,7 @@ def _cells(costs: Costs, name: str, shape: Shape) -> list[str]:
     return [f"{cost:.0f}", f"{1e6 / cost:.0f}", f"{ratio:.0%}"]
 
 
-def _print_others(full: Server, stub: Server, database: str) -> None:
+def _print_others(full: Server, stub: Server, database: str, receipts_database: str) -> None:
     table = Table("", "", title="and beside them", show_header=False)
     refused, skipped = skip.measure()
     table.add_row("open circuit: refused", f"{refused:.2f} us")
@@ -140,6 +140,8 @@ def _print_others(full: Server, stub: Server, database: str) -> None:
     rates = log_writes.measure(database, 20_000)
     for name, rate in rates.items():
         table.add_row(f"log, {name}", f"{rate:.0f} messages/s, batched is {rates['batched'] / rate:.1f} x that")
+    told = receipts.measure(receipts_database, 10_000, 1000)
+    table.add_row("receipts, in batches of 1,000", f"{told.clock:.0f} events/s, {told.cpu:.0f} a CPU-second")
     plain, keyed_calls = keyed.measure(full, 3200, 5)
     table.add_row(
         "a request_id, 64 in flight",

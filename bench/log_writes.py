@@ -66,14 +66,15 @@ async def _rates(url: str, log: PostgresLog, messages: int) -> dict[str, float]:
 async def _rate(write: Callable[[MessageRecord], Awaitable[object]], messages: int) -> float:
     async def worker() -> None:
         for _ in range(messages // IN_FLIGHT):
-            await write(_record())
+            await write(new_record())
 
     began = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(IN_FLIGHT)))
     return messages // IN_FLIGHT * IN_FLIGHT / (time.perf_counter() - began)
 
 
-def _record() -> MessageRecord:
+def new_record() -> MessageRecord:
+    """A message that was sent, with an id of its own."""
     return replace(_MODEL, id=uuid7(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10))))
 
 
