@@ -18,6 +18,7 @@ from relaypost.v1 import failure_pb2, message_pb2, provider_health_pb2
 from relaypost_server.cli import main
 from relaypost_server.config import GatewaySettings
 from relaypost_server.core.breaker import CircuitState, OpenReason
+from relaypost_server.core.delivery import EventType
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import Money
@@ -103,6 +104,8 @@ def _counted() -> Metrics:
     metrics.call("method", "OK")
     metrics.watch_circuit(Channel.EMAIL, "ses", lambda: CircuitState.CLOSED)
     metrics.request("begun")
+    metrics.receipts("ses", EventType.DELIVERED, 1)
+    metrics.callback_refused("ses", "forged")
     return metrics
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relaypost_server.core.breaker import CircuitState
-from relaypost_server.core.failover import Attempt
+from relaypost_server.core.failover import Attempt, Ending
 from relaypost_server.core.idempotency import (
     InProgress,
     KnownRequest,
@@ -20,6 +20,7 @@ from relaypost_server.core.idempotency import (
     reconsider,
     settle,
     still_in_doubt,
+    verdict_on,
 )
 from relaypost_server.core.message import Address, Attachment, Email, Guarantee, MessageState, Sms
 from relaypost_server.core.money import Money
@@ -145,6 +146,35 @@ def test_settling_keeps_what_was_tried_before() -> None:
 )
 def test_what_is_kept(state: MessageState, guarantee: Guarantee, cut_short: bool, kept: bool) -> None:
     assert is_kept(record(state=state, guarantee=guarantee), cut_short=cut_short) is kept
+
+
+@pytest.mark.parametrize("state", [MessageState.SENT, MessageState.DELIVERED, MessageState.FAILED])
+def test_a_receipt_outweighs_what_a_dead_gateway_left_in_doubt(state: MessageState) -> None:
+    started = Started(provider="ses", time=NOW)
+    settled = settle(known(started=started, proven=True, record=record(attempts=(), state=state)), NOW)
+    assert (settled.state, [a.kind for a in settled.attempts]) == (state, [Kind.UNCONFIRMED])
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "ending"),
+    [
+        (MessageState.UNCONFIRMED, Kind.UNCONFIRMED, Ending.UNCONFIRMED),
+        (MessageState.REJECTED, Kind.REJECTED, Ending.REJECTED),
+        (MessageState.SENT, Kind.ACCEPTED, Ending.SENT),
+        (MessageState.BOUNCED, Kind.ACCEPTED, Ending.SENT),
+        (MessageState.DELIVERED, Kind.UNCONFIRMED, Ending.SENT),
+        (MessageState.DELIVERED, Kind.FAULTED, Ending.SENT),
+    ],
+)
+def test_an_earlier_request_is_answered_as_it_ended_or_as_a_receipt_says(
+    state: MessageState, kind: Kind, ending: Ending
+) -> None:
+    assert verdict_on(record(state=state, attempts=(attempt("a", kind),))).ending is ending
+
+
+@pytest.mark.parametrize("state", [s for s in MessageState if s not in (MessageState.FAILED, MessageState.SENDING)])
+def test_what_receipts_say_is_kept(state: MessageState) -> None:
+    assert is_kept(record(state=state, guarantee=AMO), cut_short=True)
 
 
 def test_only_what_may_have_been_sent_stays_in_doubt() -> None:

@@ -10,6 +10,7 @@ from relaypost import AsyncClient
 from relaypost.v1 import message_pb2
 
 from tests.e2e.gateway import AWS_KEYS, Gateway, gateway, on_record
+from tests.e2e.test_process import run
 from tests.fakes.http import HANG, Reply, Request, answer, fake_http
 from tests.providers import vendor_events as vendor
 from tests.signing import TOPIC, SnsTopic
@@ -45,6 +46,8 @@ async def test_an_unconfirmed_message_is_settled_by_its_receipt(bundled_database
             sent = await client.send_email(**fields, request_id="once")
             assert sent.state == UNCONFIRMED
             await on_record(client, sent.message_id)
+            code, out, _ = await run("watch", sent.message_id, "--target", sender.grpc, "--timeout", "2")
+            assert (code, out.split()[-1]) == (1, "unconfirmed")
             watching = asyncio.create_task(watched(client, sent.message_id))
 
             tags = {t["Name"]: t["Value"] for t in json.loads(ses.received[0].body)["EmailTags"]}
@@ -63,6 +66,9 @@ async def test_an_unconfirmed_message_is_settled_by_its_receipt(bundled_database
             assert (event.type, event.provider) == (message_pb2.DELIVERY_EVENT_TYPE_DELIVERED, "ses")
             async with asyncio.timeout(20):
                 assert await watching == [UNCONFIRMED, DELIVERED]
+            code, out, _ = await run("watch", sent.message_id, "--target", receiver.grpc)
+            assert code == 0
+            assert "delivered  (ses delivered, Delivery, [number] OK)" in out
             again = await client.send_email(**fields, request_id="once")
             assert (again.message_id, again.state) == (sent.message_id, DELIVERED)
         assert len(ses.received) == 1
