@@ -116,6 +116,14 @@ async def test_the_callers_deadline_ends_a_watch_without_a_word(serve: Serve) ->
     assert await asyncio.to_thread(in_a_thread) == [SENT]
 
 
+async def test_a_watch_without_a_deadline_ends_all_the_same(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LONGEST_WATCH", 0.3)
+    served, made = await serve(), record(state=MessageState.SENT)
+    served.emails.log.records.append(made)
+    async with asyncio.timeout(10), AsyncClient(channel=served.channel) as client:
+        assert [m.state async for m in client.watch_message(made.id)] == [SENT]
+
+
 async def test_a_gateway_that_stops_ends_every_watch(serve: Serve) -> None:
     served, made = await serve(), record(state=MessageState.SENT)
     served.emails.log.records.append(made)

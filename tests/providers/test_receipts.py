@@ -393,6 +393,22 @@ async def test_sendgrid_events_of_other_senders_are_passed_over(webhook: SendGri
     assert len(await reader.read_callback(batch(webhook, *others))) == 1
 
 
+@pytest.mark.parametrize("timestamp", ["x", None, 10**20, float("1e300"), {}])
+async def test_an_event_without_a_good_time_keeps_its_batch(webhook: SendGridKey, timestamp: object) -> None:
+    reader = sendgrid_with(RELAYPOST_SENDGRID_WEBHOOK_KEY=webhook.public)
+    made = batch(webhook, vendor.sendgrid("delivered", timestamp=timestamp), vendor.sendgrid("open", 2))
+    first, second = await reader.read_callback(made)
+    assert (first.time, second.time.timestamp()) == (made.receive_time, 1782907202)
+
+
+async def test_nul_does_not_reach_the_database(webhook: SendGridKey) -> None:
+    reader = sendgrid_with(RELAYPOST_SENDGRID_WEBHOOK_KEY=webhook.public)
+    hostile = vendor.sendgrid("bounce", reason="a\0b", status="5\0", category=["c\0"], sg_event_id="e\0")
+    [found] = await reader.read_callback(batch(webhook, hostile))
+    assert "\0" not in found.detail + found.provider_code + found.event_id
+    assert "u0000" not in json.dumps(found.raw)
+
+
 async def test_the_raw_body_counts(webhook: SendGridKey) -> None:
     """The same JSON in other bytes is not what was signed."""
     reader = sendgrid_with(RELAYPOST_SENDGRID_WEBHOOK_KEY=webhook.public)

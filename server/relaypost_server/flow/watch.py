@@ -53,20 +53,18 @@ class Watcher:
         """
         if self.watchers >= MOST_WATCHERS:
             raise TooManyWatchersError
+        end = asyncio.get_running_loop().time() + LONGEST_WATCH
         self.watchers += 1
         try:
-            async with asyncio.timeout(LONGEST_WATCH):
-                async for record in self._changes(message_id):
-                    yield record
-        except TimeoutError:
-            return
+            async for record in self._changes(message_id, end):
+                yield record
         finally:
             self.watchers -= 1
 
-    async def _changes(self, message_id: str) -> AsyncIterator[MessageRecord]:
+    async def _changes(self, message_id: str, end: float) -> AsyncIterator[MessageRecord]:
         shown: MessageRecord | None = None
         version: object = None
-        while not self._stopped.is_set():
+        while not self._over(end):
             # The version is older than the record: a change in between is looked at once more.
             record = await self._log.get(message_id)
             if record is None:
@@ -76,19 +74,23 @@ class Watcher:
                 yield record
             if record.state in FINAL_STATES:
                 return
-            version = await self._other_version(message_id, version)
+            version = await self._other_version(message_id, version, end)
 
-    async def _other_version(self, message_id: str, known: object) -> object:
+    def _over(self, end: float) -> bool:
+        return self._stopped.is_set() or asyncio.get_running_loop().time() >= end
+
+    async def _other_version(self, message_id: str, known: object, end: float) -> object:
         """Waits for a version of the message that is not the known one, or for the end."""
-        while not self._stopped.is_set():
-            future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        while not self._over(end):
+            future: asyncio.Future[object] = loop.create_future()
             self._waiting[message_id].add(future)
             self._work.set()
             try:
-                await asyncio.wait([future])
+                await asyncio.wait([future], timeout=end - loop.time())
             finally:
                 self._forget(message_id, future)
-            if not future.cancelled() and future.result() != known:
+            if future.done() and not future.cancelled() and future.result() != known:
                 return future.result()
         return known
 

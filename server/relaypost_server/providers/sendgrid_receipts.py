@@ -6,6 +6,7 @@ the Event Webhook Security Features".
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sendgrid import EventWebhook
@@ -78,7 +79,7 @@ def _read(callback: Callback, public_key: str, window: float) -> Sequence[Delive
     batch = json_of(callback.body)
     if not isinstance(batch, list):
         raise CallbackRefusedError(Refusal.MALFORMED)
-    return [made for item in batch if (made := _event(mapping(item))) is not None]
+    return [made for item in batch if (made := _event(mapping(item), callback.receive_time)) is not None]
 
 
 def _verify(callback: Callback, public_key: str, window: float) -> None:
@@ -95,7 +96,7 @@ def _verify(callback: Callback, public_key: str, window: float) -> None:
     check_time(unix_time(timestamp), callback.receive_time, window)
 
 
-def _event(item: Mapping[str, Any]) -> DeliveryEvent | None:
+def _event(item: Mapping[str, Any], receive_time: datetime) -> DeliveryEvent | None:
     message_id, event_id = ours(item.get(MESSAGE_ID)), item.get("sg_event_id")
     if message_id is None or not isinstance(event_id, str):
         return None
@@ -108,13 +109,21 @@ def _event(item: Mapping[str, Any]) -> DeliveryEvent | None:
         # "<X-Message-Id>.filter..." or "<X-Message-Id>.recvd...": what follows the dot is SendGrid's own.
         provider_message_id=str(item.get("sg_message_id", "")).partition(".")[0],
         type=kind,
-        time=unix_time(item.get("timestamp")),
+        time=_time(item, receive_time),
         reject_reason=_reason(kind, item),
         permanent=kind is not EventType.BOUNCED or item.get("type") not in _BOUNCE_REASONS,
         provider_code=str(item.get("status") or item.get("type") or name),
         detail=str(item.get("reason") or item.get("response") or ""),
         raw=only(item, _KEPT),
     )
+
+
+def _time(item: Mapping[str, Any], receive_time: datetime) -> datetime:
+    """One event without a good time must not take the rest of its batch with it."""
+    try:
+        return unix_time(item.get("timestamp"))
+    except CallbackRefusedError:
+        return receive_time
 
 
 def _reason(kind: EventType, item: Mapping[str, Any]) -> RejectReason | None:
