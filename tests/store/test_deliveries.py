@@ -16,7 +16,7 @@ from relaypost_server.core.message import Guarantee, MessageState
 from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.record import MessageRecord
-from relaypost_server.store import writer
+from relaypost_server.store import deliveries, writer
 from relaypost_server.store.deliveries import LARGEST_BATCH, PostgresDeliveries
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.requests import PostgresRequests
@@ -219,6 +219,27 @@ async def test_many_gateways_that_write_and_are_told_at_once_do_not_lock_one_ano
     while await replicas[0].deliveries.match():
         pass
     assert {await replicas[1].state(made.id) for made in sent} == {DELIVERED}
+
+
+async def test_old_events_are_looked_at_now_and_then(
+    one: Replica, bundled_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "THOROUGH_EVERY", 3)
+    late = record(state=SENT)
+    await one.deliveries.record([event(message_id=late.id), event(message_id=record().id)])
+    await one.log.append(late)
+    assert await one.deliveries.match() == 1
+    connection = await asyncpg.connect(bundled_database)
+    await connection.execute(
+        "UPDATE relaypost.delivery_events SET waiting = true, receive_time = now() - '1h'::interval"
+    )
+    assert [await one.deliveries.match() for _ in range(4)] == [0, 0, 1, 0]
+    await connection.execute("UPDATE relaypost.delivery_events SET receive_time = now() - '8 days'::interval")
+    assert await connection.fetchval("SELECT count(*) FROM relaypost.delivery_events WHERE waiting") == 1
+    for _ in range(3):
+        await one.deliveries.match()
+    assert await connection.fetchval("SELECT count(*) FROM relaypost.delivery_events WHERE waiting") == 0
+    await connection.close()
 
 
 async def test_versions_change_with_every_change(one: Replica) -> None:

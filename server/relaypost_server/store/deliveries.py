@@ -6,7 +6,7 @@ row is being written, waits in the table for the next `match`.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import TypeVar
 
 import orjson
@@ -19,6 +19,10 @@ from relaypost_server.store.sql import QUERIES
 
 LARGEST_BATCH = 1000
 """Events in one transaction."""
+RECENT = 600.0
+"""Seconds. Most messages come within these, and what belongs to nobody is passed over after them."""
+THOROUGH_EVERY = 60
+"""How many matches there are for each that looks at all events that wait."""
 LONGEST_WAIT = 7 * 86_400.0
 """Seconds for which an event waits for its message; a spool should be empty long before."""
 
@@ -30,18 +34,20 @@ class PostgresDeliveries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._matches = count()
 
     async def record(self, events: Sequence[DeliveryEvent]) -> int:
         return sum([await self._record(some) for some in _batches(events, LARGEST_BATCH)])
 
     async def match(self) -> int:
-        waiting = await self._database.fetch("waiting_events", LARGEST_BATCH)
+        thorough = next(self._matches) % THOROUGH_EVERY == 0
+        waiting = await self._database.fetch("waiting_events", LARGEST_BATCH, LONGEST_WAIT if thorough else RECENT)
+        if thorough:
+            await self._database.fetch("forget_waiting_events", LONGEST_WAIT)
         if not waiting:
             return 0
         async with self._database.transaction() as connection:
-            matched = await _fold(connection, [row["message_id"] for row in waiting])
-        await self._database.fetch("forget_waiting_events", LONGEST_WAIT)
-        return matched
+            return await _fold(connection, [row["message_id"] for row in waiting])
 
     async def _record(self, events: Sequence[DeliveryEvent]) -> int:
         documents = orjson.dumps([event_document(e) for e in events]).decode()

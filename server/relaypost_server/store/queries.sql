@@ -214,11 +214,14 @@ ON CONFLICT DO NOTHING
 RETURNING message_id;
 
 -- name: waiting_events
--- Messages on record that may lack what events say about them; at most $1 events are looked at.
+-- Messages on record that may lack what events of the last $2 seconds say about them; at most $1 events.
 SELECT DISTINCT message_id
 FROM (
     SELECT message_id FROM relaypost.delivery_events AS event
-    WHERE waiting AND EXISTS (SELECT FROM relaypost.messages WHERE id = event.message_id)
+    WHERE
+        waiting
+        AND receive_time > now() - make_interval(secs => $2)
+        AND EXISTS (SELECT FROM relaypost.messages WHERE id = event.message_id)
     LIMIT $1
 ) AS event;
 
