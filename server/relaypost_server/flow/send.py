@@ -123,6 +123,9 @@ class Sender(Generic[Content]):
             record=record_at_start(message),
             first_provider=self._dispatcher.first_choice(),
         )
+        found = await self._requests.replay(key, claim.fingerprint)
+        if found is not None:
+            return _replayed(found)
         with self._requests.running(key, claim.fingerprint):
             try:
                 claimed = await self._requests.begin(claim)
@@ -131,7 +134,7 @@ class Sender(Generic[Content]):
                     raise
                 return await self._send(message, caller)
             if isinstance(claimed, Replay):
-                return Sent(record=claimed.record, verdict=judge(claimed.record.attempts), replayed=True)
+                return _replayed(claimed)
             return await self._send_claimed(message, caller, claimed)
 
     async def _send_claimed(self, message: Message[Content], caller: Caller, claimed: ClaimedRequest) -> Sent:
@@ -154,6 +157,10 @@ class Sender(Generic[Content]):
         self._metrics.message(record.channel, record.state, self._clock.monotonic() - caller.began)
         _tell(record, delivery)
         return record
+
+
+def _replayed(replay: Replay) -> Sent:
+    return Sent(record=replay.record, verdict=judge(replay.record.attempts), replayed=True)
 
 
 def _tell(record: MessageRecord, delivery: Delivery) -> None:
