@@ -10,7 +10,7 @@ STUBS := clients/python
 PROTOS := $(shell find proto -name '*.proto')
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test check static format lint types imports proto-lint proto-fresh proto bench settings lock clean
+.PHONY: help serve demo test check fuzz static format lint types imports proto-lint proto-fresh proto bench settings lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -23,6 +23,9 @@ demo: $(VENV)/.runtime ## Shows an email and an SMS that survive the failure of 
 
 test: $(VENV)/.dev ## Runs the tests.
 	@$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.dev ## Sends broken requests to a gateway; SEED and CALLS may be set.
+	@$(BIN)/python -m tests.faults.fuzz $(if $(SEED),--seed $(SEED)) $(if $(CALLS),--calls $(CALLS))
 
 check: static test ## Everything that CI asks for.
 
