@@ -162,6 +162,7 @@ async def test_pages_of_messages(serve: Serve) -> None:
         ({"page_token": "!!"}, "page_token"),
         ({"page_token": "YWJj"}, "page_token"),
         ({"states": [9]}, "states"),
+        ({"states": [1] * 21}, "states"),
         ({"channel": 9}, "channel"),
         ({"recipient": "nobody"}, "recipient"),
         ({"provider": "x" * 65}, "provider"),
