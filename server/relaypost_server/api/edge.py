@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 from relaypost_server.api import errors
 from relaypost_server.api.errors import ApiError
 from relaypost_server.api.violations import InvalidRequestError
+from relaypost_server.api.wire import is_overfull
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import CallSpan, Tracing
@@ -151,6 +152,8 @@ def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     """gRPC answers UNKNOWN where a deserializer raises: this one does not."""
 
     def read(data: bytes) -> Any:
+        if is_overfull(data):
+            return _MALFORMED
         try:
             return deserialize(data)
         except (DecodeError, ValueError):
