@@ -213,6 +213,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
     options.add_argument("--calls", type=int, default=20_000)
     chosen = options.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # So that the server ends as well.
     print(f"seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         result = asyncio.run(fuzz(chosen.seed, chosen.calls, open_up(Path(folder))))
