@@ -5,7 +5,7 @@ same for half as much again of what a bare call costs.
 """
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -17,12 +17,14 @@ from grpc_status import rpc_status
 from relaypost_server.api import errors
 from relaypost_server.api.errors import ApiError
 from relaypost_server.api.violations import InvalidRequestError
+from relaypost_server.api.wire import is_overfull
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.telemetry.metrics import Metrics
-from relaypost_server.telemetry.tracing import Tracing
+from relaypost_server.telemetry.tracing import CallSpan, Tracing
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
+Conversation = Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -51,8 +53,9 @@ class Edge:
         """The same methods once more, unwrapped: left out."""
 
     def _wrap(self, method: str, handler: MethodHandler) -> MethodHandler:
-        if handler.unary_unary is None:  # Streams, such as health watches, pass as they are.
-            return handler
+        deserialize = _tolerant(cast(Callable[[bytes], Any], handler.request_deserializer))
+        if handler.unary_unary is None:
+            return _stream(handler, deserialize)
         behaviour = cast(Behaviour, handler.unary_unary)
 
         async def call(request: Any, context: Context) -> Any:
@@ -60,9 +63,10 @@ class Edge:
             try:
                 answer = await _answer(behaviour, request, context)
                 failure = answer if isinstance(answer, status_pb2.Status) else None
-                code = _CODES[failure.code] if failure else "OK"
-                self._metrics.call(method, code)
-                span.note(code, failed=code in _SERVER_FAULTS)
+                self._note(span, method, _CODES[failure.code] if failure else "OK")
+            except grpc.aio.AbortError:  # The health service says so that it does not know a name.
+                self._note(span, method, context.code().name)
+                raise
             finally:
                 span.end()
             if failure is not None:
@@ -71,9 +75,54 @@ class Edge:
 
         return grpc.unary_unary_rpc_method_handler(
             call,
-            request_deserializer=_tolerant(cast(Callable[[bytes], Any], handler.request_deserializer)),
+            request_deserializer=deserialize,
             response_serializer=handler.response_serializer,
         )
+
+    def _note(self, span: CallSpan, method: str, code: str) -> None:
+        self._metrics.call(method, code)
+        span.note(code, failed=code in _SERVER_FAULTS)
+
+
+def _stream(handler: MethodHandler, deserialize: Callable[[bytes], Any]) -> MethodHandler:
+    """Health watches and reflection: nothing happens around them, but they too get malformed requests."""
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(
+            _watch(cast(Behaviour, handler.unary_stream)),
+            request_deserializer=deserialize,
+            response_serializer=handler.response_serializer,
+        )
+    return grpc.stream_stream_rpc_method_handler(
+        _converse(cast(Conversation, handler.stream_stream)),
+        request_deserializer=deserialize,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _watch(behaviour: Behaviour) -> Behaviour:
+    async def watch(request: Any, context: Context) -> None:
+        await _refuse_malformed(request, context)
+        await behaviour(request, context)
+
+    return watch
+
+
+def _converse(behaviour: Conversation) -> Conversation:
+    async def readable(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        async for request in requests:
+            await _refuse_malformed(request, context)
+            yield request
+
+    async def converse(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        async for answer in behaviour(readable(requests, context), context):
+            yield answer
+
+    return converse
+
+
+async def _refuse_malformed(request: Any, context: Context) -> None:
+    if request is _MALFORMED:
+        await context.abort_with_status(rpc_status.to_status(errors.malformed()))
 
 
 async def _answer(behaviour: Behaviour, request: Any, context: Context) -> Any:
@@ -90,6 +139,8 @@ async def _answer(behaviour: Behaviour, request: Any, context: Context) -> Any:
         return errors.invalid(error)
     except LogUnavailableError:
         return errors.log_unavailable()
+    except grpc.aio.AbortError:
+        raise
     except Exception:
         # The text of an exception would reach the caller: only an id does.
         incident_id = uuid.uuid4().hex
@@ -101,6 +152,8 @@ def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     """gRPC answers UNKNOWN where a deserializer raises: this one does not."""
 
     def read(data: bytes) -> Any:
+        if is_overfull(data):
+            return _MALFORMED
         try:
             return deserialize(data)
         except (DecodeError, ValueError):

@@ -18,13 +18,14 @@ from relaypost_server.api.request_keys import read_key, read_message_id
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
-from relaypost_server.core.message import Channel, Content, Email, Guarantee, Sms
+from relaypost_server.core.message import Channel, Content, Email, Guarantee, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.requests import RequestInProgressError, RequestReusedError
 from relaypost_server.flow.send import Sender, Sent
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 500
+MOST_STATES = 20
 _GUARANTEES = {
     message_pb2.DELIVERY_GUARANTEE_UNSPECIFIED: Guarantee.AT_LEAST_ONCE,
     **{packed: guarantee for guarantee, packed in pack.GUARANTEES.items()},
@@ -154,13 +155,10 @@ def _query(request: pb.ListMessagesRequest) -> MessageQuery:
     bad = Violations()
     if not 0 <= request.page_size <= LARGEST_PAGE:
         bad.add("page_size", f"must be from 1 to {LARGEST_PAGE}, or 0 for {DEFAULT_PAGE}")
-    states = tuple(_STATES[s] for s in request.states if s in _STATES)
-    if len(states) < len(request.states):
-        bad.add("states", "holds an unknown state")
     query = MessageQuery(
         page_size=request.page_size or DEFAULT_PAGE,
         before=_cursor(request.page_token, bad),
-        states=states,
+        states=_states(request, bad),
         channel=_channel("channel", request.channel, bad),
         recipient=_recipient(request.recipient, bad),
         provider=request.provider,
@@ -172,6 +170,15 @@ def _query(request: pb.ListMessagesRequest) -> MessageQuery:
     bad.line("provider", request.provider, longest=64)
     bad.check()
     return query
+
+
+def _states(request: pb.ListMessagesRequest, bad: Violations) -> tuple[MessageState, ...]:
+    if len(request.states) > MOST_STATES:
+        bad.add("states", f"has {len(request.states)} entries, at most {MOST_STATES} are allowed")
+        return ()
+    if not all(s in _STATES for s in request.states):
+        bad.add("states", "holds an unknown state")
+    return tuple(_STATES[s] for s in request.states if s in _STATES)
 
 
 def _recipient(value: str, bad: Violations) -> str:

@@ -5,7 +5,7 @@ from typing import cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from relaypost.v1 import admin_service_pb2, admin_service_pb2_grpc, messaging_service_pb2, messaging_service_pb2_grpc
 
 from relaypost_server.api.admin import AdminServicer
@@ -58,7 +58,9 @@ class GrpcServer:
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, edge)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
         names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+            reflection.aio.ReflectionServicer(names), edge
+        )
 
     async def start(self, address: str) -> int:
         """Serves on host:port; the port in use. Raises OSError where it cannot."""
