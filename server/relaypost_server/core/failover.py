@@ -200,15 +200,22 @@ def judge(attempts: Sequence[Attempt]) -> Verdict:
     """What a finished walk amounts to: what was sent, or may have been, outweighs all else."""
     kinds = [a.kind for a in attempts]
     if Kind.ACCEPTED in kinds:
-        lost_before = Kind.UNCONFIRMED in kinds[: kinds.index(Kind.ACCEPTED)]
-        return Verdict(ending=Ending.SENT, possible_duplicate=lost_before)
+        return Verdict(ending=Ending.SENT, possible_duplicate=_may_be_doubled(kinds))
     if Kind.UNCONFIRMED in kinds:
-        return Verdict(ending=Ending.UNCONFIRMED)
+        return Verdict(ending=Ending.UNCONFIRMED, possible_duplicate=_may_be_doubled(kinds))
     if Kind.REJECTED in kinds:
         return Verdict(ending=Ending.REJECTED)
     if any(a.skipped is SkipReason.NO_TIME for a in attempts):
         return Verdict(ending=Ending.DEADLINE, retry_after=TRY_AGAIN_SECONDS)
     return Verdict(ending=Ending.EXHAUSTED, retry_after=_retry_after(attempts))
+
+
+def _may_be_doubled(kinds: Sequence[Kind]) -> bool:
+    """Whether a provider may have sent it, and a later one has or may have as well."""
+    if Kind.UNCONFIRMED not in kinds:
+        return False
+    later = kinds[kinds.index(Kind.UNCONFIRMED) + 1 :]
+    return Kind.ACCEPTED in later or Kind.UNCONFIRMED in later
 
 
 def _retry_after(attempts: Sequence[Attempt]) -> float | None:
