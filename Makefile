@@ -10,7 +10,7 @@ STUBS := clients/python
 PROTOS := $(shell find proto -name '*.proto')
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test check static format lint types imports proto-lint proto-fresh proto bench settings lock clean
+.PHONY: help serve demo test models mutants check static format lint types imports proto-lint proto-fresh proto bench settings lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -23,6 +23,13 @@ demo: $(VENV)/.runtime ## Shows an email and an SMS that survive the failure of 
 
 test: $(VENV)/.dev ## Runs the tests.
 	@$(BIN)/python -m pytest
+
+models: $(VENV)/.dev ## Holds breaker and chain against their models, with 10,000 histories each.
+	@RELAYPOST_MODELS=thorough $(BIN)/python -m pytest -q --durations=0 --durations-min=1 \
+	    tests/core/test_breaker_model.py tests/core/test_chain_model.py
+
+mutants: $(VENV)/.dev ## Breaks the core on purpose and counts what the tests of the core notice.
+	@$(BIN)/python -m tests.mutants
 
 check: static test ## Everything that CI asks for.
 
