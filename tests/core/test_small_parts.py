@@ -116,6 +116,20 @@ def test_the_retry_budget_allows_a_tenth() -> None:
     assert 100 <= retries <= 101
 
 
+def test_the_retry_budget_begins_with_one_try_and_earns_the_next_with_ten_messages() -> None:
+    budget = RetryBudget()
+    budget.withdraw()
+    assert not budget.available
+    for _ in range(9):
+        budget.deposit()
+    assert not budget.available
+    for _ in range(2):  # The tenth, and one for what ten tenths lack in floating point.
+        budget.deposit()
+    assert budget.available
+    budget.withdraw()
+    assert not budget.available
+
+
 def test_a_ratio_of_nothing_allows_nothing() -> None:
     budget = RetryBudget(0.0)
     for _ in range(1000):
@@ -124,7 +138,7 @@ def test_a_ratio_of_nothing_allows_nothing() -> None:
 
 
 def test_savings_for_retries_are_bounded() -> None:
-    budget, retries = RetryBudget(0.1, capacity=10.0), 0
+    budget, retries = RetryBudget(0.1), 0
     for _ in range(100_000):
         budget.deposit()
     while budget.available:

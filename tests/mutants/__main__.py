@@ -22,7 +22,7 @@ from types import CodeType, ModuleType
 
 os.environ["RELAYPOST_MODELS"] = "mutants"
 
-import hypothesis.stateful  # Imported here, once, for all the processes that are forked.
+import hypothesis.stateful  # noqa: F401  (imported here, once, for all the processes that are forked)
 import pytest
 
 from tests.mutants.mutate import Mutant, mutants
