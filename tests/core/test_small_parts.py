@@ -91,6 +91,14 @@ def test_rolling_counts_forget() -> None:
     assert counts.totals(2000.0) == (0, 0)
 
 
+def test_rolling_counts_forget_a_tenth_of_the_window_at_a_time() -> None:
+    counts = RollingCounts(10.0)
+    counts.add(0.95, failed=True)
+    counts.add(1.0, failed=False)
+    assert counts.totals(9.99) == (2, 1)
+    assert counts.totals(10.0) == (1, 0)
+
+
 @given(st.lists(st.tuples(st.floats(0, 20), st.booleans()), max_size=60))
 def test_rolling_counts_never_count_more_than_there_was(steps: list[tuple[float, bool]]) -> None:
     """Against a plain list: all of the last nine tenths of the window, nothing older than the window."""
