@@ -125,17 +125,15 @@ def test_the_retry_budget_allows_a_tenth() -> None:
 
 
 def test_the_retry_budget_begins_with_one_try_and_earns_the_next_with_ten_messages() -> None:
-    budget = RetryBudget()
-    budget.withdraw()
-    assert not budget.available
-    for _ in range(9):
-        budget.deposit()
-    assert not budget.available
-    for _ in range(2):  # The tenth, and one for what ten tenths lack in floating point.
-        budget.deposit()
-    assert budget.available
-    budget.withdraw()
-    assert not budget.available
+    """Eleven, for ten tenths lack a little in floating point."""
+    budget, seen = RetryBudget(), list[bool]()
+    for withdraw, deposits in [(False, 0), (True, 0), (False, 9), (False, 2), (True, 0)]:
+        if withdraw:
+            budget.withdraw()
+        for _ in range(deposits):
+            budget.deposit()
+        seen.append(budget.available)
+    assert seen == [True, False, False, True, False]
 
 
 def test_a_ratio_of_nothing_allows_nothing() -> None:
