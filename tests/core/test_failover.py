@@ -23,6 +23,7 @@ from relaypost_server.core.outcome import POLICY, Kind, Next, Outcome, RefusedRe
 
 CHAIN = [Candidate(provider=name, timeout=10.0) for name in ("a", "b", "c")]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+REFUSED_FOR_NOW = RefusedRecipient(address="bob@example.com", provider_code="450", temporary=True)
 ALO, AMO = Guarantee.AT_LEAST_ONCE, Guarantee.AT_MOST_ONCE
 
 
@@ -89,6 +90,22 @@ def test_a_lost_answer_goes_on_at_least_once_and_marks_the_duplicate() -> None:
     assert isinstance(taken, Finish)
     assert taken.verdict.ending is Ending.SENT
     assert taken.verdict.possible_duplicate
+
+
+def test_an_answer_lost_after_a_partial_refusal_marks_the_duplicate() -> None:
+    """Bob's copy may have left with b, and certainly left with c."""
+    partly = attempt("a", Kind.ACCEPTED, refused=(REFUSED_FOR_NOW,))
+    walk = [partly, attempt("b", Kind.UNCONFIRMED), attempt("c", Kind.ACCEPTED)]
+    assert judge(walk).possible_duplicate
+    assert not judge(walk[:2]).possible_duplicate
+
+
+def test_two_lost_answers_mark_the_duplicate() -> None:
+    """Both providers may have sent it."""
+    walk = [attempt("a", Kind.UNCONFIRMED), attempt("b", Kind.UNCONFIRMED)]
+    verdict = judge(walk)
+    assert (verdict.ending, verdict.possible_duplicate) == (Ending.UNCONFIRMED, True)
+    assert not judge([*walk[:1], attempt("b", Kind.FAULTED)]).possible_duplicate
 
 
 def test_an_answer_lost_by_a_later_provider_marks_no_duplicate() -> None:

@@ -134,7 +134,14 @@ def settle(known: KnownRequest, now: datetime) -> MessageRecord:
             start_time=known.started.time,
         )
         attempts = (*attempts, lost)
-    return replace(known.record, attempts=attempts, state=judge(attempts).state, update_time=now)
+    verdict = judge(attempts)
+    return replace(
+        known.record,
+        attempts=attempts,
+        state=verdict.state,
+        possible_duplicate=verdict.possible_duplicate,
+        update_time=now,
+    )
 
 
 def is_kept(record: MessageRecord, *, cut_short: bool) -> bool:
