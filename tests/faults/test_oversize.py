@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 
 from tests.api.status import failure_of
 from tests.faults.fuzz import Size, server
@@ -13,6 +12,9 @@ from tests.faults.mutations import varint
 from tests.peers import open_up
 
 MIB = 1024 * 1024
+MOST_MEMORY = 384 * MIB
+"""Bytes over those at the start. Copies of a request, some not yet freed, came to 150 to 263 MiB in 24 requests
+without growing; as objects a single one took 1.8 GiB or more."""
 SEND_EMAIL = "/relaypost.v1.MessagingService/SendEmail"
 ENTRIES = {"to": b"\x12\x00", "attachments": b"\x4a\x00", "headers": b"\x52\x00"}
 
@@ -50,7 +52,5 @@ async def test_what_is_too_large_is_refused_in_bounded_memory(tmp_path: Path) ->
             assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
         done.set()
         await watching
-        # The bytes of one request, once as gRPC read them and once as Python holds them.
-        assert peak - before.memory < 3 * 64 * MIB
-        with pytest.raises(grpc.aio.AioRpcError):
-            await send(b"", timeout=5)
+        assert peak - before.memory < MOST_MEMORY
+        assert (await failure_of(send(b"", timeout=5))).reason == "INVALID_FIELD"
