@@ -150,9 +150,10 @@ async def _answer(behaviour: Behaviour, request: Any, context: Context) -> Any:
 
 def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     """gRPC answers UNKNOWN where a deserializer raises: this one does not."""
+    descriptor = cast(Any, deserialize).__self__.DESCRIPTOR  # It is a message's own `FromString`.
 
     def read(data: bytes) -> Any:
-        if is_overfull(data):
+        if is_overfull(data, descriptor):
             return _MALFORMED
         try:
             return deserialize(data)

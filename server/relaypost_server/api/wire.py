@@ -5,6 +5,8 @@ request as large as the gateway allows would become gigabytes, and take seconds
 in which nothing else is answered.
 """
 
+from google.protobuf.descriptor import Descriptor
+
 MOST_FIELDS = 10_000
 """Many times what a valid request holds."""
 SMALL = 64 * 1024
@@ -13,17 +15,16 @@ LONGEST_VARINT = 10
 """Bytes."""
 
 
-def is_overfull(data: bytes) -> bool:
-    """Whether a request has more than MOST_FIELDS fields, those of its own messages included.
+def is_overfull(data: bytes, descriptor: Descriptor) -> bool:
+    """Whether a request has more than MOST_FIELDS fields, those of its inner messages included.
 
-    Two levels are enough, for no list of ours stands deeper. What is no
-    protobuf counts up to there: the parser, too, stops at that place.
+    What is no protobuf counts up to there: the parser, too, stops at that place.
     """
-    return len(data) > SMALL and _count(data, 0, len(data), levels=2) > MOST_FIELDS
+    return len(data) > SMALL and _count(data, 0, len(data), descriptor) > MOST_FIELDS
 
 
-def _count(data: bytes, at: int, end: int, *, levels: int) -> int:
-    """The fields between two places, as far as MOST_FIELDS. A text is read as if it were a message."""
+def _count(data: bytes, at: int, end: int, descriptor: Descriptor) -> int:
+    """The fields between two places, as far as MOST_FIELDS."""
     found = 0
     while at < end and found <= MOST_FIELDS:
         found += 1
@@ -35,8 +36,9 @@ def _count(data: bytes, at: int, end: int, *, levels: int) -> int:
                 at += 8
             case 2:
                 length, at = _varint(data, at, end)
-                if levels > 1:
-                    found += _count(data, at, min(at + length, end), levels=levels - 1)
+                field = descriptor.fields_by_number.get(tag >> 3)
+                if field is not None and field.message_type is not None:
+                    found += _count(data, at, min(at + length, end), field.message_type)
                 at += length
             case 5:
                 at += 4
