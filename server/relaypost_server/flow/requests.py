@@ -1,7 +1,7 @@
 """Requests with a `request_id`: claimed before they are sent, and on record before each attempt."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
@@ -115,23 +115,12 @@ class Terms:
 
 
 class _Running:
-    """A request that this process is at, and what the log said about it."""
+    """A request that this process is at, and what the log said about it; None where it said nothing."""
 
     def __init__(self, fingerprint: str) -> None:
         self.fingerprint = fingerprint
-        self.answer: asyncio.Future[Begun | Replay | InProgress | Reused] = asyncio.get_running_loop().create_future()
-
-    @contextmanager
-    def telling(self) -> Iterator[Callable[[Begun | Replay | InProgress | Reused], None]]:
-        """Passes what is found on to whoever waits for it: an answer, or the lack of one."""
-        try:
-            yield self.answer.set_result
-        except LogUnavailableError as error:
-            self.answer.set_exception(error)
-            self.answer.exception()  # Perhaps nobody waits.
-            raise
-        finally:
-            self.answer.cancel()
+        self.answer: asyncio.Future[Begun | Replay | InProgress | Reused | None]
+        self.answer = asyncio.get_running_loop().create_future()
 
 
 class Requests:
@@ -151,7 +140,7 @@ class Requests:
         """The answer that another call of this process is just finding; None where no other has this key.
 
         However many calls repeat a request at once, one looks. Raises
-        RequestInProgressError, RequestReusedError or LogUnavailableError.
+        RequestInProgressError or RequestReusedError.
         """
         other = self._running.get(key)
         if other is None:
@@ -159,7 +148,7 @@ class Requests:
         if other.fingerprint != fingerprint:
             self._refuse(Reused())
         answer = await asyncio.shield(other.answer)
-        if not isinstance(answer, Replay):
+        if not isinstance(answer, Replay):  # It is being sent, or the log did not say: ask again.
             self._refuse(InProgress())
         self._metrics.request("replayed")
         return answer
@@ -179,9 +168,11 @@ class Requests:
         Raises RequestInProgressError, RequestReusedError or LogUnavailableError.
         """
         asked_at = self._terms.clock.monotonic()
-        with self._running[claim.key].telling() as tell:
+        answer = None
+        try:
             answer = await self._requests.begin(claim)
-            tell(answer)
+        finally:
+            self._running[claim.key].answer.set_result(answer)
         if isinstance(answer, InProgress | Reused):
             self._refuse(answer)
         self._metrics.request("replayed" if isinstance(answer, Replay) else "begun")
