@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -60,6 +60,14 @@ class OtpRequest:
     def prefix(self) -> str:
         """The block of numbers that the phone's belongs to; "" for email."""
         return prefix_of(self.destination) if self.channel is Channel.SMS else ""
+
+    @property
+    def reader(self) -> str:
+        """Whose sends are counted together: an address has many spellings that reach the same person."""
+        if self.channel is Channel.SMS:
+            return self.destination
+        local, _, domain = self.destination.rpartition("@")
+        return f"{local.partition('+')[0].lower()}@{domain}"
 
     @property
     def fingerprint(self) -> str:
@@ -130,7 +138,7 @@ class OtpPolicy:
 
     attempts: int = 5
     """Of one code."""
-    cool_downs: Sequence[float] = (30.0, 60.0, 120.0)
+    cool_downs: tuple[float, ...] = (30.0, 60.0, 120.0)
     """Seconds to wait after the first send, the second, and so on; the last one repeats."""
     rotate: bool = False
     """Whether a resend makes a new code."""
@@ -172,8 +180,8 @@ class OtpPolicy:
     def charges(self, request: OtpRequest, client: str) -> tuple[Charge, ...]:
         """What one send is counted under. `client`: the address of whoever asked the caller; "" for unknown."""
         events = {
-            "destination": request.destination,
-            "destination_day": request.destination,
+            "destination": request.reader,
+            "destination_day": request.reader,
             "caller": request.caller or "-",
             "client": client,
             "prefix": request.prefix,

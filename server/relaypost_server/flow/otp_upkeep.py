@@ -1,6 +1,7 @@
 """What has to be done about codes that are over."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 from relaypost_server.core.otp import Conversion
@@ -38,8 +39,6 @@ class OtpUpkeep:
 
     async def _run(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
                 await self.round()
-            except LogUnavailableError:
-                pass  # The log reports that itself.
             await asyncio.sleep(ROUND_SECONDS)
