@@ -17,9 +17,7 @@ from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.ports import OtpStore
 from relaypost_server.flow.health import HealthReader
-from relaypost_server.templates.check import open_templates
-from relaypost_server.templates.render import Templates
-from tests.fakes.otp import NoOtps, otps
+from tests.fakes.otp import NoOtps, built_in, otps
 from tests.fakes.providers import FakeProvider, Rig
 
 LIMITS = ServerLimits(
@@ -39,17 +37,13 @@ class Served:
     texts: Rig
 
 
-@pytest.fixture(scope="session")
-def templates() -> Templates:
-    return open_templates(None, "en")
-
-
 Serve = Callable[..., Awaitable[Served]]
 
 
 @pytest.fixture
-async def serve(templates: Templates) -> AsyncIterator[Serve]:
+async def serve() -> AsyncIterator[Serve]:
     started: list[Served] = []
+    templates = built_in()
 
     async def start(
         emails: list[FakeProvider] | None = None,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 from relaypost_server.core.message import Address
@@ -11,10 +12,17 @@ from relaypost_server.core.ports import LogUnavailableError, OtpStore
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.otp import Otps
 from relaypost_server.flow.otp_messages import OtpComposer
+from relaypost_server.templates.check import open_templates
 from relaypost_server.templates.render import Templates
 from tests.fakes.providers import Rig
 
 PEPPER = "0123456789abcdef" * 2
+
+
+@cache
+def built_in() -> Templates:
+    """The templates that come with the gateway."""
+    return open_templates(None, "en")
 
 
 class NoOtps:

@@ -32,9 +32,8 @@ from relaypost_server.store.database import Database
 from relaypost_server.store.otp import PostgresOtps
 from relaypost_server.store.requests import PostgresRequests
 from relaypost_server.telemetry.metrics import Metrics
-from relaypost_server.templates.check import open_templates
 from tests.databases import over_tcp, socket_of
-from tests.fakes.otp import PEPPER, code_in, other_than, otps
+from tests.fakes.otp import PEPPER, built_in, code_in, other_than, otps
 from tests.fakes.providers import FakeProvider, Rig
 from tests.fakes.proxy import proxy
 from tests.store.databases import opened
@@ -90,7 +89,7 @@ async def execute(database: Database, statement: str) -> None:
 
 def flow(store: PostgresOtps) -> Otps:
     texts = Rig([FakeProvider("t", channel=Channel.SMS)], Channel.SMS)
-    return otps(store, Rig([FakeProvider("a")]), texts, open_templates(None, "en"), POLICY)
+    return otps(store, Rig([FakeProvider("a")]), texts, built_in(), POLICY)
 
 
 async def test_a_thousand_guesses_at_once_over_three_gateways_are_five(stores: list[PostgresOtps]) -> None:
@@ -210,7 +209,7 @@ async def test_the_clock_of_a_gateway_makes_no_life_longer(
 async def test_a_pepper_that_was_replaced_still_verifies(stores: list[PostgresOtps]) -> None:
     old = await created(stores[0])
     texts = Rig([FakeProvider("t", channel=Channel.SMS)], Channel.SMS)
-    templates = open_templates(None, "en")
+    templates = built_in()
     renewed = otps(stores[1], Rig([FakeProvider("a")]), texts, templates, POLICY, peppers=Peppers("n" * 32, [PEPPER]))
     await renewed.resend(old.id, "signup", client="", time_left=None)
     assert code_in(texts.providers[0].received[0]) == CODE
