@@ -266,6 +266,8 @@ FROM (
 -- Takes an attempt from each code that lives, and counts it as a failure of its destination, which
 -- `use_otps` takes back: both before anything is compared, so that no number of guesses at once gets
 -- more than its share. One guess a destination: what a row calls `deferred` is to be asked again.
+-- Where there is nothing to count, `nobody` is written: a commit that writes takes longer than one
+-- that does not, and would tell which codes there are.
 -- Rows are locked in order, lest two gateways wait for one another.
 WITH guess AS (
     SELECT * FROM unnest($1::uuid[], $2::text[]) AS guess (id, caller)
@@ -295,6 +297,10 @@ WITH guess AS (
     FROM chosen JOIN charged ON charged.key = chosen.destination
     WHERE otp.id = chosen.id
     RETURNING otp.id
+), nobody AS (
+    INSERT INTO relaypost.otp_limits AS known (name, key, most, seconds, times)
+    SELECT 'nobody', pg_backend_pid()::text, 1, 0, ARRAY[now()] WHERE NOT EXISTS (SELECT FROM moved)
+    ON CONFLICT (name, key) DO UPDATE SET times = excluded.times
 )
 SELECT
     living.id, living.caller, living.purpose, living.channel, living.destination, living.country, living.pepper,
