@@ -25,6 +25,7 @@ from relaypost_server.core.otp import (
     OtpSpent,
 )
 from relaypost_server.core.otp_codes import Bound, Peppers
+from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.flow.otp import METHOD, Otps
 from relaypost_server.flow.otp_upkeep import OtpUpkeep
@@ -34,7 +35,7 @@ from relaypost_server.store.requests import PostgresRequests
 from relaypost_server.telemetry.metrics import Metrics
 from tests.databases import over_tcp, socket_of
 from tests.fakes.otp import PEPPER, built_in, code_in, other_than, otps
-from tests.fakes.providers import FakeProvider, Rig
+from tests.fakes.providers import ACCEPTED, FakeProvider, Rig, failing
 from tests.fakes.proxy import proxy
 from tests.store.databases import opened
 from tests.store.records import record
@@ -220,6 +221,28 @@ async def test_a_pepper_that_was_replaced_still_verifies(stores: list[PostgresOt
         await stranger.verify(another.id, CODE, "signup")
     with pytest.raises(OtpOverError):
         await stranger.resend(another.id, "signup", client="", time_left=None)
+
+
+async def test_a_repeated_request_goes_on_with_the_same_code_until_it_is_sent(
+    stores: list[PostgresOtps], databases: list[Database]
+) -> None:
+    provider = FakeProvider("t", [failing(Kind.FAULTED), ACCEPTED], Channel.SMS)
+    claims: Any = PostgresRequests(databases[0], lease=45.0)
+    texts = Rig([provider], Channel.SMS, requests=claims)
+    gateway = otps(stores[0], Rig([FakeProvider("a")]), texts, built_in(), POLICY)
+    named = request(request_id="r-1", variables={"app": "Acme"})
+    failed, sent, again = [await gateway.send(named, client="", time_left=None) for _ in range(3)]
+    assert [s.sent.record.state for s in (failed, sent, again)] == [
+        MessageState.FAILED,
+        MessageState.SENT,
+        MessageState.SENT,
+    ]
+    assert (sent.sent.replayed, again.sent.replayed) == (False, True)
+    assert {s.otp.id for s in (failed, sent, again)} == {sent.otp.id}
+    assert {s.sent.record.id for s in (failed, sent, again)} == {sent.sent.record.id}
+    first, second = (code_in(m) for m in provider.received)
+    assert first == second
+    assert (await gateway.verify(sent.otp.id, second, "signup")).purpose == "sign_in"
 
 
 async def test_no_table_holds_the_code(stores: list[PostgresOtps], databases: list[Database]) -> None:
