@@ -14,22 +14,18 @@ from relaypost_server.api import errors, pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.errors import ApiError
-from relaypost_server.api.request_keys import read_key, read_message_id
+from relaypost_server.api.request_keys import read_guarantee, read_key, read_message_id
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
 from relaypost_server.core.message import Channel, Content, Email, Guarantee, MessageState, Sms
-from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery
+from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery, Renderer
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.requests import RequestInProgressError, RequestReusedError
 from relaypost_server.flow.send import Sender, Sent
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 500
 MOST_STATES = 20
-_GUARANTEES = {
-    message_pb2.DELIVERY_GUARANTEE_UNSPECIFIED: Guarantee.AT_LEAST_ONCE,
-    **{packed: guarantee for guarantee, packed in pack.GUARANTEES.items()},
-}
 _CHANNELS = {packed: channel for channel, packed in pack.CHANNELS.items()}
 _STATES = {packed: state for state, packed in pack.STATES.items()}
 
@@ -43,12 +39,14 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         emails: Sender[Email],
         texts: Sender[Sms],
         email_reader: EmailReader,
+        templates: Renderer,
         message_log: MessageLog,
         health: HealthReader,
     ) -> None:
         self._emails = emails
         self._texts = texts
         self._email_reader = email_reader
+        self._templates = templates
         self._log = message_log
         self._health = health
 
@@ -58,7 +56,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
             bad.add("email", "is required")
         else:
             email = self._email_reader.read(request.email, bad)
-        guarantee = _guarantee(request.delivery_guarantee, bad)
+        guarantee = read_guarantee(request.delivery_guarantee, bad)
         metadata = _metadata(request.metadata, bad)
         key = read_key("SendEmail", request.request_id, context, bad)
         bad.check()
@@ -70,8 +68,8 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         if not request.HasField("sms"):
             bad.add("sms", "is required")
         else:
-            sms = read_sms(request.sms, bad)
-        guarantee = _guarantee(request.delivery_guarantee, bad)
+            sms = read_sms(request.sms, self._templates, bad)
+        guarantee = read_guarantee(request.delivery_guarantee, bad)
         metadata = _metadata(request.metadata, bad)
         key = read_key("SendSms", request.request_id, context, bad)
         bad.check()
@@ -130,12 +128,6 @@ async def _send(
     if failure is not None:
         raise ApiError(failure)
     return sent
-
-
-def _guarantee(value: "message_pb2.DeliveryGuarantee.ValueType", bad: Violations) -> Guarantee:
-    if value not in _GUARANTEES:
-        bad.add("delivery_guarantee", "is not a known guarantee")
-    return _GUARANTEES.get(value, Guarantee.AT_LEAST_ONCE)
 
 
 def _metadata(values: Mapping[str, str], bad: Violations) -> dict[str, str]:

@@ -27,6 +27,9 @@ from relaypost_server.settings import Endpoint, Prices, Problem, Secret, prefixe
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
 """USD for each segment: 0.0083 and a carrier's fee of about 0.0035."""
 
+LONGEST_VALIDITY = 36_000
+"""Seconds that Twilio takes for a ValidityPeriod."""
+
 
 class TwilioSettings(ProviderSettings):
     """Twilio takes part where an account, its token and a number or Messaging Service are set."""
@@ -110,6 +113,8 @@ def request_form(sms: Sms, settings: TwilioSettings) -> dict[str, str]:
     and Twilio refuses the message there.
     """
     form = {"To": sms.to, "Body": sms.text}
+    if sms.validity is not None:
+        form["ValidityPeriod"] = str(min(max(int(sms.validity), 1), LONGEST_VALIDITY))
     if sms.sender_id and not sms.to.startswith("+1"):
         return form | {"From": sms.sender_id}
     if settings.messaging_service_sid:

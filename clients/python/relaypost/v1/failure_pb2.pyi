@@ -77,6 +77,29 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
     one is not.
     """
+    ERROR_REASON_OTP_NOT_VERIFIED: _ErrorReason.ValueType  # 14
+    """INVALID_ARGUMENT: the code was not accepted: it is wrong, expired, used,
+    cancelled, unknown, or of another caller. The answer is the same for all.
+    """
+    ERROR_REASON_OTP_ATTEMPTS_USED_UP: _ErrorReason.ValueType  # 15
+    """RESOURCE_EXHAUSTED: the attempts of this code are used up. A new code is
+    needed.
+    """
+    ERROR_REASON_OTP_LIMIT_REACHED: _ErrorReason.ValueType  # 16
+    """RESOURCE_EXHAUSTED: a limit against abuse. Nothing was sent, or looked at. A
+    google.rpc.QuotaFailure names each limit that was reached, and a
+    google.rpc.RetryInfo says when to ask again. Example: "destination_day".
+    """
+    ERROR_REASON_OTP_OVER: _ErrorReason.ValueType  # 17
+    """FAILED_PRECONDITION: there is no living code with this id, or the request_id
+    belongs to a code whose life is over. Nothing was sent.
+    """
+    ERROR_REASON_OTP_COUNTRY_NOT_ALLOWED: _ErrorReason.ValueType  # 18
+    """FAILED_PRECONDITION: codes are not sent to phones of this country."""
+    ERROR_REASON_OTP_UNAVAILABLE: _ErrorReason.ValueType  # 19
+    """UNAVAILABLE: the database that keeps codes cannot be reached. Nothing was
+    sent. Details: RetryInfo.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -133,6 +156,29 @@ SendFailure where the database went away between two attempts.
 ERROR_REASON_MESSAGE_NOT_UNCONFIRMED: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
 one is not.
+"""
+ERROR_REASON_OTP_NOT_VERIFIED: ErrorReason.ValueType  # 14
+"""INVALID_ARGUMENT: the code was not accepted: it is wrong, expired, used,
+cancelled, unknown, or of another caller. The answer is the same for all.
+"""
+ERROR_REASON_OTP_ATTEMPTS_USED_UP: ErrorReason.ValueType  # 15
+"""RESOURCE_EXHAUSTED: the attempts of this code are used up. A new code is
+needed.
+"""
+ERROR_REASON_OTP_LIMIT_REACHED: ErrorReason.ValueType  # 16
+"""RESOURCE_EXHAUSTED: a limit against abuse. Nothing was sent, or looked at. A
+google.rpc.QuotaFailure names each limit that was reached, and a
+google.rpc.RetryInfo says when to ask again. Example: "destination_day".
+"""
+ERROR_REASON_OTP_OVER: ErrorReason.ValueType  # 17
+"""FAILED_PRECONDITION: there is no living code with this id, or the request_id
+belongs to a code whose life is over. Nothing was sent.
+"""
+ERROR_REASON_OTP_COUNTRY_NOT_ALLOWED: ErrorReason.ValueType  # 18
+"""FAILED_PRECONDITION: codes are not sent to phones of this country."""
+ERROR_REASON_OTP_UNAVAILABLE: ErrorReason.ValueType  # 19
+"""UNAVAILABLE: the database that keeps codes cannot be reached. Nothing was
+sent. Details: RetryInfo.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
