@@ -133,7 +133,7 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
             yield from _turned(node, test)
         case ast.Assign(targets=[ast.Attribute()]) | ast.Expr(value=ast.Call()):
             yield ast.Pass()
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
             yield ast.Return(value=ast.Constant(value=None))
 
 
