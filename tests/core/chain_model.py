@@ -1,4 +1,4 @@
-"""What one walk of a chain must do, written from the specification alone.
+"""What one walk of a chain must do, in the words of its specification.
 
 The model assumes what the settings guarantee: no provider's own time-out is below the shortest attempt.
 """

@@ -150,6 +150,8 @@ class WalkMachine(RuleBasedStateMachine):
     def judges_every_beginning_of_a_walk(self) -> None:
         verdict = judge(self.attempts)
         assert self.model.end() == End(verdict.ending, verdict.possible_duplicate, verdict.retry_after)
+        accepted = [a for a in self.attempts if a.kind is Kind.ACCEPTED]
+        assert Delivery(attempts=tuple(self.attempts), verdict=verdict).accepted is next(iter(accepted), None)
 
     def _next(self, *, may_try_again: bool) -> tuple[Try | Skip | Finish, Ask | PassOver | End]:
         step = decide(
@@ -203,12 +205,6 @@ class WalkMachine(RuleBasedStateMachine):
         self.attempts.append(
             Attempt(provider=provider, outcome=outcome, skipped=skipped, circuit=CircuitState.CLOSED, start_time=NOW)
         )
-
-    def teardown(self) -> None:
-        """The first provider that accepted is the one whose id the caller gets."""
-        delivery = Delivery(attempts=tuple(self.attempts), verdict=judge(self.attempts))
-        accepted = [a for a in self.attempts if a.kind is Kind.ACCEPTED]
-        assert delivery.accepted is (accepted[0] if accepted else None)
 
 
 TestChainModel = WalkMachine.TestCase

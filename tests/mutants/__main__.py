@@ -115,7 +115,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="only so many mutants, drawn by --seed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=TARGETS, help="only this module's mutants")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     EVERY.extend(entry for entry in found() if options.only in {None, entry[0]})
     if options.sample is not None:

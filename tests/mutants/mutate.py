@@ -29,6 +29,11 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 TWINS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 NOT_RUN = {"annotation", "returns", "decorator_list", "bases"}
 """Fields that say something about the code and do nothing."""
+LONGEST_NAME = 90
+"""Characters of a statement that still serves as a name; of a longer one, the part that changes does."""
+
+Slot = tuple[str, ast.AST, ast.AST, str, int | None]
+"""The place's name, the statement around it, and the node, field and index that hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,17 @@ def mutants(module: ModuleType, source: str) -> Iterator[Mutant]:
     tree = ast.parse(source)
     enums = {name: list(kind.__members__) for name, kind in vars(module).items() if isinstance(kind, EnumMeta)}
     short = module.__name__.rpartition(".")[2]
-    for place, holder, field, index in _slots(tree, short):
+    for place, statement, holder, field, index in _slots(tree, short, tree):
         node = getattr(holder, field) if index is None else getattr(holder, field)[index]
         for replacement in _replacements(node, enums):
+            before = _text(statement)
             _put(holder, field, index, replacement)
             code = compile(ast.fix_missing_locations(tree), str(module.__file__), "exec")
+            after = _text(statement)
             _put(holder, field, index, node)
-            yield Mutant(place, node.lineno, _text(node), _text(replacement), code)
+            if before == after or max(len(before), len(after)) > LONGEST_NAME:
+                before, after = _text(node), _text(replacement)
+            yield Mutant(place, node.lineno, before, after, code)
 
 
 def _text(node: ast.AST) -> str:
@@ -72,7 +81,7 @@ def _put(holder: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
         getattr(holder, field)[index] = node
 
 
-def _slots(node: ast.AST, place: str) -> Iterator[tuple[str, ast.AST, str, int | None]]:
+def _slots(node: ast.AST, place: str, statement: ast.AST) -> Iterator[Slot]:
     """Every place in the tree that holds a statement or an expression which runs."""
     for field, value in ast.iter_fields(node):
         if field in NOT_RUN:
@@ -81,9 +90,9 @@ def _slots(node: ast.AST, place: str) -> Iterator[tuple[str, ast.AST, str, int |
             if not isinstance(child, ast.AST):
                 continue
             if isinstance(child, ast.stmt | ast.expr) and not _is_text(child):
-                yield place, node, field, index
+                yield place, statement, node, field, index
             inner = f"{place}.{child.name}" if isinstance(child, ast.ClassDef | ast.FunctionDef) else place
-            yield from _slots(child, inner)
+            yield from _slots(child, inner, child if isinstance(child, ast.stmt) else statement)
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -133,7 +142,7 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
             yield from _turned(node, test)
         case ast.Assign(targets=[ast.Attribute()]) | ast.Expr(value=ast.Call()):
             yield ast.Pass()
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
             yield ast.Return(value=ast.Constant(value=None))
 
 
