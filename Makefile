@@ -10,7 +10,8 @@ STUBS := clients/python
 PROTOS := $(shell find proto -name '*.proto')
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test faults check static format lint types imports proto-lint proto-fresh proto bench settings lock clean
+.PHONY: help serve demo test faults fuzz models mutants check static format lint types imports proto-lint \
+    proto-fresh proto bench settings lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -26,6 +27,16 @@ test: $(VENV)/.dev ## Runs the tests.
 
 faults: $(VENV)/.dev ## Lets everything around real gateways fail at random: SEED=... MINUTES=...
 	@$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+fuzz: $(VENV)/.dev ## Sends broken requests to a gateway; SEED and CALLS may be set.
+	@$(BIN)/python -m tests.faults.fuzz $(if $(SEED),--seed $(SEED)) $(if $(CALLS),--calls $(CALLS))
+
+models: $(VENV)/.dev ## Holds breaker and chain against their models, with 10,000 histories each.
+	@RELAYPOST_MODELS=thorough $(BIN)/python -m pytest -q --durations=0 --durations-min=1 \
+	    tests/core/test_breaker_model.py tests/core/test_chain_model.py
+
+mutants: $(VENV)/.dev ## Breaks the core on purpose and counts what the tests of the core notice.
+	@$(BIN)/python -m tests.mutants
 
 check: static test ## Everything that CI asks for.
 

@@ -18,7 +18,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from bench import keyed, latency, log_writes, receipts, skip
+from bench import keyed, latency, log_writes, otp, receipts, skip
 from bench.load import Shape, cpu_per_call, sent_so_far
 from bench.processes import Server, gateway, module
 from relaypost_server.store.embedded import EmbeddedPostgres
@@ -49,6 +49,7 @@ def rows(ok: Server, busy: Server, sink: Server) -> Sequence[Row]:
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink.port}",
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
         "OTEL_TRACES_SAMPLER_ARG": "0.1",
+        "RELAYPOST_OTP_PEPPER": otp.PEPPER,
         "RELAYPOST_SES_ENDPOINT": f"http://127.0.0.1:{ok.port}",
         "RELAYPOST_SHUTDOWN_DELAY_SECONDS": "0",
         "RELAYPOST_SNS_ENABLED": "false",
@@ -80,13 +81,15 @@ def main() -> None:
         url = stack.enter_context(_postgres())
         ok, busy = stack.enter_context(module("bench.stub")), stack.enter_context(module("bench.stub", "503"))
         sink, echo = stack.enter_context(module("bench.sink")), stack.enter_context(module("bench.echo"))
-        servers = {ECHO: echo}
+        servers, databases = {ECHO: echo}, dict[str, str]()
         for number, row in enumerate(rows(ok, busy, sink)):
-            environ = {**row.environ, "RELAYPOST_DATABASE_URL": _database(url, f"row_{number}")}
+            databases[row.name] = _database(url, f"row_{number}")
+            environ = {**row.environ, "RELAYPOST_DATABASE_URL": databases[row.name]}
             servers[row.name] = stack.enter_context(gateway(environ))
         costs = _measure(servers, ok, options.rounds, options.calls)
         _print_costs(costs)
         _print_others(servers[FULL], ok, _database(url, "log"), _database(url, "receipts"))
+        _print_otp(*otp.measure(echo, servers[FULL], databases[FULL], 3200, options.rounds))
 
 
 def _measure(servers: Mapping[str, Server], stub: Server, rounds: int, calls: int) -> Costs:
@@ -161,6 +164,20 @@ def _print_others(full: Server, stub: Server, database: str, receipts_database: 
                 f"latency, {in_flight} in flight, p{percent}",
                 f"{b:.2f} ms through the gateway, {a:.2f} ms directly: {b - a:.2f} ms more",
             )
+    Console(width=150).print(table)
+
+
+def _print_otp(costs: otp.Costs, alike: Mapping[str, float]) -> None:
+    table = Table("", "", title="one-time passwords", show_header=False)
+    table.add_row(
+        "VerifyOtp, a right code, 64 in flight",
+        f"{costs.verified:.0f} us of the server's CPU, {costs.echo:.0f} us the echo: {costs.of_the_echo:.0%} of it",
+    )
+    table.add_row("VerifyOtp, a wrong code, 64 in flight", f"{costs.refused:.0f} us of the server's CPU")
+    for kind, duration in alike.items():
+        table.add_row(f"refused: {kind}, p50", f"{duration:.2f} ms")
+    spread = max(alike.values()) - min(alike.values())
+    table.add_row("refusals: the slowest median less the fastest", f"{spread:.2f} ms")
     Console(width=150).print(table)
 
 

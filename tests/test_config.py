@@ -9,6 +9,7 @@ from relaypost_server.config import Config, GatewaySettings, load, load_env_file
 from relaypost_server.core.breaker import BreakerPolicy
 from relaypost_server.core.message import Address
 from relaypost_server.core.money import Money
+from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.providers.sns import SnsSettings
 from relaypost_server.settings import SettingsError, variables
@@ -59,14 +60,32 @@ def test_the_console_stands_beside_real_providers_where_it_is_told_to() -> None:
     assert names(load(environ)) == ["email smtp", "email console", "sms console"]
 
 
+PRODUCTION = {"RELAYPOST_ENV": "production", "RELAYPOST_OTP_PEPPER": "p" * 32}
+
+
 def test_the_console_is_refused_in_production() -> None:
-    found = problems(RELAYPOST_ENV="production", SMTP_HOST="localhost", RELAYPOST_CONSOLE_ENABLED="true")
+    found = problems(**PRODUCTION, SMTP_HOST="localhost", RELAYPOST_CONSOLE_ENABLED="true")
     assert list(found) == ["RELAYPOST_CONSOLE_ENABLED"]
-    assert names(load({"RELAYPOST_ENV": "production", "SMTP_HOST": "localhost"})) == ["email smtp"]
+    assert names(load({**PRODUCTION, "SMTP_HOST": "localhost"})) == ["email smtp"]
 
 
-def test_production_needs_a_provider() -> None:
-    assert list(problems(RELAYPOST_ENV="production")) == ["RELAYPOST_ENV"]
+def test_production_needs_a_provider_and_a_pepper() -> None:
+    assert list(problems(**PRODUCTION)) == ["RELAYPOST_ENV"]
+    assert list(problems(RELAYPOST_ENV="production", SMTP_HOST="localhost")) == ["RELAYPOST_OTP_PEPPER"]
+    assert list(problems(RELAYPOST_OTP_PEPPER="short")) == ["RELAYPOST_OTP_PEPPER"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("COUNTRIES", "US,Mars"), ("COOL_DOWNS", "30,soon"), ("COOL_DOWNS", ","), ("ATTEMPTS", "0")]
+)
+def test_the_rules_of_codes_have_a_form(name: str, value: str) -> None:
+    assert list(problems(**{f"RELAYPOST_OTP_{name}": value})) == [f"RELAYPOST_OTP_{name}"]
+
+
+def test_the_rules_of_codes_are_settings() -> None:
+    policy = load({"RELAYPOST_OTP_COUNTRIES": "US, CA", "RELAYPOST_OTP_COOL_DOWNS": "5,10"}).otp.policy
+    assert (policy.countries, policy.cool_downs) == (frozenset({"US", "CA"}), (5.0, 10.0))
+    assert load({}).otp.policy == OtpPolicy()
 
 
 def test_settings_reorder_disable_and_tune() -> None:

@@ -22,7 +22,9 @@ from relaypost_server.core.delivery import EventType
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import Money
+from relaypost_server.core.otp import Conversion
 from relaypost_server.core.outcome import POLICY, Effect, Kind, Next, Outcome
+from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.settings import variables
 from relaypost_server.telemetry.metrics import Metrics
@@ -32,7 +34,9 @@ from tests.peers import ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").rglob("README.md")])
 DEPLOYED = sorted(p for p in (ROOT / "deploy").iterdir() if p.is_file())
 TOLD = [*PAGES, *DEPLOYED]
-SETTINGS = {name for model in (GatewaySettings, *(p.Settings for p in PROVIDERS)) for name in variables(model)}
+MODELS = (GatewaySettings, OtpSettings, *(p.Settings for p in PROVIDERS))
+SETTINGS = {name for model in MODELS for name in variables(model)}
+REASONS = {name.removeprefix("ERROR_REASON_") for name in failure_pb2.ErrorReason.DESCRIPTOR.values_by_name}
 CONSTANTS = re.compile(
     r"\b(?:MESSAGE_STATE|OUTCOME_KIND|CIRCUIT_STATE|CIRCUIT_REASON|CHANNEL|DELIVERY_GUARANTEE)_[A-Z_]+"
 )
@@ -75,7 +79,7 @@ def table_after(page: Path, heading: str) -> list[list[str]]:
 def test_every_setting_that_is_mentioned_exists(file: Path) -> None:
     text = file.read_text()
     mentioned = set(re.findall(r"\b(?:RELAYPOST|OTP|SMTP|SENDGRID|TWILIO)_[A-Z_]*[A-Z]\b", text))
-    assert mentioned <= SETTINGS | MISSPELT
+    assert mentioned <= SETTINGS | REASONS | MISSPELT
 
 
 @of_each_file
@@ -106,6 +110,9 @@ def _counted() -> Metrics:
     metrics.request("begun")
     metrics.receipts("ses", EventType.DELIVERED, 1)
     metrics.callback_refused("ses", "forged")
+    metrics.otp("sent", "sms")
+    conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)
+    metrics.watch_conversions(lambda: [conversion])
     return metrics
 
 

@@ -13,10 +13,13 @@ import structlog
 from relaypost_server.api.admin import AdminServicer
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.messaging import MessagingServicer
-from relaypost_server.api.server import GrpcServer, ServerLimits
+from relaypost_server.api.otp import OtpServicer
+from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
+from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.config import ChosenProvider, Config, GatewaySettings, WithoutDatabase
 from relaypost_server.core.breaker import Breaker
 from relaypost_server.core.message import Channel, Email, Sms
+from relaypost_server.core.otp_codes import Peppers
 from relaypost_server.core.ports import CallbackReader, MessageLog
 from relaypost_server.core.retry_budget import RetryBudget
 from relaypost_server.flow.callbacks import Callbacks, Matcher
@@ -24,6 +27,9 @@ from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Dispatcher
 from relaypost_server.flow.health import HealthReader
+from relaypost_server.flow.otp import METHOD, Otps
+from relaypost_server.flow.otp_messages import OtpComposer
+from relaypost_server.flow.otp_upkeep import OtpUpkeep
 from relaypost_server.flow.requests import Recovery, Requests, Terms
 from relaypost_server.flow.send import Sender
 from relaypost_server.flow.watch import Watcher
@@ -31,13 +37,19 @@ from relaypost_server.store.database import Database
 from relaypost_server.store.deliveries import PostgresDeliveries
 from relaypost_server.store.embedded import EmbeddedPostgres
 from relaypost_server.store.messages import PostgresLog
+from relaypost_server.store.otp import PostgresOtps
+from relaypost_server.store.pepper import own_pepper
 from relaypost_server.store.requests import PostgresRequests
 from relaypost_server.store.spool import Spool
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
+from relaypost_server.templates.check import open_templates
+from relaypost_server.templates.render import Templates
 from relaypost_server.web.app import HttpServer, build
 from relaypost_server.web.callbacks import CallbackRoutes
 
+DEFAULT_APP = "Relaypost"
+"""The product's name in the messages of gateways that know no other."""
 DRAIN_SECONDS = 0.3
 """For attempts that outlived the grace of the calls they belong to."""
 
@@ -64,7 +76,7 @@ class Gateway:
         """What has been started, to be stopped in the opposite order."""
 
     async def start(self) -> Endpoints:
-        """Starts every part, or none. Raises OSError, EmbeddedPostgresError or TracingError."""
+        """Starts every part, or none. Raises OSError, EmbeddedPostgresError, SettingsError or TracingError."""
         try:
             endpoints = await self._start()
         except BaseException:
@@ -85,6 +97,8 @@ class Gateway:
 
     async def _start(self) -> Endpoints:
         gateway = self._config.gateway
+        templates = await asyncio.to_thread(open_templates, gateway.templates_dir, gateway.default_locale)
+        peppers = await asyncio.to_thread(self._peppers)
         url = await self._database_url()
         self._tracing = Tracing.from_environment()
         self._running.push_async_callback(asyncio.to_thread, self._tracing.stop)
@@ -96,23 +110,31 @@ class Gateway:
             self._running.push_async_callback(provider.close)
         emails: Chain[Email] = self._chain(Channel.EMAIL, providers)
         texts: Chain[Sms] = self._chain(Channel.SMS, providers)
-        health = HealthReader([emails, texts], message_log, requests_without_log=requests.without_log)
+        otp_store = PostgresOtps(database, self._config.otp.policy, method=METHOD)
+        upkeep = self._otp_upkeep(otp_store)
+        health = HealthReader([emails, texts], message_log, requests_without_log=requests.without_log, otps=upkeep)
         callbacks = self._callbacks(database, [provider for _, provider in providers])
         http = HttpServer(build(health, self._metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))
         http_port = await http.start(gateway.http_address)
         self._running.push_async_callback(http.stop)
+        senders = self._sender(emails, message_log, requests), self._sender(texts, message_log, requests)
         watcher = Watcher(message_log)
-        servicer = MessagingServicer(
-            emails=self._sender(emails, message_log, requests),
-            texts=self._sender(texts, message_log, requests),
-            email_reader=EmailReader(gateway.default_sender, gateway.max_attachment_bytes),
-            message_log=message_log,
-            health=health,
-            watcher=watcher,
+        servicers = Servicers(
+            messaging=MessagingServicer(
+                emails=senders[0],
+                texts=senders[1],
+                email_reader=EmailReader(gateway.default_sender, gateway.max_attachment_bytes, templates),
+                templates=templates,
+                message_log=message_log,
+                health=health,
+                watcher=watcher,
+            ),
+            otp=OtpServicer(self._otps(otp_store, peppers, templates, *senders)),
+            templates=TemplateServicer(templates),
+            admin=AdminServicer(message_log),
         )
         self._grpc = GrpcServer(
-            servicer,
-            AdminServicer(message_log),
+            servicers,
             health,
             limits=_limits(gateway),
             tracing=self._tracing,
@@ -163,6 +185,38 @@ class Gateway:
         matcher.start()
         self._running.push_async_callback(matcher.stop)
         return Callbacks([p for p in providers if isinstance(p, CallbackReader)], deliveries, self._metrics)
+
+    def _peppers(self) -> Peppers:
+        otp, gateway = self._config.otp, self._config.gateway
+        if otp.pepper is not None:
+            return Peppers(otp.pepper.get_secret_value(), otp.earlier_peppers)
+        if gateway.database_url:
+            log.warning("codes can be verified by this gateway alone: RELAYPOST_OTP_PEPPER is not set")
+        return Peppers(own_pepper(gateway.data_dir), otp.earlier_peppers)
+
+    def _otp_upkeep(self, store: PostgresOtps) -> OtpUpkeep:
+        gateway, otp = self._config.gateway, self._config.otp
+        kept = max(gateway.request_retention_hours, otp.conversion_hours) * 3600 + otp.policy.block_seconds
+        upkeep = OtpUpkeep(store, retention=kept, window=otp.conversion_hours * 3600, metrics=self._metrics)
+        upkeep.start()
+        self._running.push_async_callback(upkeep.stop)
+        return upkeep
+
+    def _otps(
+        self, store: PostgresOtps, peppers: Peppers, templates: Templates, emails: Sender[Email], texts: Sender[Sms]
+    ) -> Otps:
+        gateway, otp = self._config.gateway, self._config.otp
+        app = otp.app or gateway.from_name or DEFAULT_APP
+        return Otps(
+            store,
+            peppers,
+            otp.policy,
+            OtpComposer(templates, sender=gateway.default_sender, app=app),
+            emails=emails,
+            texts=texts,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
 
     def _chain(self, channel: Channel, providers: Iterable[tuple[ChosenProvider, Any]]) -> Chain[Any]:
         return Chain(channel, [self._link(c, p) for c, p in providers if p.channel is channel])

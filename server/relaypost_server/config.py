@@ -1,7 +1,7 @@
 """Everything that can be set, read once at the start, every mistake reported at once."""
 
 import os
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from relaypost_server.addresses import parse_email
 from relaypost_server.core.message import Address
 from relaypost_server.flow.dispatch import Limits
+from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.providers._settings import ProviderSettings, missing
 from relaypost_server.settings import Problem, Seconds, Settings, SettingsError, prefixed, read, unknown
@@ -163,6 +164,7 @@ class Config:
 
     gateway: GatewaySettings
     providers: tuple[ChosenProvider, ...]
+    otp: OtpSettings
 
 
 def load_env_file(environ: MutableMapping[str, str] = os.environ) -> None:
@@ -183,8 +185,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     if "AWS_DEFAULT_REGION" in environ:
         environ.setdefault("AWS_REGION", environ["AWS_DEFAULT_REGION"])
     gateway, problems = read(GatewaySettings, environ)
+    otp, mistakes = read(OtpSettings, environ)
+    problems += mistakes
     models = {kind.Settings for kind in PROVIDERS}
-    problems += unknown(environ, [GatewaySettings, *models])
+    problems += unknown(environ, [GatewaySettings, OtpSettings, *models])
     problems += _aws_problems(environ)
     settings: dict[type[ProviderSettings], ProviderSettings] = {}
     for model in sorted(models, key=lambda m: m.__name__):
@@ -194,13 +198,13 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
             settings[model] = found
             problems += found.problems()
             problems += _enabled_but_not_configured(found)
-    if problems or gateway is None:
+    if problems or gateway is None or otp is None:
         raise SettingsError(problems)
     chosen = _choose(gateway, settings)
-    problems = _production_problems(gateway, chosen)
+    problems = _production_problems(gateway, chosen, otp)
     if problems:
         raise SettingsError(problems)
-    return Config(gateway, chosen)
+    return Config(gateway, chosen, otp)
 
 
 def _choose(
@@ -228,16 +232,20 @@ def _for_development(provider: ChosenProvider) -> bool:
     return getattr(provider.kind, "development", False)
 
 
-def _production_problems(gateway: GatewaySettings, chosen: Iterable[ChosenProvider]) -> list[Problem]:
+def _production_problems(gateway: GatewaySettings, chosen: Sequence[ChosenProvider], otp: OtpSettings) -> list[Problem]:
     if gateway.environment is not Environment.PRODUCTION:
         return []
+    problems = []
     if any(_for_development(p) for p in chosen):
         fix = "Remove it: the console prints messages and delivers none."
-        return [Problem(setting="RELAYPOST_CONSOLE_ENABLED", what="is true in production", fix=fix)]
-    if not any(chosen):
+        problems.append(Problem(setting="RELAYPOST_CONSOLE_ENABLED", what="is true in production", fix=fix))
+    elif not chosen:
         fix = "Configure at least one provider, for example with AWS_REGION and OTP_FROM_EMAIL; see docs/setup.md."
-        return [Problem(setting="RELAYPOST_ENV", what="is production, and no provider is configured", fix=fix)]
-    return []
+        problems.append(Problem(setting="RELAYPOST_ENV", what="is production, and no provider is configured", fix=fix))
+    if otp.pepper is None:
+        fix = "Set it to a secret of 32 characters or more, the same for all gateways; see docs/otp.md."
+        problems.append(Problem(setting="RELAYPOST_OTP_PEPPER", what="is missing in production", fix=fix))
+    return problems
 
 
 def _enabled_but_not_configured(settings: ProviderSettings) -> list[Problem]:

@@ -10,10 +10,15 @@ from relaypost.v1 import messaging_service_pb2_grpc
 from relaypost_server.api.admin import AdminServicer
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.messaging import MessagingServicer
-from relaypost_server.api.server import GrpcServer, ServerLimits
+from relaypost_server.api.otp import OtpServicer
+from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
+from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.core.message import Address, Channel
+from relaypost_server.core.otp import OtpPolicy
+from relaypost_server.core.ports import OtpStore
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.watch import Watcher
+from tests.fakes.otp import NoOtps, built_in, otps
 from tests.fakes.providers import FakeProvider, Rig
 
 LIMITS = ServerLimits(
@@ -40,29 +45,40 @@ Serve = Callable[..., Awaitable[Served]]
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     started: list[Served] = []
+    templates = built_in()
 
     async def start(
         emails: list[FakeProvider] | None = None,
         texts: list[FakeProvider] | None = None,
         default_sender: Address | None = None,
+        otp_store: OtpStore | None = None,
+        otp_policy: OtpPolicy | None = None,
     ) -> Served:
         email_rig = Rig(emails if emails is not None else [FakeProvider("a")])
         text_rig = Rig(texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)], Channel.SMS)
         text_rig.log = email_rig.log
         watcher = Watcher(email_rig.log)
         health = HealthReader([email_rig.chain, text_rig.chain], email_rig.log)
-        servicer = MessagingServicer(
-            emails=email_rig.sender,
-            texts=text_rig.sender,
-            email_reader=EmailReader(default_sender or Address(email="noreply@example.com"), 20 * 1024 * 1024),
-            message_log=email_rig.log,
-            health=health,
-            watcher=watcher,
+        sender = default_sender or Address(email="noreply@example.com")
+        servicers = Servicers(
+            messaging=MessagingServicer(
+                emails=email_rig.sender,
+                texts=text_rig.sender,
+                email_reader=EmailReader(sender, 20 * 1024 * 1024, templates),
+                templates=templates,
+                message_log=email_rig.log,
+                health=health,
+                watcher=watcher,
+            ),
+            otp=OtpServicer(
+                otps(otp_store or NoOtps(), email_rig, text_rig, templates, otp_policy or OtpPolicy(), sender)
+            ),
+            templates=TemplateServicer(templates),
+            admin=AdminServicer(email_rig.log),
         )
         watcher.start()
         server = GrpcServer(
-            servicer,
-            AdminServicer(email_rig.log),
+            servicers,
             health,
             limits=LIMITS,
             tracing=email_rig.tracing,

@@ -3,11 +3,15 @@
 import asyncio
 from typing import Any
 
+import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from structlog.testing import capture_logs
 
 from relaypost_server.core.outcome import Kind
 from tests.api.conftest import Serve, Served
+from tests.api.status import failure_of
 from tests.api.test_validation import email
 from tests.fakes.providers import FakeProvider, failing
 
@@ -26,6 +30,16 @@ async def test_the_process_each_service_and_each_channel_answer(serve: Serve) ->
     for service in ("", "relaypost.v1.MessagingService", "email"):
         assert await status(served, service) == SERVING
     assert await status(served, "sms") == NOT_SERVING
+
+
+async def test_a_name_that_nobody_knows_is_no_fault_of_ours(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    served = await serve()
+    stub: Any = health_pb2_grpc.HealthStub(served.channel)
+    with capture_logs() as ours:
+        failure = await failure_of(stub.Check(health_pb2.HealthCheckRequest(service="nobody")))
+    assert failure.code is grpc.StatusCode.NOT_FOUND
+    assert (ours, caplog.records) == ([], [])
+    assert b'{code="NOT_FOUND",method="grpc.health.v1.Health/Check"} 1.0' in served.emails.metrics.render()
 
 
 async def test_a_channel_whose_circuits_are_all_open_is_not_serving(serve: Serve) -> None:

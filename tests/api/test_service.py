@@ -162,6 +162,7 @@ async def test_pages_of_messages(serve: Serve) -> None:
         ({"page_token": "!!"}, "page_token"),
         ({"page_token": "YWJj"}, "page_token"),
         ({"states": [99]}, "states"),
+        ({"states": [1] * 21}, "states"),
         ({"channel": 9}, "channel"),
         ({"recipient": "nobody"}, "recipient"),
         ({"provider": "x" * 65}, "provider"),
@@ -243,6 +244,16 @@ async def test_bytes_that_are_no_request_are_the_callers_fault(serve: Serve, bod
     served = await serve()
     failure = await failure_of(raw(served, "SendEmail", body))
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
+
+
+@pytest.mark.parametrize("body", [b"\x0a\xff", b"\x0a\x02\xff\xfe"])
+async def test_streams_refuse_bytes_that_are_no_request(serve: Serve, body: bytes) -> None:
+    served = await serve()
+    watch: Any = served.channel.unary_stream("/grpc.health.v1.Health/Watch")
+    reflect: Any = served.channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+    for call in (watch(body), reflect(iter([body]))):
+        failure = await failure_of(call.read())
+        assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_REQUEST")
 
 
 async def test_too_large_a_request_is_refused_unread(serve: Serve) -> None:

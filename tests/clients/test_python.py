@@ -9,7 +9,17 @@ from pathlib import Path
 
 import grpc
 import pytest
-from relaypost import Address, AsyncClient, Attachment, Client, InvalidRequestError, RelaypostError, SendFailedError
+from relaypost import (
+    Address,
+    AsyncClient,
+    Attachment,
+    Client,
+    InvalidRequestError,
+    OtpLimitError,
+    OtpNotVerifiedError,
+    RelaypostError,
+    SendFailedError,
+)
 from relaypost.v1 import message_pb2
 
 from tests.e2e.gateway import AWS_KEYS, Gateway, gateway, on_record
@@ -55,6 +65,29 @@ async def test_the_client_for_threads(running: Gateway) -> None:
             with pytest.raises(InvalidRequestError) as caught:
                 client.send_sms(to="nobody", text="")
             assert [v.field for v in caught.value.violations] == ["sms.to", "sms.text"]
+
+    await asyncio.to_thread(use)
+
+
+async def test_codes_for_threads(running: Gateway) -> None:
+    def use() -> None:
+        with Client(running.grpc, caller="signup") as client:
+            sent = client.send_otp(phone="415-555-0123", region_code="US", purpose="sign_in", ttl=60.0)
+            assert sent.message.recipients == ["+14155550123"]
+            with pytest.raises(OtpNotVerifiedError) as wrong:
+                client.verify_otp(sent.otp_id, "wrong")
+            assert wrong.value.reason == "OTP_NOT_VERIFIED"
+            with pytest.raises(OtpLimitError) as early:
+                client.resend_otp(sent.otp_id)
+            assert early.value.limits == ["resend"]
+            assert 0 < (early.value.retry_after or 0) <= 30
+            client.cancel_otp(sent.otp_id)
+            with pytest.raises(RelaypostError, match="no living code"):
+                client.resend_otp(sent.otp_id)
+            with pytest.raises(ValueError, match="not to both"):
+                client.send_otp(phone="+14155550123", email="ada@example.com", purpose="sign_in")
+            values = {"code": "483920", "minutes": "5", "app": "Acme"}
+            client.send_sms(to="+14155550123", template="otp", variables=values, locale="de")
 
     await asyncio.to_thread(use)
 

@@ -1,4 +1,4 @@
-"""What a circuit breaker must do, written from the specification alone.
+"""What a circuit breaker must do, in the words of its specification.
 
 The model knows the whole history, where the breaker keeps a few numbers. Where
 the specification leaves room, the model says how much, as a range:

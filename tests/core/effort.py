@@ -12,7 +12,7 @@ THOROUGH = LEVEL == "thorough"
 
 EFFORT = settings(
     max_examples=10_000 if THOROUGH else 200,
-    stateful_step_count=30 if THOROUGH else 20,
+    stateful_step_count=20,
     derandomize=not THOROUGH,
     phases=[Phase.generate] if LEVEL == "mutants" else [Phase.generate, Phase.shrink],
     report_multiple_bugs=False,

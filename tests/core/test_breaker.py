@@ -252,3 +252,43 @@ def test_an_open_circuit_of_a_cooling_provider_names_the_later_of_both_times() -
     circuit.cool_down(300.0, 101.0)
     assert circuit.refusal(101.0) == Refusal(RefusalReason.OPEN, 401.0)
     assert circuit.refusal(200.0) == Refusal(RefusalReason.COOLING, 401.0)
+
+
+def test_a_neutral_call_opens_nothing() -> None:
+    circuit = breaker()
+    call(circuit, Effect.NEUTRAL, 1.0)
+    assert circuit.state(1.0) is CircuitState.CLOSED
+
+
+def test_the_policy_begins_with_the_documented_numbers() -> None:
+    assert BreakerPolicy() == BreakerPolicy(
+        failures_to_open=5,
+        open_seconds=60.0,
+        successes_to_close=2,
+        rate_to_open=0.5,
+        rate_calls=20,
+        rate_seconds=30.0,
+        jitter=0.1,
+        escalate=False,
+        longest_open_seconds=300.0,
+        lease_slack=5.0,
+    )
+
+
+def test_a_probe_settled_again_says_nothing_about_the_next_probe() -> None:
+    circuit = opened()
+    first = circuit.admit(60.0, timeout=TIMEOUT)
+    assert isinstance(first, Permit)
+    circuit.settle(first, Effect.NEUTRAL, 61.0)
+    second = circuit.admit(61.0, timeout=TIMEOUT)
+    assert isinstance(second, Permit)
+    circuit.settle(first, Effect.ACCOUNT_FAULT, 62.0)
+    assert circuit.refusal(62.0) == Refusal(RefusalReason.PROBING, 76.0)
+
+
+def test_the_result_of_a_lost_probe_comes_too_late_even_where_nobody_looked_in_between() -> None:
+    circuit = opened(successes_to_close=1)
+    probe = circuit.admit(60.0, timeout=TIMEOUT)
+    assert isinstance(probe, Permit)
+    circuit.settle(probe, Effect.SUCCESS, 75.0)
+    assert circuit.state(75.0) is CircuitState.OPEN

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from relaypost_server.core.breaker import Breaker, BreakerPolicy, Permit, RefusalReason
 from relaypost_server.core.outcome import Effect
-from tests.core.breaker_model import CLOSED, HALF_OPEN, OPEN, BreakerModel, ModelPermit
+from tests.core.breaker_model import CLOSED, OPEN, BreakerModel, ModelPermit
 from tests.core.effort import EFFORT
 
 POLICIES = st.builds(
@@ -97,13 +97,24 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.state is OPEN)
     @rule(effect=EFFECTS, times=st.integers(1, 3))
     def recover(self, effect: Effect, times: int) -> None:
-        self._move(max(self.now, self.model.reopens.high, self.model.cool_until))
+        self._move_to_reopening()
         self._calls([effect] * times, 0.01)
 
-    @precondition(lambda self: self.model.state is HALF_OPEN)
-    @rule(target=permits, first=EFFECTS, echo=EFFECTS)
+    @precondition(lambda self: self.model.state is not CLOSED)
+    @rule(effect=EFFECTS, late=st.sampled_from([-0.001, 0.0, 0.001, 100.0, 500.0]))
+    def settle_a_probe_around_the_end_of_its_lease(self, effect: Effect, late: float) -> None:
+        self._move_to_reopening()
+        probe = self._admit(1.0)
+        if probe is not None and probe.model.lease_ends is not None:
+            self._move(probe.model.lease_ends + late)
+            self._settle(probe, effect)
+            self._admit(1.0)
+
+    @precondition(lambda self: self.model.state is not CLOSED)
+    @rule(target=permits, first=st.sampled_from([Effect.NEUTRAL, Effect.SUCCESS]), echo=EFFECTS)
     def settle_a_probe_again_during_the_next(self, first: Effect, echo: Effect) -> Held | MultipleResults[Held]:
         """What an earlier probe has still to say is not the present probe's result."""
+        self._move_to_reopening()
         probe = self._admit(10.0)
         if probe is None:
             return multiple()
@@ -194,6 +205,9 @@ class BreakerMachine(RuleBasedStateMachine):
         assert refusal.retry_at > self.now
         if refusal.reason is RefusalReason.PROBING:
             assert self.model.probe is not None
+
+    def _move_to_reopening(self) -> None:
+        self._move(max(self.now, self.model.reopens.high, self.model.cool_until))
 
     def _move(self, now: float) -> None:
         self.now = now

@@ -8,6 +8,7 @@ from relaypost_server.core.breaker import CircuitState, Refusal, RefusalReason
 from relaypost_server.core.failover import (
     Attempt,
     Candidate,
+    Delivery,
     Ending,
     Finish,
     Skip,
@@ -17,12 +18,15 @@ from relaypost_server.core.failover import (
     decide,
     judge,
     still_to_reach,
+    total_cost,
 )
 from relaypost_server.core.message import Address, Email, Guarantee, Message, MessageState
+from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import POLICY, Kind, Next, Outcome, RefusedRecipient
 
 CHAIN = [Candidate(provider=name, timeout=10.0) for name in ("a", "b", "c")]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+REFUSED_FOR_NOW = RefusedRecipient(address="bob@example.com", provider_code="450", temporary=True)
 ALO, AMO = Guarantee.AT_LEAST_ONCE, Guarantee.AT_MOST_ONCE
 
 
@@ -89,6 +93,22 @@ def test_a_lost_answer_goes_on_at_least_once_and_marks_the_duplicate() -> None:
     assert isinstance(taken, Finish)
     assert taken.verdict.ending is Ending.SENT
     assert taken.verdict.possible_duplicate
+
+
+def test_an_answer_lost_after_a_partial_refusal_marks_the_duplicate() -> None:
+    """Bob's copy may have left with b, and certainly left with c."""
+    partly = attempt("a", Kind.ACCEPTED, refused=(REFUSED_FOR_NOW,))
+    walk = [partly, attempt("b", Kind.UNCONFIRMED), attempt("c", Kind.ACCEPTED)]
+    assert judge(walk).possible_duplicate
+    assert not judge(walk[:2]).possible_duplicate
+
+
+def test_two_lost_answers_mark_the_duplicate() -> None:
+    """Both providers may have sent it."""
+    walk = [attempt("a", Kind.UNCONFIRMED), attempt("b", Kind.UNCONFIRMED)]
+    verdict = judge(walk)
+    assert (verdict.ending, verdict.possible_duplicate) == (Ending.UNCONFIRMED, True)
+    assert not judge([*walk[:1], attempt("b", Kind.FAULTED)]).possible_duplicate
 
 
 def test_an_answer_lost_by_a_later_provider_marks_no_duplicate() -> None:
@@ -225,3 +245,50 @@ def test_before_anything_was_accepted_everybody_is_to_be_reached() -> None:
 
 def test_an_empty_chain_is_exhausted() -> None:
     assert ending(step(chain=[])) is Ending.EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected", "state"),
+    [
+        ([(Kind.ACCEPTED, None)], Ending.SENT, MessageState.SENT),
+        ([(Kind.UNCONFIRMED, None)], Ending.UNCONFIRMED, MessageState.UNCONFIRMED),
+        ([(Kind.REJECTED, None)], Ending.REJECTED, MessageState.REJECTED),
+        ([(Kind.SKIPPED, SkipReason.NO_TIME)], Ending.DEADLINE, MessageState.FAILED),
+        ([(Kind.FAULTED, None)], Ending.EXHAUSTED, MessageState.FAILED),
+    ],
+)
+def test_every_ending_has_its_state(
+    attempts: list[tuple[Kind, SkipReason | None]], expected: Ending, state: MessageState
+) -> None:
+    verdict = judge([attempt("a", kind, skipped) for kind, skipped in attempts])
+    assert (verdict.ending, verdict.state) == (expected, state)
+
+
+def test_nobody_is_asked_again_and_nobody_has_gone_unless_that_is_said() -> None:
+    out_of_reach = [attempt("a", Kind.UNREACHABLE)]
+    alone = decide(CHAIN[:1], out_of_reach, refusals={}, time_left=10.0, guarantee=ALO)
+    assert ending(alone) is Ending.EXHAUSTED
+    assert decide(CHAIN[:2], out_of_reach, refusals={}, time_left=10.0, guarantee=ALO) == Try(
+        provider="b", timeout=10.0
+    )
+
+
+def test_a_second_try_needs_no_more_than_the_shortest_attempt() -> None:
+    out_of_reach = [attempt("a", Kind.UNREACHABLE)]
+    taken = step(*out_of_reach, chain=CHAIN[:1], time_left=1.0, may_try_again=True)
+    assert taken == Try(provider="a", timeout=1.0, again=True)
+    assert isinstance(step(*out_of_reach, chain=CHAIN[:1], time_left=0.99, may_try_again=True), Finish)
+
+
+def test_a_delivery_names_the_first_that_accepted_and_sums_what_is_known_of_the_cost() -> None:
+    paid = [attempt(name, Kind.ACCEPTED, cost=Money(micros=micros)) for name, micros in (("b", 100), ("c", 20))]
+    walk = (attempt("a", Kind.FAULTED), *paid, attempt("d", Kind.FAULTED))
+    delivery = Delivery(attempts=walk, verdict=judge(walk))
+    assert delivery.accepted is paid[0]
+    assert total_cost(walk) == Money(micros=120)
+
+
+def test_a_delivery_that_nobody_accepted_names_nobody_and_knows_no_cost() -> None:
+    walk = (attempt("a", Kind.FAULTED),)
+    delivery = Delivery(attempts=walk, verdict=judge(walk))
+    assert (delivery.accepted, total_cost(walk), walk[0].duration) == (None, None, 0.0)

@@ -72,3 +72,14 @@ def test_recipients_refused_for_now_are_those_with_a_temporary_refusal() -> None
         RefusedRecipient(address="b@x.org", provider_code="550", temporary=False),
     )
     assert Outcome(kind=Kind.ACCEPTED, refused=refused).refused_for_now == ("a@x.org",)
+
+
+def test_an_outcome_says_no_more_than_it_was_told() -> None:
+    plain = Outcome(kind=Kind.FAULTED)
+    told = (plain.detail, plain.retry_after, plain.cost, plain.segments, plain.refused, plain.alert)
+    assert told == ("", None, None, 0, (), False)
+
+
+def test_what_is_shown_is_no_longer_than_documented() -> None:
+    told = Outcome(kind=Kind.FAULTED, detail="d" * 999, provider_code="c" * 999, provider_message_id="i" * 999)
+    assert (len(told.detail), len(told.provider_code), len(told.provider_message_id)) == (200, 64, 255)

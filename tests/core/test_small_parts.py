@@ -91,6 +91,14 @@ def test_rolling_counts_forget() -> None:
     assert counts.totals(2000.0) == (0, 0)
 
 
+def test_rolling_counts_forget_a_tenth_of_the_window_at_a_time() -> None:
+    counts = RollingCounts(10.0)
+    counts.add(0.95, failed=True)
+    counts.add(1.0, failed=False)
+    assert counts.totals(9.99) == (2, 1)
+    assert counts.totals(10.0) == (1, 0)
+
+
 @given(st.lists(st.tuples(st.floats(0, 20), st.booleans()), max_size=60))
 def test_rolling_counts_never_count_more_than_there_was(steps: list[tuple[float, bool]]) -> None:
     """Against a plain list: all of the last nine tenths of the window, nothing older than the window."""
@@ -116,6 +124,18 @@ def test_the_retry_budget_allows_a_tenth() -> None:
     assert 100 <= retries <= 101
 
 
+def test_the_retry_budget_begins_with_one_try_and_earns_the_next_with_ten_messages() -> None:
+    """Eleven, for ten tenths lack a little in floating point."""
+    budget, seen = RetryBudget(), list[bool]()
+    for withdraw, deposits in [(False, 0), (True, 0), (False, 9), (False, 2), (True, 0)]:
+        if withdraw:
+            budget.withdraw()
+        for _ in range(deposits):
+            budget.deposit()
+        seen.append(budget.available)
+    assert seen == [True, False, False, True, False]
+
+
 def test_a_ratio_of_nothing_allows_nothing() -> None:
     budget = RetryBudget(0.0)
     for _ in range(1000):
@@ -124,7 +144,7 @@ def test_a_ratio_of_nothing_allows_nothing() -> None:
 
 
 def test_savings_for_retries_are_bounded() -> None:
-    budget, retries = RetryBudget(0.1, capacity=10.0), 0
+    budget, retries = RetryBudget(0.1), 0
     for _ in range(100_000):
         budget.deposit()
     while budget.available:

@@ -12,7 +12,7 @@ import pytest
 from tests import peers
 from tests.e2e.gateway import AWS_KEYS, Gateway, gateway
 from tests.e2e.test_process import run
-from tests.fakes.http import answer, closed_port, fake_http
+from tests.fakes.http import CLOSE, answer, closed_port, fake_http
 from tests.peers import open_up
 
 
@@ -167,3 +167,22 @@ async def test_grpcurl_needs_no_file_of_ours(running: Gateway) -> None:
     )
     assert "InvalidArgument" in bad
     assert "email.subject" in bad
+
+
+async def test_an_unconfirmed_message_is_found_and_settled_by_hand(bundled_database: str) -> None:
+    async with fake_http(CLOSE) as ses:
+        environ = {**AWS_KEYS, "RELAYPOST_SES_ENDPOINT": ses.url, "RELAYPOST_SNS_ENABLED": "false"}
+        async with gateway(environ, database=bundled_database) as started:
+            target = ["--target", started.grpc]
+            email = ["--to", "ada@example.com", "--subject", "Hi", "--text", "Hi", "--at-most-once"]
+            code, out, _ = await run("send-email", *email, "--request-id", "order-7", *target)
+            message_id = out.split()[0]
+            assert (code, out.split()[1]) == (0, "unconfirmed")
+            code, out, _ = await run("list", "--state", "unconfirmed", *target, COLUMNS="80")
+            assert code == 0
+            assert message_id in out
+            code, out, _ = await run("resolve", message_id, "--not-sent", *target)
+            assert (code, out) == (0, f"{message_id}  failed\n")
+            code, _, err = await run("resolve", message_id, "--sent", *target)
+            assert code == 1
+            assert "MESSAGE_NOT_UNCONFIRMED" in err

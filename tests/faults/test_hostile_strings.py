@@ -15,6 +15,7 @@ So:
 import asyncio
 import json
 import re
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -169,8 +170,10 @@ class Route:
         ask: Any = self.channel.unary_unary(
             f"/{package}.MessagingService/{method}", response_deserializer=_REQUESTS[method][1].FromString
         )
+        # Each call by a caller of its own, so that no request_id meets another request.
+        caller = (("relaypost-caller", uuid.uuid4().hex),)
         try:
-            answer = await ask(data, timeout=30)
+            answer = await ask(data, timeout=30, metadata=caller)
         except grpc.RpcError as error:
             return Failure(error)
         self.accepted[method] += 1

@@ -100,6 +100,40 @@ async def test_within_one_process_a_name_that_runs_is_not_asked_for_twice() -> N
     await first
 
 
+async def test_however_many_repeat_an_answered_request_at_once_one_looks() -> None:
+    rig = Rig([FakeProvider("a")])
+    looked = asyncio.Event()
+    answered = record(state=MessageState.SENT)
+
+    async def look(claim: Any) -> Replay:
+        rig.requests.claims.append(claim)
+        await looked.wait()
+        return Replay(record=answered)
+
+    rig.requests.begin = look  # type: ignore[method-assign]
+    calls = [asyncio.create_task(send(rig)) for _ in range(100)]
+    await asyncio.sleep(0.01)
+    looked.set()
+    assert [sent.record for sent in await asyncio.gather(*calls)] == [answered] * 100
+    assert len(rig.requests.claims) == 1
+
+
+async def test_whoever_waits_for_another_call_to_which_the_log_said_nothing_asks_again() -> None:
+    rig = Rig([FakeProvider("a")])
+    looked = asyncio.Event()
+
+    async def look(claim: Any) -> Replay:
+        await looked.wait()
+        raise LogUnavailableError
+
+    rig.requests.begin = look  # type: ignore[method-assign]
+    calls = [asyncio.create_task(send(rig)) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    looked.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [LogUnavailableError, *[RequestInProgressError] * 2]
+
+
 async def test_a_new_walk_follows_the_old_one_in_the_same_message() -> None:
     rig = Rig([FakeProvider("a")])
     failed = record(state=MessageState.FAILED, attempts=(replace(lost("a"), outcome=failing(Kind.FAULTED)),))

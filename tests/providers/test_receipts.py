@@ -16,7 +16,7 @@ from relaypost_server.core.ports import (
     CallbackReader,
     CallbackRefusedError,
     CallbackUnverifiedError,
-    Refusal,
+    Disbelief,
 )
 from relaypost_server.providers.sendgrid import SendGrid, SendGridSettings
 from relaypost_server.providers.ses import Ses, SesSettings
@@ -81,7 +81,7 @@ def twilio_with(**environ: str) -> Twilio:
     return Twilio(settings)
 
 
-async def refusal(reader: CallbackReader, made: Callback) -> Refusal:
+async def refusal(reader: CallbackReader, made: Callback) -> Disbelief:
     with pytest.raises(CallbackRefusedError) as caught:
         await reader.read_callback(made)
     return caught.value.why
@@ -191,29 +191,29 @@ async def test_the_certificate_is_fetched_once(ses: Ses, topic: SnsTopic) -> Non
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"Signature": None}, Refusal.UNSIGNED),
-        ({"Signature": "AAAA"}, Refusal.FORGED),
-        ({"Signature": "no base64!"}, Refusal.FORGED),
-        ({"SignatureVersion": "3"}, Refusal.FORGED),
-        ({"SignatureVersion": "1"}, Refusal.FORGED),
-        ({"Message": json.dumps(vendor.SES_BOUNCE)}, Refusal.FORGED),
-        ({"MessageId": "another"}, Refusal.FORGED),
-        ({"Subject": "added"}, Refusal.FORGED),
-        ({"TopicArn": TOPIC + "-other"}, Refusal.FOREIGN),
-        ({"Type": "SubscriptionConfirmation"}, Refusal.MALFORMED),
-        ({"Type": "Other"}, Refusal.MALFORMED),
-        ({"Timestamp": 7}, Refusal.MALFORMED),
+        ({"Signature": None}, Disbelief.UNSIGNED),
+        ({"Signature": "AAAA"}, Disbelief.FORGED),
+        ({"Signature": "no base64!"}, Disbelief.FORGED),
+        ({"SignatureVersion": "3"}, Disbelief.FORGED),
+        ({"SignatureVersion": "1"}, Disbelief.FORGED),
+        ({"Message": json.dumps(vendor.SES_BOUNCE)}, Disbelief.FORGED),
+        ({"MessageId": "another"}, Disbelief.FORGED),
+        ({"Subject": "added"}, Disbelief.FORGED),
+        ({"TopicArn": TOPIC + "-other"}, Disbelief.FOREIGN),
+        ({"Type": "SubscriptionConfirmation"}, Disbelief.MALFORMED),
+        ({"Type": "Other"}, Disbelief.MALFORMED),
+        ({"Timestamp": 7}, Disbelief.MALFORMED),
     ],
     ids=str,
 )
-async def test_a_changed_message_is_refused(ses: Ses, topic: SnsTopic, changes: dict[str, Any], why: Refusal) -> None:
+async def test_a_changed_message_is_refused(ses: Ses, topic: SnsTopic, changes: dict[str, Any], why: Disbelief) -> None:
     signed = topic.message(Message=json.dumps(vendor.SES_DELIVERY)) | changes
     body = json.dumps({name: value for name, value in signed.items() if value is not None}).encode()
     assert await refusal(ses, callback(body)) is why
 
 
 async def test_a_strangers_signature_is_refused(ses: Ses, topic: SnsTopic) -> None:
-    assert await refusal(ses, callback(topic.notification(vendor.SES_DELIVERY, key=STRANGER))) is Refusal.FORGED
+    assert await refusal(ses, callback(topic.notification(vendor.SES_DELIVERY, key=STRANGER))) is Disbelief.FORGED
 
 
 @pytest.mark.parametrize(
@@ -241,13 +241,13 @@ async def test_a_certificate_from_elsewhere_is_not_even_fetched(ses: Ses, topic:
     if url:
         topic.pages[url] = certificate_for(STRANGER)
     forged = topic.notification(vendor.SES_DELIVERY, key=STRANGER, SigningCertURL=url)
-    assert await refusal(ses, callback(forged)) is Refusal.FORGED
+    assert await refusal(ses, callback(forged)) is Disbelief.FORGED
     assert topic.fetched == []
 
 
 async def test_a_certificate_that_has_ended_is_refused(ses: Ses, topic: SnsTopic) -> None:
     topic.pages[topic.certificate_url] = certificate_for(topic.key, days=-1)
-    assert await refusal(ses, callback(topic.notification(vendor.SES_DELIVERY))) is Refusal.FORGED
+    assert await refusal(ses, callback(topic.notification(vendor.SES_DELIVERY))) is Disbelief.FORGED
 
 
 @pytest.mark.parametrize("page", [None, b"<html>"])
@@ -268,7 +268,7 @@ async def test_without_a_certificate_the_message_is_to_be_repeated(
 async def test_the_time_that_sns_signed_must_be_near(ses: Ses, topic: SnsTopic, age: float, stale: bool) -> None:
     made = callback(topic.notification(vendor.SES_DELIVERY, Timestamp=stamp(utc_now() - timedelta(seconds=age))))
     if stale:
-        assert await refusal(ses, made) is Refusal.STALE
+        assert await refusal(ses, made) is Disbelief.STALE
     else:
         assert len(await ses.read_callback(made)) == 1
 
@@ -299,8 +299,8 @@ async def test_a_confirmation_that_fails_is_to_be_repeated(ses: Ses, topic: SnsT
 
 async def test_a_subscription_is_confirmed_nowhere_else(ses: Ses, topic: SnsTopic) -> None:
     elsewhere = "https://sns.us-east-1.amazonaws.com.evil.example/?Action=ConfirmSubscription"
-    assert await refusal(ses, confirmation(topic, SubscribeURL=elsewhere)) is Refusal.FORGED
-    assert await refusal(ses, confirmation(topic, key=STRANGER)) is Refusal.FORGED
+    assert await refusal(ses, confirmation(topic, SubscribeURL=elsewhere)) is Disbelief.FORGED
+    assert await refusal(ses, confirmation(topic, key=STRANGER)) is Disbelief.FORGED
     assert topic.fetched == [topic.certificate_url]
 
 
@@ -317,7 +317,7 @@ async def test_a_topic_in_china_has_its_own_host(topic: SnsTopic, aws_keys: None
 
 
 async def test_without_a_topic_nothing_is_believed(topic: SnsTopic, aws_keys: None) -> None:
-    assert await refusal(ses_with(topic), callback(topic.notification(vendor.SES_DELIVERY))) is Refusal.NOT_SET_UP
+    assert await refusal(ses_with(topic), callback(topic.notification(vendor.SES_DELIVERY))) is Disbelief.NOT_SET_UP
 
 
 # SendGrid
@@ -415,22 +415,22 @@ async def test_the_raw_body_counts(webhook: SendGridKey) -> None:
     made = batch(webhook, vendor.sendgrid("delivered", reason="é"))
     assert len(await reader.read_callback(made)) == 1
     rewritten = replace(made, body=json.dumps(json.loads(made.body), indent=1).encode())
-    assert await refusal(reader, rewritten) is Refusal.FORGED
+    assert await refusal(reader, rewritten) is Disbelief.FORGED
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda m: replace(m, headers={}), Refusal.UNSIGNED),
-        (lambda m: replace(m, headers={**m.headers, "x-twilio-email-event-webhook-signature": ""}), Refusal.UNSIGNED),
-        (lambda m: replace(m, headers={**m.headers, "x-twilio-email-event-webhook-signature": "x"}), Refusal.FORGED),
-        (lambda m: replace(m, headers={**m.headers, "x-twilio-email-event-webhook-timestamp": "1"}), Refusal.FORGED),
-        (lambda m: replace(m, body=m.body.replace(b"delivered", b"bounce")), Refusal.FORGED),
-        (lambda m: replace(m, body=b"\xff" + m.body), Refusal.FORGED),
+        (lambda m: replace(m, headers={}), Disbelief.UNSIGNED),
+        (lambda m: replace(m, headers={**m.headers, "x-twilio-email-event-webhook-signature": ""}), Disbelief.UNSIGNED),
+        (lambda m: replace(m, headers={**m.headers, "x-twilio-email-event-webhook-signature": "x"}), Disbelief.FORGED),
+        (lambda m: replace(m, headers={**m.headers, "x-twilio-email-event-webhook-timestamp": "1"}), Disbelief.FORGED),
+        (lambda m: replace(m, body=m.body.replace(b"delivered", b"bounce")), Disbelief.FORGED),
+        (lambda m: replace(m, body=b"\xff" + m.body), Disbelief.FORGED),
     ],
 )
 async def test_a_changed_batch_is_refused(
-    webhook: SendGridKey, change: Callable[[Callback], Callback], why: Refusal
+    webhook: SendGridKey, change: Callable[[Callback], Callback], why: Disbelief
 ) -> None:
     reader = sendgrid_with(RELAYPOST_SENDGRID_WEBHOOK_KEY=webhook.public)
     assert await refusal(reader, change(batch(webhook, vendor.sendgrid("delivered")))) is why
@@ -438,8 +438,8 @@ async def test_a_changed_batch_is_refused(
 
 async def test_batches_by_another_key_or_for_no_key_are_refused(webhook: SendGridKey) -> None:
     reader, made = sendgrid_with(RELAYPOST_SENDGRID_WEBHOOK_KEY=webhook.public), vendor.sendgrid("delivered")
-    assert await refusal(reader, batch(SendGridKey(), made)) is Refusal.FORGED
-    assert await refusal(sendgrid_with(), batch(webhook, made)) is Refusal.NOT_SET_UP
+    assert await refusal(reader, batch(SendGridKey(), made)) is Disbelief.FORGED
+    assert await refusal(sendgrid_with(), batch(webhook, made)) is Disbelief.NOT_SET_UP
 
 
 @pytest.mark.parametrize(("age", "stale"), [(280, False), (320, True), (-280, False), (-320, True)])
@@ -447,7 +447,7 @@ async def test_the_time_that_sendgrid_signed_must_be_near(webhook: SendGridKey, 
     reader = sendgrid_with(RELAYPOST_SENDGRID_WEBHOOK_KEY=webhook.public)
     made = batch(webhook, vendor.sendgrid("delivered"), at=time.time() - age)
     if stale:
-        assert await refusal(reader, made) is Refusal.STALE
+        assert await refusal(reader, made) is Disbelief.STALE
     else:
         assert len(await reader.read_callback(made)) == 1
 
@@ -455,7 +455,7 @@ async def test_the_time_that_sendgrid_signed_must_be_near(webhook: SendGridKey, 
 @pytest.mark.parametrize("body", [b"{}", b"[", b"", b"null"])
 async def test_signed_nonsense_is_refused(webhook: SendGridKey, body: bytes) -> None:
     reader = sendgrid_with(RELAYPOST_SENDGRID_WEBHOOK_KEY=webhook.public)
-    assert await refusal(reader, callback(body, webhook.headers(body))) is Refusal.MALFORMED
+    assert await refusal(reader, callback(body, webhook.headers(body))) is Disbelief.MALFORMED
 
 
 def test_a_key_may_come_in_its_armour_and_must_be_one(webhook: SendGridKey) -> None:
@@ -514,27 +514,27 @@ def test_twilio_is_asked_for_receipts_where_it_can_reach_the_gateway() -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda m: replace(m, headers={}), Refusal.UNSIGNED),
-        (lambda m: replace(m, headers={"x-twilio-signature": ""}), Refusal.UNSIGNED),
-        (lambda m: replace(m, headers={"x-twilio-signature": "AAAA"}), Refusal.FORGED),
-        (lambda m: replace(m, headers={"x-twilio-signature": "é"}), Refusal.FORGED),
-        (lambda m: replace(m, body=m.body.replace(b"delivered", b"failed")), Refusal.FORGED),
-        (lambda m: replace(m, body=m.body + b"&ErrorCode=30005"), Refusal.FORGED),
-        (lambda m: replace(m, body=m.body + b"&To=%2B14155550123"), Refusal.MALFORMED),
-        (lambda m: replace(m, path=m.path[:-1] + "2"), Refusal.FORGED),
-        (lambda m: replace(m, body=b"a=b&" * 200), Refusal.MALFORMED),
-        (lambda m: replace(m, body=b"\xff"), Refusal.MALFORMED),
+        (lambda m: replace(m, headers={}), Disbelief.UNSIGNED),
+        (lambda m: replace(m, headers={"x-twilio-signature": ""}), Disbelief.UNSIGNED),
+        (lambda m: replace(m, headers={"x-twilio-signature": "AAAA"}), Disbelief.FORGED),
+        (lambda m: replace(m, headers={"x-twilio-signature": "é"}), Disbelief.FORGED),
+        (lambda m: replace(m, body=m.body.replace(b"delivered", b"failed")), Disbelief.FORGED),
+        (lambda m: replace(m, body=m.body + b"&ErrorCode=30005"), Disbelief.FORGED),
+        (lambda m: replace(m, body=m.body + b"&To=%2B14155550123"), Disbelief.MALFORMED),
+        (lambda m: replace(m, path=m.path[:-1] + "2"), Disbelief.FORGED),
+        (lambda m: replace(m, body=b"a=b&" * 200), Disbelief.MALFORMED),
+        (lambda m: replace(m, body=b"\xff"), Disbelief.MALFORMED),
     ],
 )
-async def test_a_changed_form_is_refused(change: Callable[[Callback], Callback], why: Refusal) -> None:
+async def test_a_changed_form_is_refused(change: Callable[[Callback], Callback], why: Disbelief) -> None:
     made = change(twilio_callback(vendor.twilio("delivered")))
     assert await refusal(twilio_with(RELAYPOST_PUBLIC_URL=PUBLIC_URL), made) is why
 
 
 async def test_forms_for_another_gateway_or_for_none_are_refused() -> None:
     made = twilio_callback(vendor.twilio("delivered"), url="https://other.example.com")
-    assert await refusal(twilio_with(RELAYPOST_PUBLIC_URL=PUBLIC_URL), made) is Refusal.FORGED
-    assert await refusal(twilio_with(), made) is Refusal.NOT_SET_UP
+    assert await refusal(twilio_with(RELAYPOST_PUBLIC_URL=PUBLIC_URL), made) is Disbelief.FORGED
+    assert await refusal(twilio_with(), made) is Disbelief.NOT_SET_UP
 
 
 async def test_a_form_without_a_message_of_ours_is_passed_over() -> None:

@@ -95,6 +95,19 @@ async def test_twilio_sends_from_a_messaging_service(twilio: str) -> None:
     assert outcome.kind is Kind.ACCEPTED, outcome
 
 
+async def test_twilio_is_told_when_a_text_is_not_worth_delivering_any_more(twilio: str) -> None:
+    from relaypost_server.providers.twilio import TwilioSettings, request_form
+    from relaypost_server.settings import read
+
+    settings, _ = read(TwilioSettings, TWILIO)
+    assert settings is not None
+    assert "ValidityPeriod" not in request_form(messages.sms(), settings)
+    for validity, told in ((299.9, "299"), (0.4, "1"), (1e6, "36000")):
+        assert request_form(messages.sms(validity=validity), settings)["ValidityPeriod"] == told
+    outcome = await outcome_of("twilio", twilio, messages.sms(validity=300.0))
+    assert outcome.kind is Kind.ACCEPTED, outcome
+
+
 async def test_the_contract_would_refuse_a_wrong_form(twilio: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from relaypost_server.providers import twilio as module
 

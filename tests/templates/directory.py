@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from relaypost_server.core.rendering import RenderError
 from relaypost_server.settings import SettingsError
 from relaypost_server.templates.check import open_templates
-from relaypost_server.templates.render import RenderError, Templates
+from relaypost_server.templates.render import Templates
 
 TOML = """
 about = "A greeting."

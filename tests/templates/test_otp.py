@@ -8,9 +8,10 @@ import pytest
 from hypothesis import event, given, settings, strategies as st
 
 from relaypost_server.core.message import Channel
+from relaypost_server.core.rendering import RenderedEmail, RenderedSms, RenderError
 from relaypost_server.core.segments import Encoding, count_segments
 from relaypost_server.templates.check import open_templates
-from relaypost_server.templates.render import RenderedEmail, RenderedSms, RenderError, Templates
+from relaypost_server.templates.render import Templates
 
 GSM_7 = ["de", "en", "es", "fr", "it", "nl", "pl", "pt", "pt-BR", "tr"]
 UCS_2 = ["ar", "hi", "ja", "ko", "ru", "uk", "zh", "zh-Hant"]

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from relaypost_server.core.rendering import RenderedEmail, RenderError
 from relaypost_server.templates.declaration import MOST_VARIABLES
-from relaypost_server.templates.render import RenderedEmail, RenderError, Templates
+from relaypost_server.templates.render import Templates
 from tests.templates.directory import TOML, greeting, opened, violations, write
 
 EMAIL = {"subject": "Hello {{ name }}", "text": "Hello {{ name }}!", "html": "<p title='{{ name }}'>{{ name }}</p>"}

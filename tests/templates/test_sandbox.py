@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from relaypost_server.templates.render import RenderError
+from relaypost_server.core.rendering import RenderError
 from tests.templates.directory import greeting, opened, problems, write
 
 INJECTIONS = [

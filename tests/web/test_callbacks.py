@@ -16,7 +16,7 @@ from yarl import URL
 from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.health import Health, MessageLogHealth
 from relaypost_server.core.message import MessageState
-from relaypost_server.core.ports import Callback, CallbackRefusedError, CallbackUnverifiedError, Refusal
+from relaypost_server.core.ports import Callback, CallbackRefusedError, CallbackUnverifiedError, Disbelief
 from relaypost_server.flow.callbacks import Callbacks, Matcher
 from relaypost_server.store.deliveries import PostgresDeliveries
 from relaypost_server.store.messages import PostgresLog
@@ -106,8 +106,8 @@ async def test_what_is_answered_with_success_is_in_the_database(bundled_database
 @pytest.mark.parametrize(
     ("error", "status", "word", "reason"),
     [
-        *((CallbackRefusedError(r), 403, "refused", r.value) for r in Refusal if r is not Refusal.MALFORMED),
-        (CallbackRefusedError(Refusal.MALFORMED), 400, "refused", "malformed"),
+        *((CallbackRefusedError(r), 403, "refused", r.value) for r in Disbelief if r is not Disbelief.MALFORMED),
+        (CallbackRefusedError(Disbelief.MALFORMED), 400, "refused", "malformed"),
         (CallbackUnverifiedError("HTTP 500"), 503, "try again later", "unverified"),
     ],
     ids=str,

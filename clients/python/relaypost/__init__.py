@@ -6,6 +6,9 @@
         message = relaypost.send_email(to="ada@example.com", subject="Hello", text="Hi Ada")
         print(message.provider, [a.provider for a in message.attempts])
 
+    sent = relaypost.send_otp(phone="+14155550123", purpose="sign_in")
+    proven = relaypost.verify_otp(sent.otp_id, "483920")
+
 `AsyncClient` has the same methods as coroutines. The generated stubs are in
 `relaypost.v1`.
 """
@@ -13,7 +16,13 @@
 from relaypost._async_client import AsyncClient
 from relaypost._client import Client
 from relaypost._requests import Address, Attachment
-from relaypost.errors import InvalidRequestError, RelaypostError, SendFailedError
+from relaypost.errors import (
+    InvalidRequestError,
+    OtpLimitError,
+    OtpNotVerifiedError,
+    RelaypostError,
+    SendFailedError,
+)
 
 __all__ = [
     "Address",
@@ -21,6 +30,8 @@ __all__ = [
     "Attachment",
     "Client",
     "InvalidRequestError",
+    "OtpLimitError",
+    "OtpNotVerifiedError",
     "RelaypostError",
     "SendFailedError",
 ]

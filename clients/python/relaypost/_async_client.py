@@ -9,14 +9,24 @@ from relaypost._client import DEFAULT_TIMEOUT
 from relaypost._requests import (
     EmailFields,
     MessageQuery,
+    OtpFields,
     SmsFields,
     email_request,
     list_request,
+    otp_request,
     resolve_request,
     sms_request,
 )
 from relaypost.errors import from_rpc_error
-from relaypost.v1 import admin_service_pb2_grpc, message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
+from relaypost.v1 import (
+    admin_service_pb2_grpc,
+    message_pb2,
+    messaging_service_pb2 as pb,
+    messaging_service_pb2_grpc,
+    otp_service_pb2 as otp_pb,
+    otp_service_pb2_grpc,
+    template_service_pb2_grpc,
+)
 
 T = TypeVar("T")
 
@@ -41,6 +51,8 @@ class AsyncClient:
         self._metadata = (("relaypost-caller", caller),) if caller else ()
         self.stub = messaging_service_pb2_grpc.MessagingServiceStub(self._channel)
         """The generated stub, for what has no method here."""
+        self.otp = otp_service_pb2_grpc.OtpServiceStub(self._channel)
+        self.templates = template_service_pb2_grpc.TemplateServiceStub(self._channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
@@ -63,6 +75,32 @@ class AsyncClient:
         """Sends a text message. Raises SendFailedError or InvalidRequestError; then nothing was sent."""
         call = self.stub.SendSms(sms_request(sms), timeout=timeout or self._timeout, metadata=self._metadata)
         return (await _unpacked_errors(call)).message
+
+    async def send_otp(self, *, timeout: float | None = None, **otp: Unpack[OtpFields]) -> otp_pb.SendOtpResponse:
+        """Makes a code and sends it. Raises SendFailedError, OtpLimitError or InvalidRequestError."""
+        request = otp_request(otp)
+        call = self.otp.SendOtp(request, timeout=timeout or self._timeout, metadata=self._metadata)
+        return await _unpacked_errors(call)
+
+    async def verify_otp(self, otp_id: str, code: str, *, timeout: float | None = None) -> otp_pb.VerifyOtpResponse:
+        """What a right code proved; it is used up. Raises OtpNotVerifiedError for any other."""
+        request = otp_pb.VerifyOtpRequest(otp_id=otp_id, code=code)
+        call = self.otp.VerifyOtp(request, timeout=timeout or self._timeout, metadata=self._metadata)
+        return await _unpacked_errors(call)
+
+    async def resend_otp(
+        self, otp_id: str, *, client_address: str = "", timeout: float | None = None
+    ) -> otp_pb.ResendOtpResponse:
+        """Sends the same code again while it lives. Raises OtpLimitError where it is too early."""
+        request = otp_pb.ResendOtpRequest(otp_id=otp_id, client_address=client_address)
+        call = self.otp.ResendOtp(request, timeout=timeout or self._timeout, metadata=self._metadata)
+        return await _unpacked_errors(call)
+
+    async def cancel_otp(self, otp_id: str, *, timeout: float | None = None) -> None:
+        """Ends a code's life, if there is such a code."""
+        request = otp_pb.CancelOtpRequest(otp_id=otp_id)
+        call = self.otp.CancelOtp(request, timeout=timeout or self._timeout, metadata=self._metadata)
+        await _unpacked_errors(call)
 
     async def get_message(self, message_id: str, *, timeout: float | None = None) -> message_pb2.Message:
         """A message from the log."""

@@ -6,7 +6,14 @@ from datetime import datetime
 from typing import Required, TypedDict
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from relaypost.v1 import admin_service_pb2 as admin_pb, email_pb2, message_pb2, messaging_service_pb2 as pb, sms_pb2
+from relaypost.v1 import (
+    admin_service_pb2 as admin_pb,
+    email_pb2,
+    message_pb2,
+    messaging_service_pb2 as pb,
+    otp_service_pb2 as otp_pb,
+    sms_pb2,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,17 @@ Mailbox = str | Address
 Mailboxes = Mailbox | Iterable[Mailbox]
 
 
+class Words(TypedDict, total=False):
+    """A template instead of words of one's own."""
+
+    template: str
+    """Its name; `template` and words of one's own exclude one another."""
+    variables: Mapping[str, str]
+    """The template's variables."""
+    locale: str
+    """The reader's language, as in "pt-BR", or a list as in the header Accept-Language."""
+
+
 class Options(TypedDict, total=False):
     """What emails and text messages have in common."""
 
@@ -42,11 +60,12 @@ class Options(TypedDict, total=False):
     """A name of the caller's for this request, so that it may be repeated safely."""
 
 
-class EmailFields(Options, total=False):
+class EmailFields(Options, Words, total=False):
     """The arguments of `send_email`; `relaypost.v1.Email` documents their bounds."""
 
     to: Required[Mailboxes]
-    subject: Required[str]
+    subject: str
+    """Required, unless `template` gives it."""
     text: str
     html: str
     sender: Mailbox
@@ -58,16 +77,38 @@ class EmailFields(Options, total=False):
     tags: Mapping[str, str]
 
 
-class SmsFields(Options, total=False):
+class SmsFields(Options, Words, total=False):
     """The arguments of `send_sms`; `relaypost.v1.Sms` documents their bounds."""
 
     to: Required[str]
-    text: Required[str]
+    text: str
+    """Required, unless `template` gives it."""
     region_code: str
     sender_id: str
     promotional: bool
     max_price_micros: int
     """The most that the message may cost, in millionths of a US dollar."""
+
+
+class OtpFields(TypedDict, total=False):
+    """The arguments of `send_otp`; `relaypost.v1.SendOtpRequest` documents their bounds."""
+
+    email: str
+    """Where the code goes; this or `phone`."""
+    phone: str
+    region_code: str
+    """Of a national number in `phone`."""
+    purpose: Required[str]
+    locale: str
+    template: str
+    variables: Mapping[str, str]
+    code_length: int
+    ttl: float
+    """Seconds."""
+    request_id: str
+    client_address: str
+    """The IP address of the person who asked, by which sends are limited."""
+    at_most_once: bool
 
 
 class MessageQuery(TypedDict, total=False):
@@ -115,12 +156,15 @@ def email_request(fields: EmailFields) -> pb.SendEmailRequest:
         cc=_mailboxes(fields.get("cc", ())),
         bcc=_mailboxes(fields.get("bcc", ())),
         reply_to=_mailboxes(fields.get("reply_to", ())),
-        subject=fields["subject"],
+        subject=fields.get("subject", ""),
         text=fields.get("text", ""),
         html=fields.get("html", ""),
         attachments=[_attachment(a) for a in fields.get("attachments", ())],
         headers=fields.get("headers"),
         tags=fields.get("tags"),
+        template=fields.get("template", ""),
+        variables=fields.get("variables"),
+        locale=fields.get("locale", ""),
     )
     return pb.SendEmailRequest(
         email=email,
@@ -134,11 +178,14 @@ def sms_request(fields: SmsFields) -> pb.SendSmsRequest:
     promotional, limit = fields.get("promotional", False), fields.get("max_price_micros")
     sms = sms_pb2.Sms(
         to=fields["to"],
-        text=fields["text"],
+        text=fields.get("text", ""),
         region_code=fields.get("region_code", ""),
         sender_id=fields.get("sender_id", ""),
         message_type=sms_pb2.SMS_MESSAGE_TYPE_PROMOTIONAL if promotional else sms_pb2.SMS_MESSAGE_TYPE_TRANSACTIONAL,
         max_price=None if limit is None else message_pb2.Money(currency_code="USD", micros=limit),
+        template=fields.get("template", ""),
+        variables=fields.get("variables"),
+        locale=fields.get("locale", ""),
     )
     return pb.SendSmsRequest(
         sms=sms,
@@ -146,6 +193,29 @@ def sms_request(fields: SmsFields) -> pb.SendSmsRequest:
         metadata=fields.get("metadata"),
         request_id=fields.get("request_id", ""),
     )
+
+
+def otp_request(fields: OtpFields) -> otp_pb.SendOtpRequest:
+    email, phone, ttl = fields.get("email"), fields.get("phone"), fields.get("ttl")
+    if email is not None and phone is not None:
+        raise ValueError("a code goes to an email address or to a phone, not to both")
+    request = otp_pb.SendOtpRequest(
+        purpose=fields["purpose"],
+        locale=fields.get("locale", ""),
+        template=fields.get("template", ""),
+        variables=fields.get("variables"),
+        code_length=fields.get("code_length", 0),
+        request_id=fields.get("request_id", ""),
+        client_address=fields.get("client_address", ""),
+        delivery_guarantee=_guarantee(fields),
+    )
+    if email is not None:
+        request.email_address = email
+    if phone is not None:
+        request.phone.number, request.phone.region_code = phone, fields.get("region_code", "")
+    if ttl is not None:
+        request.ttl.FromMilliseconds(round(ttl * 1000))
+    return request
 
 
 def _mailboxes(given: Mailboxes) -> list[email_pb2.EmailAddress]:
@@ -167,7 +237,7 @@ def _attachment(given: Attachment) -> email_pb2.Attachment:
     )
 
 
-def _guarantee(options: Options) -> "message_pb2.DeliveryGuarantee.ValueType":
+def _guarantee(options: Options | OtpFields) -> "message_pb2.DeliveryGuarantee.ValueType":
     if options.get("at_most_once", False):
         return message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE
     return message_pb2.DELIVERY_GUARANTEE_AT_LEAST_ONCE

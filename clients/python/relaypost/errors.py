@@ -4,7 +4,7 @@ An error means that nothing was sent. A message that may have been sent is no
 error: it comes back in the state MESSAGE_STATE_UNCONFIRMED.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -91,7 +91,32 @@ class SendFailedError(RelaypostError):
         return list(self._detail(failure_pb2.SendFailure).attempts)
 
 
-_SEND_FAILURES = frozenset({"PROVIDERS_EXHAUSTED", "MESSAGE_REJECTED", "SEND_DEADLINE"})
+class OtpNotVerifiedError(RelaypostError):
+    """The code was not accepted: wrong, expired, used, or unknown, or its attempts are used up.
+
+    Only `reason` "OTP_ATTEMPTS_USED_UP" tells more: a new code is needed.
+    """
+
+
+class OtpLimitError(RelaypostError):
+    """A limit against abuse is reached; `retry_after` says for how long."""
+
+    @property
+    def limits(self) -> Sequence[str]:
+        """The limits, for example "destination_day"."""
+        violations = self._detail(error_details_pb2.QuotaFailure).violations
+        return [v.subject.removeprefix("limit:") for v in violations]
+
+
+_KINDS: Mapping[str, type[RelaypostError]] = {
+    "INVALID_FIELD": InvalidRequestError,
+    "MESSAGE_REJECTED": SendFailedError,
+    "OTP_ATTEMPTS_USED_UP": OtpNotVerifiedError,
+    "OTP_LIMIT_REACHED": OtpLimitError,
+    "OTP_NOT_VERIFIED": OtpNotVerifiedError,
+    "PROVIDERS_EXHAUSTED": SendFailedError,
+    "SEND_DEADLINE": SendFailedError,
+}
 
 
 def from_rpc_error(error: grpc.RpcError) -> RelaypostError:
@@ -100,8 +125,4 @@ def from_rpc_error(error: grpc.RpcError) -> RelaypostError:
     code = call.code()
     status = rpc_status.from_call(call) or status_pb2.Status(code=code.value[0], message=call.details() or "")
     plain = RelaypostError(code, status)
-    if plain.reason == "INVALID_FIELD":
-        return InvalidRequestError(code, status)
-    if plain.reason in _SEND_FAILURES:
-        return SendFailedError(code, status)
-    return plain
+    return _KINDS.get(plain.reason, RelaypostError)(code, status)

@@ -17,13 +17,15 @@ from grpc_status import rpc_status
 from relaypost_server.api import errors
 from relaypost_server.api.errors import ApiError
 from relaypost_server.api.violations import InvalidRequestError
+from relaypost_server.api.wire import is_overfull
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.telemetry.metrics import Metrics
-from relaypost_server.telemetry.tracing import Tracing
+from relaypost_server.telemetry.tracing import CallSpan, Tracing
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
 StreamBehaviour = Callable[[Any, Context], AsyncIterator[Any]]
+Conversation = Callable[[AsyncIterator[Any], Context], AsyncIterator[Any]]
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -52,8 +54,13 @@ class Edge:
         """The same methods once more, unwrapped: left out."""
 
     def _wrap(self, method: str, handler: MethodHandler) -> MethodHandler:
+        deserialize = _tolerant(cast(Callable[[bytes], Any], handler.request_deserializer))
         if handler.unary_unary is None:
-            return self._wrap_stream(method, handler)
+            return (
+                _stream(handler, deserialize)
+                if method.startswith("grpc.")
+                else self._watched(method, handler, deserialize)
+            )
         behaviour = cast(Behaviour, handler.unary_unary)
 
         async def call(request: Any, context: Context) -> Any:
@@ -61,9 +68,10 @@ class Edge:
             try:
                 answer = await _answer(behaviour, request, context)
                 failure = answer if isinstance(answer, status_pb2.Status) else None
-                code = _CODES[failure.code] if failure else "OK"
-                self._metrics.call(method, code)
-                span.note(code, failed=code in _SERVER_FAULTS)
+                self._note(span, method, _CODES[failure.code] if failure else "OK")
+            except grpc.aio.AbortError:  # The health service says so that it does not know a name.
+                self._note(span, method, context.code().name)
+                raise
             finally:
                 span.end()
             if failure is not None:
@@ -72,14 +80,12 @@ class Edge:
 
         return grpc.unary_unary_rpc_method_handler(
             call,
-            request_deserializer=_tolerant(cast(Callable[[bytes], Any], handler.request_deserializer)),
+            request_deserializer=deserialize,
             response_serializer=handler.response_serializer,
         )
 
-    def _wrap_stream(self, method: str, handler: MethodHandler) -> MethodHandler:
-        """A stream of ours has no span, for it may last for an hour; another's, such as health's, passes as it is."""
-        if method.startswith("grpc."):
-            return handler
+    def _watched(self, method: str, handler: MethodHandler, deserialize: Callable[[bytes], Any]) -> MethodHandler:
+        """A stream of ours. It has no span, for it may last for an hour."""
         behaviour = cast(StreamBehaviour, handler.unary_stream)
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
@@ -96,9 +102,54 @@ class Edge:
 
         return grpc.unary_stream_rpc_method_handler(
             call,
-            request_deserializer=_tolerant(cast(Callable[[bytes], Any], handler.request_deserializer)),
+            request_deserializer=deserialize,
             response_serializer=handler.response_serializer,
         )
+
+    def _note(self, span: CallSpan, method: str, code: str) -> None:
+        self._metrics.call(method, code)
+        span.note(code, failed=code in _SERVER_FAULTS)
+
+
+def _stream(handler: MethodHandler, deserialize: Callable[[bytes], Any]) -> MethodHandler:
+    """Health watches and reflection: nothing happens around them, but they too get malformed requests."""
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(
+            _watch(cast(Behaviour, handler.unary_stream)),
+            request_deserializer=deserialize,
+            response_serializer=handler.response_serializer,
+        )
+    return grpc.stream_stream_rpc_method_handler(
+        _converse(cast(Conversation, handler.stream_stream)),
+        request_deserializer=deserialize,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _watch(behaviour: Behaviour) -> Behaviour:
+    async def watch(request: Any, context: Context) -> None:
+        await _refuse_malformed(request, context)
+        await behaviour(request, context)
+
+    return watch
+
+
+def _converse(behaviour: Conversation) -> Conversation:
+    async def readable(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        async for request in requests:
+            await _refuse_malformed(request, context)
+            yield request
+
+    async def converse(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        async for answer in behaviour(readable(requests, context), context):
+            yield answer
+
+    return converse
+
+
+async def _refuse_malformed(request: Any, context: Context) -> None:
+    if request is _MALFORMED:
+        await context.abort_with_status(rpc_status.to_status(errors.malformed()))
 
 
 async def _answer(behaviour: Behaviour, request: Any, context: Context) -> Any:
@@ -129,6 +180,8 @@ def _status_of(error: Exception) -> status_pb2.Status:
             return errors.invalid(error)
         case LogUnavailableError():
             return errors.log_unavailable()
+        case grpc.aio.AbortError():
+            raise error
     # The text of an exception would reach the caller: only an id does.
     incident_id = uuid.uuid4().hex
     log.error("internal error", incident_id=incident_id, exc_info=error)
@@ -137,8 +190,11 @@ def _status_of(error: Exception) -> status_pb2.Status:
 
 def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     """gRPC answers UNKNOWN where a deserializer raises: this one does not."""
+    descriptor = cast(Any, deserialize).__self__.DESCRIPTOR  # It is a message's own `FromString`.
 
     def read(data: bytes) -> Any:
+        if is_overfull(data, descriptor):
+            return _MALFORMED
         try:
             return deserialize(data)
         except (DecodeError, ValueError):

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from relaypost.v1 import email_pb2
 
 from relaypost_server.addresses import AddressError, parse_email
+from relaypost_server.api.rendering import check_no_template, rendered
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Address, Attachment, Email
+from relaypost_server.core.ports import Renderer
 
 MOST_RECIPIENTS = 50
 MOST_REPLY_TO = 10
@@ -36,9 +38,10 @@ _COMMANDS = ("x-smtpapi", "x-msys-", "x-mc-")
 class EmailReader:
     """What a gateway adds to and demands of every email."""
 
-    def __init__(self, default_sender: Address | None, most_attachment_bytes: int) -> None:
+    def __init__(self, default_sender: Address | None, most_attachment_bytes: int, templates: Renderer) -> None:
         self._default_sender = default_sender
         self._most_attachment_bytes = most_attachment_bytes
+        self._templates = templates
 
     def read(self, email: email_pb2.Email, bad: Violations) -> Email:
         """The email; its complaints are added to `bad`, and it must not be used if there are any."""
@@ -48,20 +51,16 @@ class EmailReader:
         cc = recipients.read("email.cc", email.cc)
         bcc = recipients.read("email.bcc", email.bcc)
         recipients.check_count(len(email.to) + len(email.cc) + len(email.bcc))
-        bad.line("email.subject", email.subject, longest=LONGEST_SUBJECT, required=True)
-        if not email.text and not email.html:
-            bad.add("email.text", "is required, or html")
-        bad.prose("email.text", email.text, most_bytes=LONGEST_BODY)
-        bad.prose("email.html", email.html, most_bytes=LONGEST_BODY)
+        subject, text, html = self._rendered(email, bad) if email.template else _words(email, bad)
         return Email(
             sender=sender,
             to=to,
             cc=cc,
             bcc=bcc,
             reply_to=_reply_to(email, bad),
-            subject=email.subject,
-            text=email.text,
-            html=email.html,
+            subject=subject,
+            text=text,
+            html=html,
             attachments=self._attachments(email, bad),
             headers=_headers(email.headers, bad),
             tags=_tags(email.tags, bad),
@@ -74,6 +73,12 @@ class EmailReader:
             bad.add("email.sender", "is required, for the gateway has no OTP_FROM_EMAIL")
             return Address(email="")
         return self._default_sender
+
+    def _rendered(self, email: email_pb2.Email, bad: Violations) -> tuple[str, str, str]:
+        """Subject, text and html, as the template makes them."""
+        words = {"subject": email.subject, "text": email.text, "html": email.html}
+        made = rendered("email", email, self._templates.email, bad, words=words)
+        return (made.subject, made.text, made.html) if made else ("", "", "")
 
     def _attachments(self, email: email_pb2.Email, bad: Violations) -> tuple[Attachment, ...]:
         if not email.attachments:
@@ -91,6 +96,17 @@ class EmailReader:
         if len(set(ids)) < len(ids):
             bad.add("email.attachments", "must not share a content_id")
         return tuple(_attachment(f"email.attachments[{i}]", a, bad) for i, a in enumerate(email.attachments))
+
+
+def _words(email: email_pb2.Email, bad: Violations) -> tuple[str, str, str]:
+    """Subject, text and html, as they were given."""
+    check_no_template("email", email, bad)
+    bad.line("email.subject", email.subject, longest=LONGEST_SUBJECT, required=True)
+    if not email.text and not email.html:
+        bad.add("email.text", "is required, or html")
+    bad.prose("email.text", email.text, most_bytes=LONGEST_BODY)
+    bad.prose("email.html", email.html, most_bytes=LONGEST_BODY)
+    return email.subject, email.text, email.html
 
 
 class _Recipients:

@@ -16,6 +16,7 @@ from relaypost.v1 import failure_pb2
 from relaypost_server.api import pack
 from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.core.failover import Ending, Verdict
+from relaypost_server.core.limits import LimitReachedError
 from relaypost_server.core.message import Channel
 from relaypost_server.flow.send import Sent
 
@@ -141,6 +142,64 @@ def not_unconfirmed() -> status_pb2.Status:
         StatusCode.FAILED_PRECONDITION,
         failure_pb2.ERROR_REASON_MESSAGE_NOT_UNCONFIRMED,
         "the message is not UNCONFIRMED: there is nothing to resolve",
+    )
+
+
+def otp_not_verified() -> status_pb2.Status:
+    """One answer, whatever was wrong: anything else would tell a guesser which ids and codes there are."""
+    return build(
+        StatusCode.INVALID_ARGUMENT,
+        failure_pb2.ERROR_REASON_OTP_NOT_VERIFIED,
+        "the code is not right, or not valid any more",
+    )
+
+
+def otp_attempts_used_up() -> status_pb2.Status:
+    return build(
+        StatusCode.RESOURCE_EXHAUSTED,
+        failure_pb2.ERROR_REASON_OTP_ATTEMPTS_USED_UP,
+        "the attempts of this code are used up; a new code is needed",
+    )
+
+
+def otp_limit_reached(error: LimitReachedError) -> status_pb2.Status:
+    violations = [
+        error_details_pb2.QuotaFailure.Violation(
+            subject=f"limit:{refusal.limit}", description=f"lets one through again in {refusal.retry_after:.0f} s"
+        )
+        for refusal in error.refusals
+    ]
+    return build(
+        StatusCode.RESOURCE_EXHAUSTED,
+        failure_pb2.ERROR_REASON_OTP_LIMIT_REACHED,
+        f"a limit is reached: {error}",
+        error_details_pb2.QuotaFailure(violations=violations),
+        _retry(error.retry_after),
+    )
+
+
+def otp_over() -> status_pb2.Status:
+    return build(
+        StatusCode.FAILED_PRECONDITION,
+        failure_pb2.ERROR_REASON_OTP_OVER,
+        "there is no living code of this name; a new one is needed",
+    )
+
+
+def otp_country_not_allowed() -> status_pb2.Status:
+    return build(
+        StatusCode.FAILED_PRECONDITION,
+        failure_pb2.ERROR_REASON_OTP_COUNTRY_NOT_ALLOWED,
+        "codes are not sent to phones of this country",
+    )
+
+
+def otp_unavailable() -> status_pb2.Status:
+    return build(
+        StatusCode.UNAVAILABLE,
+        failure_pb2.ERROR_REASON_OTP_UNAVAILABLE,
+        "the database that keeps codes cannot be reached; nothing was sent",
+        _retry(5.0),
     )
 
 

@@ -14,22 +14,19 @@ from relaypost_server.api import errors, pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.errors import ApiError
-from relaypost_server.api.request_keys import read_key, read_message_id
+from relaypost_server.api.request_keys import read_guarantee, read_key, read_message_id
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
-from relaypost_server.core.message import Channel, Content, Email, Guarantee, Sms
-from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery
+from relaypost_server.core.message import Channel, Content, Email, Guarantee, MessageState, Sms
+from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery, Renderer
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.requests import RequestInProgressError, RequestReusedError
 from relaypost_server.flow.send import Sender, Sent
 from relaypost_server.flow.watch import TooManyWatchersError, Watcher
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 500
-_GUARANTEES = {
-    message_pb2.DELIVERY_GUARANTEE_UNSPECIFIED: Guarantee.AT_LEAST_ONCE,
-    **{packed: guarantee for guarantee, packed in pack.GUARANTEES.items()},
-}
+MOST_STATES = 20
 _CHANNELS = {packed: channel for channel, packed in pack.CHANNELS.items()}
 _STATES = {packed: state for state, packed in pack.STATES.items()}
 
@@ -43,6 +40,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         emails: Sender[Email],
         texts: Sender[Sms],
         email_reader: EmailReader,
+        templates: Renderer,
         message_log: MessageLog,
         health: HealthReader,
         watcher: Watcher,
@@ -50,6 +48,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         self._emails = emails
         self._texts = texts
         self._email_reader = email_reader
+        self._templates = templates
         self._log = message_log
         self._health = health
         self._watcher = watcher
@@ -60,7 +59,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
             bad.add("email", "is required")
         else:
             email = self._email_reader.read(request.email, bad)
-        guarantee = _guarantee(request.delivery_guarantee, bad)
+        guarantee = read_guarantee(request.delivery_guarantee, bad)
         metadata = _metadata(request.metadata, bad)
         key = read_key("SendEmail", request.request_id, context, bad)
         bad.check()
@@ -72,8 +71,8 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         if not request.HasField("sms"):
             bad.add("sms", "is required")
         else:
-            sms = read_sms(request.sms, bad)
-        guarantee = _guarantee(request.delivery_guarantee, bad)
+            sms = read_sms(request.sms, self._templates, bad)
+        guarantee = read_guarantee(request.delivery_guarantee, bad)
         metadata = _metadata(request.metadata, bad)
         key = read_key("SendSms", request.request_id, context, bad)
         bad.check()
@@ -150,12 +149,6 @@ async def _send(
     return sent
 
 
-def _guarantee(value: "message_pb2.DeliveryGuarantee.ValueType", bad: Violations) -> Guarantee:
-    if value not in _GUARANTEES:
-        bad.add("delivery_guarantee", "is not a known guarantee")
-    return _GUARANTEES.get(value, Guarantee.AT_LEAST_ONCE)
-
-
 def _metadata(values: Mapping[str, str], bad: Violations) -> dict[str, str]:
     if not values:
         return {}
@@ -173,13 +166,10 @@ def _query(request: pb.ListMessagesRequest) -> MessageQuery:
     bad = Violations()
     if not 0 <= request.page_size <= LARGEST_PAGE:
         bad.add("page_size", f"must be from 1 to {LARGEST_PAGE}, or 0 for {DEFAULT_PAGE}")
-    states = tuple(_STATES[s] for s in request.states if s in _STATES)
-    if len(states) < len(request.states):
-        bad.add("states", "holds an unknown state")
     query = MessageQuery(
         page_size=request.page_size or DEFAULT_PAGE,
         before=_cursor(request.page_token, bad),
-        states=states,
+        states=_states(request, bad),
         channel=_channel("channel", request.channel, bad),
         recipient=_recipient(request.recipient, bad),
         provider=request.provider,
@@ -191,6 +181,15 @@ def _query(request: pb.ListMessagesRequest) -> MessageQuery:
     bad.line("provider", request.provider, longest=64)
     bad.check()
     return query
+
+
+def _states(request: pb.ListMessagesRequest, bad: Violations) -> tuple[MessageState, ...]:
+    if len(request.states) > MOST_STATES:
+        bad.add("states", f"has {len(request.states)} entries, at most {MOST_STATES} are allowed")
+        return ()
+    if not all(s in _STATES for s in request.states):
+        bad.add("states", "holds an unknown state")
+    return tuple(_STATES[s] for s in request.states if s in _STATES)
 
 
 def _recipient(value: str, bad: Violations) -> str:

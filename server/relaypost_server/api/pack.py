@@ -37,8 +37,8 @@ def message(record: MessageRecord) -> message_pb2.Message:
         delivery_guarantee=GUARANTEES[record.guarantee],
         sender=record.sender,
         recipients=record.recipients,
-        create_time=_time(record.create_time),
-        update_time=_time(record.update_time),
+        create_time=time(record.create_time),
+        update_time=time(record.update_time),
         provider=record.provider,
         provider_message_id=record.provider_message_id,
         possible_duplicate=record.possible_duplicate,
@@ -52,7 +52,7 @@ def message(record: MessageRecord) -> message_pb2.Message:
 
 def _event(event: DeliveryEvent) -> message_pb2.DeliveryEvent:
     return message_pb2.DeliveryEvent(
-        event_time=_time(event.time),
+        event_time=time(event.time),
         type=_EVENTS[event.type],
         provider=event.provider,
         provider_code=event.provider_code,
@@ -70,7 +70,7 @@ def attempt(made: Attempt) -> message_pb2.Attempt:
         provider_code=outcome.provider_code,
         detail=outcome.detail,
         provider_message_id=outcome.provider_message_id,
-        start_time=_time(made.start_time),
+        start_time=time(made.start_time),
         duration=_duration(made.duration),
         circuit_state=_CIRCUITS[made.circuit],
         cost=_money(outcome.cost),
@@ -107,13 +107,19 @@ def _provider_health(health: ProviderHealth) -> provider_health_pb2.ProviderHeal
         available=health.available,
         circuit_state=_CIRCUITS[health.circuit_state],
         circuit_reason=_REASONS[health.circuit_reason],
-        circuit_change_time=_time(health.circuit_change_time),
-        retry_time=_time(health.retry_time),
+        circuit_change_time=time(health.circuit_change_time),
+        retry_time=time(health.retry_time),
         consecutive_failures=health.consecutive_failures,
         recent_calls=health.recent_calls,
         recent_failures=health.recent_failures,
         window=_duration(health.window),
-        last_success_time=_time(health.last_success_time),
+        last_success_time=time(health.last_success_time),
+        conversions=[
+            provider_health_pb2.Conversion(
+                country=c.country, sent=c.sent, verified=c.verified, window=_duration(c.window)
+            )
+            for c in health.conversions
+        ],
     )
     if health.last_failure:
         packed.last_failure_time.FromDatetime(health.last_failure.time)
@@ -123,7 +129,7 @@ def _provider_health(health: ProviderHealth) -> provider_health_pb2.ProviderHeal
     return packed
 
 
-def _time(moment: datetime | None) -> Timestamp | None:
+def time(moment: datetime | None) -> Timestamp | None:
     if moment is None:
         return None
     # Four times as fast as Timestamp.FromDatetime; exact, for the float holds whole seconds.

@@ -1,16 +1,24 @@
-"""Reads the names of requests, callers and messages."""
+"""Reads the names of requests, callers and messages, and what was chosen for them."""
 
 import re
 from uuid import UUID
 
+from relaypost.v1 import message_pb2
+
+from relaypost_server.api import pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
+from relaypost_server.core.message import Guarantee
 
 CALLER = "relaypost-caller"
 """The metadata key by which a service says who it is. Its word is taken: who may call is the network's to say."""
 _REQUEST_ID = re.compile(r"[!-~]{1,255}")
 _CALLER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_GUARANTEES = {
+    message_pb2.DELIVERY_GUARANTEE_UNSPECIFIED: Guarantee.AT_LEAST_ONCE,
+    **{packed: guarantee for guarantee, packed in pack.GUARANTEES.items()},
+}
 
 
 def read_key(method: str, request_id: str, context: Context, bad: Violations) -> RequestKey | None:
@@ -40,3 +48,10 @@ def read_message_id(value: str, bad: Violations) -> str:
     except ValueError:
         bad.add("message_id", "is not a message id" if value else "is required")
         return ""
+
+
+def read_guarantee(value: "message_pb2.DeliveryGuarantee.ValueType", bad: Violations) -> Guarantee:
+    """What to do when a provider's answer is lost."""
+    if value not in _GUARANTEES:
+        bad.add("delivery_guarantee", "is not a known guarantee")
+    return _GUARANTEES.get(value, Guarantee.AT_LEAST_ONCE)

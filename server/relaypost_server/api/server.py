@@ -5,13 +5,24 @@ from typing import cast
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-from relaypost.v1 import admin_service_pb2, admin_service_pb2_grpc, messaging_service_pb2, messaging_service_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from relaypost.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    messaging_service_pb2,
+    messaging_service_pb2_grpc,
+    otp_service_pb2,
+    otp_service_pb2_grpc,
+    template_service_pb2,
+    template_service_pb2_grpc,
+)
 
 from relaypost_server.api.admin import AdminServicer
 from relaypost_server.api.edge import Edge
 from relaypost_server.api.health_service import HealthService
 from relaypost_server.api.messaging import MessagingServicer
+from relaypost_server.api.otp import OtpServicer
+from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
@@ -30,35 +41,47 @@ class ServerLimits:
     pending_calls: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servicers:
+    """The services of the gateway."""
+
+    messaging: MessagingServicer
+    otp: OtpServicer
+    templates: TemplateServicer
+    admin: AdminServicer
+
+
+_FILES = (messaging_service_pb2, otp_service_pb2, template_service_pb2, admin_service_pb2)
+
+
 class GrpcServer:
     """Serves every service of the gateway on one port."""
 
     def __init__(
         self,
-        messaging: MessagingServicer,
-        admin: AdminServicer,
+        servicers: Servicers,
         health: HealthReader,
         *,
         limits: ServerLimits,
         tracing: Tracing,
         metrics: Metrics,
     ) -> None:
-        services = [
-            service.full_name
-            for file in (messaging_service_pb2, admin_service_pb2)
-            for service in file.DESCRIPTOR.services_by_name.values()
-        ]
+        services = [s.full_name for file in _FILES for s in file.DESCRIPTOR.services_by_name.values()]
         self._health = HealthService(health, services)
         self._server = grpc.aio.server(
             options=_options(limits),
             maximum_concurrent_rpcs=limits.concurrent_calls,
         )
         edge = cast(grpc.aio.Server, Edge(self._server, tracing=tracing, metrics=metrics))
-        messaging_service_pb2_grpc.add_MessagingServiceServicer_to_server(messaging, edge)
-        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, edge)
+        messaging_service_pb2_grpc.add_MessagingServiceServicer_to_server(servicers.messaging, edge)
+        otp_service_pb2_grpc.add_OtpServiceServicer_to_server(servicers.otp, edge)
+        template_service_pb2_grpc.add_TemplateServiceServicer_to_server(servicers.templates, edge)
+        admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicers.admin, edge)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
         names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
+            reflection.aio.ReflectionServicer(names), edge
+        )
 
     async def start(self, address: str) -> int:
         """Serves on host:port; the port in use. Raises OSError where it cannot."""

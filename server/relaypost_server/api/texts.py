@@ -5,9 +5,11 @@ import re
 from relaypost.v1 import sms_pb2
 
 from relaypost_server.addresses import AddressError, Phone, is_region, parse_phone
+from relaypost_server.api.rendering import check_no_template, rendered
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Sms, SmsType
 from relaypost_server.core.money import Money
+from relaypost_server.core.ports import Renderer
 
 LONGEST_TEXT = 1600
 _SENDER_ID = re.compile(r"(?=[0-9]*[A-Za-z])[A-Za-z0-9]{3,11}")
@@ -19,15 +21,10 @@ _TYPES = {
 _NOBODY = Phone(number="", country="")
 
 
-def read_sms(sms: sms_pb2.Sms, bad: Violations) -> Sms:
+def read_sms(sms: sms_pb2.Sms, templates: Renderer, bad: Violations) -> Sms:
     """The text message; its complaints are added to `bad`, and it must not be used if there are any."""
     phone = _phone(sms, bad)
-    if not sms.text.strip():
-        bad.add("sms.text", "is required")
-    elif len(sms.text) > LONGEST_TEXT:
-        bad.add("sms.text", f"has {len(sms.text)} characters, at most {LONGEST_TEXT} are allowed")
-    else:
-        bad.prose("sms.text", sms.text, most_bytes=4 * LONGEST_TEXT)
+    text = _rendered(sms, templates, bad) if sms.template else _text(sms, bad)
     if sms.sender_id and not _SENDER_ID.fullmatch(sms.sender_id):
         bad.add("sms.sender_id", "must have 3 to 11 letters and digits, at least one letter")
     if sms.message_type not in _TYPES:
@@ -35,11 +32,27 @@ def read_sms(sms: sms_pb2.Sms, bad: Violations) -> Sms:
     return Sms(
         to=phone.number,
         country=phone.country,
-        text=sms.text,
+        text=text,
         sender_id=sms.sender_id,
         type=_TYPES.get(sms.message_type, SmsType.TRANSACTIONAL),
         max_price=_max_price(sms, bad),
     )
+
+
+def _rendered(sms: sms_pb2.Sms, templates: Renderer, bad: Violations) -> str:
+    made = rendered("sms", sms, templates.sms, bad, words={"text": sms.text})
+    return made.text if made else ""
+
+
+def _text(sms: sms_pb2.Sms, bad: Violations) -> str:
+    check_no_template("sms", sms, bad)
+    if not sms.text.strip():
+        bad.add("sms.text", "is required")
+    elif len(sms.text) > LONGEST_TEXT:
+        bad.add("sms.text", f"has {len(sms.text)} characters, at most {LONGEST_TEXT} are allowed")
+    else:
+        bad.prose("sms.text", sms.text, most_bytes=4 * LONGEST_TEXT)
+    return sms.text
 
 
 def _phone(sms: sms_pb2.Sms, bad: Violations) -> Phone:

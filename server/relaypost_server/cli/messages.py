@@ -100,13 +100,15 @@ def state_of(message: message_pb2.Message) -> str:
 
 
 def _table(messages: list[message_pb2.Message]) -> Table:
-    table = Table("message", "created", "state", "by", "recipients", "attempts", header_style="dim", box=None)
+    table = Table(header_style="dim", box=None)
+    table.add_column("message", no_wrap=True, min_width=36)  # Whole, for it has to be copied.
+    for heading in ("state", "recipients", "attempts"):
+        table.add_column(heading, overflow="fold")
     for message in messages:
         tried = ", ".join(
             f"{a.provider} {message_pb2.OutcomeKind.Name(a.kind).removeprefix('OUTCOME_KIND_').lower()}"
             for a in message.attempts
         )
-        created = message.create_time.ToDatetime().isoformat(sep=" ", timespec="seconds")
-        cells = (message.message_id, created, state_of(message), message.provider, ", ".join(message.recipients), tried)
+        cells = (message.message_id, state_of(message), ", ".join(message.recipients), tried)
         table.add_row(*(escape(cell) for cell in cells))
     return table

@@ -6,7 +6,8 @@ import click
 import uvloop
 
 from relaypost_server import app
-from relaypost_server.cli._common import FAILED, as_json, configuration
+from relaypost_server.cli._common import FAILED, MISUSED, as_json, configuration
+from relaypost_server.settings import SettingsError
 from relaypost_server.store.embedded import EmbeddedPostgresError
 from relaypost_server.telemetry import logs
 from relaypost_server.telemetry.logs import LogFormat
@@ -26,6 +27,9 @@ def serve(as_json: bool) -> None:
     logs.configure(level=config.gateway.log_level, style=style)
     try:
         uvloop.run(app.run(config))
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(MISUSED)
     except (OSError, EmbeddedPostgresError, TracingError) as error:
         click.echo(f"relaypost cannot start: {error}", err=True)
         sys.exit(FAILED)

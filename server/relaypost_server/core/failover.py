@@ -210,10 +210,9 @@ def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
     """What a finished walk amounts to: what was sent, or may have been, outweighs all else."""
     kinds = [a.kind for a in attempts]
     if Kind.ACCEPTED in kinds:
-        lost_before = Kind.UNCONFIRMED in kinds[: kinds.index(Kind.ACCEPTED)]
-        return Verdict(ending=Ending.SENT, possible_duplicate=lost_before)
+        return Verdict(ending=Ending.SENT, possible_duplicate=_may_be_doubled(kinds))
     if Kind.UNCONFIRMED in kinds:
-        return Verdict(ending=Ending.UNCONFIRMED, cut_short=cut_short)
+        return Verdict(ending=Ending.UNCONFIRMED, possible_duplicate=_may_be_doubled(kinds), cut_short=cut_short)
     if Kind.REJECTED in kinds:
         return Verdict(ending=Ending.REJECTED)
     skips = {a.skipped for a in attempts}
@@ -222,6 +221,14 @@ def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
     if SkipReason.NO_TIME in skips:
         return Verdict(ending=Ending.DEADLINE, retry_after=TRY_AGAIN_SECONDS)
     return Verdict(ending=Ending.EXHAUSTED, retry_after=_retry_after(attempts))
+
+
+def _may_be_doubled(kinds: Sequence[Kind]) -> bool:
+    """Whether a provider may have sent it, and a later one has or may have as well."""
+    if Kind.UNCONFIRMED not in kinds:
+        return False
+    later = kinds[kinds.index(Kind.UNCONFIRMED) + 1 :]
+    return Kind.ACCEPTED in later or Kind.UNCONFIRMED in later
 
 
 def _retry_after(attempts: Sequence[Attempt]) -> float | None:

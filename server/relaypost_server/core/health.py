@@ -19,6 +19,16 @@ class LastFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CountryConversion:
+    """One-time passwords to one country that are over, and those that were verified; `window` is in seconds."""
+
+    country: str
+    sent: int
+    verified: int
+    window: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderHealth:
     """One provider; `window` is in seconds, the counts look back over it."""
 
@@ -36,6 +46,7 @@ class ProviderHealth:
     window: float
     last_success_time: datetime | None
     last_failure: LastFailure | None
+    conversions: tuple[CountryConversion, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,8 +139,14 @@ def settle(known: KnownRequest, now: datetime) -> MessageRecord:
             start_time=known.started.time,
         )
         attempts = (*attempts, lost)
-    state = known.record.state if known.proven else judge(attempts).state
-    return replace(known.record, attempts=attempts, state=state, update_time=now)
+    verdict = judge(attempts)
+    return replace(
+        known.record,
+        attempts=attempts,
+        state=known.record.state if known.proven else verdict.state,
+        possible_duplicate=verdict.possible_duplicate,
+        update_time=now,
+    )
 
 
 def is_kept(record: MessageRecord, *, cut_short: bool) -> bool:

@@ -113,6 +113,8 @@ class Sms:
     sender_id: str = ""
     type: SmsType = SmsType.TRANSACTIONAL
     max_price: Money | None = None
+    validity: float | None = None
+    """Seconds after which it is not worth delivering any more."""
 
     channel = Channel.SMS
 

@@ -8,9 +8,13 @@ from typing import Protocol, runtime_checkable
 
 from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.idempotency import Begun, Claim, InProgress, KnownRequest, Replay, Reused, Started
+from relaypost_server.core.limits import Charge, Refusal
 from relaypost_server.core.message import Channel, Content, Message, MessageState
+from relaypost_server.core.otp import Conversion, Guess, Otp, OtpPolicy, OtpRequest, OtpSpent
+from relaypost_server.core.otp_codes import StoredCode
 from relaypost_server.core.outcome import Outcome
 from relaypost_server.core.record import MessageRecord
+from relaypost_server.core.rendering import RenderedEmail, RenderedSms
 
 
 class Provider(Protocol[Content]):
@@ -47,7 +51,7 @@ class Callback:
     receive_time: datetime
 
 
-class Refusal(StrEnum):
+class Disbelief(StrEnum):
     """Why a callback is not believed."""
 
     NOT_SET_UP = "not_set_up"
@@ -65,7 +69,7 @@ class Refusal(StrEnum):
 class CallbackRefusedError(Exception):
     """The callback is not believed, or cannot be read."""
 
-    def __init__(self, why: Refusal) -> None:
+    def __init__(self, why: Disbelief) -> None:
         super().__init__(why.value)
         self.why = why
 
@@ -216,4 +220,72 @@ class RequestLog(Protocol):
 
     async def forget(self, *, older_than: float) -> None:
         """Forgets finished requests that were made longer ago than so many seconds. Raises LogUnavailableError."""
+        ...
+
+
+class Renderer(Protocol):
+    """Fills templates in."""
+
+    def variables(self, name: str) -> Collection[str]:
+        """What a template takes; nothing where there is no such template."""
+        ...
+
+    def email(self, name: str, variables: Mapping[str, str], locale: str = "") -> RenderedEmail:
+        """The email. Raises RenderError."""
+        ...
+
+    def sms(self, name: str, variables: Mapping[str, str], locale: str = "") -> RenderedSms:
+        """The text message. Raises RenderError."""
+        ...
+
+
+class OtpStore(Protocol):
+    """Where codes are kept and limits are counted, over all replicas, by the database's clock.
+
+    Every method raises LogUnavailableError.
+    """
+
+    async def create(
+        self, otp_id: str, request: OtpRequest, code: StoredCode, *, charged: Sequence[Charge], policy: OtpPolicy
+    ) -> Otp | None:
+        """Keeps a new code, or finds the one that an earlier request of the same name made.
+
+        None where that request had other content. Raises LimitReachedError.
+        """
+        ...
+
+    async def find(self, otp_id: str, caller: str, *, attempts: int) -> Otp | None:
+        """A code that lives and still has attempts left, of so many."""
+        ...
+
+    async def resend(
+        self, otp: Otp, *, renewed: StoredCode | None, charged: Sequence[Charge], policy: OtpPolicy
+    ) -> Otp | None:
+        """Counts one more message of a code that lives, with a new code where there is one.
+
+        None where it lives no longer. Raises LimitReachedError.
+        """
+        ...
+
+    async def guess(self, otp_id: str, caller: str) -> Guess | Refusal | OtpSpent | None:
+        """Takes one attempt from a code that lives, before anything is compared.
+
+        None where there is no such code; a Refusal where the destination had too many wrong codes.
+        """
+        ...
+
+    async def use(self, guess: Guess) -> bool:
+        """Uses the code up. False: somebody else did."""
+        ...
+
+    async def cancel(self, otp_id: str, caller: str) -> None:
+        """Ends a code's life, if there is such a code."""
+        ...
+
+    async def sweep(self, *, retention: float) -> None:
+        """Empties codes whose life is over, and forgets those that were made longer ago than so many seconds."""
+        ...
+
+    async def conversions(self, *, window: float) -> Sequence[Conversion]:
+        """What became of the codes that were made within so many seconds."""
         ...

@@ -1,8 +1,9 @@
 """A message as the log keeps it: everything but its text."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.failover import Attempt, Delivery, total_cost
@@ -38,19 +39,7 @@ class MessageRecord:
 
 def record_at_start(message: Message[Email] | Message[Sms]) -> MessageRecord:
     """The record of a message for which nobody has been asked yet."""
-    content = message.content
-    return MessageRecord(
-        id=message.id,
-        channel=content.channel,
-        state=MessageState.SENDING,
-        guarantee=message.guarantee,
-        sender=content.sender.email if isinstance(content, Email) else content.sender_id,
-        recipients=content.recipients,
-        create_time=message.create_time,
-        update_time=message.create_time,
-        tags=content.tags if isinstance(content, Email) else {},
-        metadata=message.metadata,
-    )
+    return MessageRecord(**_asked(message), state=MessageState.SENDING, update_time=message.create_time)
 
 
 def record_of(
@@ -62,8 +51,8 @@ def record_of(
     """The record of a message whose walk has ended. `earlier`: the attempts of the walks before it."""
     accepted = delivery.accepted
     attempts = (*earlier, *delivery.attempts)
-    return replace(
-        record_at_start(message),
+    return MessageRecord(
+        **_asked(message),
         state=delivery.verdict.state,
         update_time=update_time,
         provider=accepted.provider if accepted else "",
@@ -72,3 +61,18 @@ def record_of(
         cost=total_cost(attempts),
         attempts=attempts,
     )
+
+
+def _asked(message: Message[Email] | Message[Sms]) -> dict[str, Any]:
+    """What a record holds of the request, whatever becomes of it."""
+    content = message.content
+    return {
+        "id": message.id,
+        "channel": content.channel,
+        "guarantee": message.guarantee,
+        "sender": content.sender.email if isinstance(content, Email) else content.sender_id,
+        "recipients": content.recipients,
+        "create_time": message.create_time,
+        "tags": content.tags if isinstance(content, Email) else {},
+        "metadata": message.metadata,
+    }

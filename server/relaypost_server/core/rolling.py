@@ -7,10 +7,9 @@ class RollingCounts:
     Time is whatever clock the caller passes as `now`; it must not go back.
     """
 
-    __slots__ = ("_calls", "_failures", "_slot", "_slots", "_width", "window")
+    __slots__ = ("_calls", "_failures", "_slot", "_slots", "_width")
 
     def __init__(self, window: float, slots: int = 10) -> None:
-        self.window = window
         self._slots = slots
         self._width = window / slots
         self.clear()

@@ -1,11 +1,13 @@
 """Gathers the state of all chains and of the message log."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from relaypost_server.core.health import Health, MessageLogHealth
+from relaypost_server.core.health import ChannelHealth, CountryConversion, Health, MessageLogHealth
 from relaypost_server.core.message import Email, Sms
+from relaypost_server.core.otp import Conversion
 from relaypost_server.flow.chain import Chain
 
 
@@ -13,6 +15,14 @@ class WatchedLog(Protocol):
     """A message log that knows how it is."""
 
     def health(self) -> MessageLogHealth: ...
+
+
+class CountedConversions(Protocol):
+    """The conversions of one-time passwords, as they were counted last."""
+
+    window: float
+    """Seconds that they look back over."""
+    conversions: Sequence[Conversion]
 
 
 class HealthReader:
@@ -24,14 +34,29 @@ class HealthReader:
         message_log: WatchedLog,
         *,
         requests_without_log: bool = False,
+        otps: CountedConversions | None = None,
     ) -> None:
         self._chains = chains
         self._log = message_log
         self._requests_without_log = requests_without_log
+        self._otps = otps
 
     def read(self) -> Health:
         log = self._log.health()
         return Health(
-            channels=tuple(chain.health() for chain in self._chains),
+            channels=tuple(self._with_conversions(chain.health()) for chain in self._chains),
             message_log=replace(log, takes_request_ids=log.available or self._requests_without_log),
         )
+
+    def _with_conversions(self, health: ChannelHealth) -> ChannelHealth:
+        if self._otps is None or not self._otps.conversions:
+            return health
+        found: dict[str, list[CountryConversion]] = defaultdict(list)
+        for each in self._otps.conversions:
+            if each.channel is health.channel:
+                counted = CountryConversion(
+                    country=each.country, sent=each.sent, verified=each.verified, window=self._otps.window
+                )
+                found[each.provider].append(counted)
+        providers = [replace(p, conversions=tuple(found[p.provider])) for p in health.providers]
+        return replace(health, providers=tuple(providers))

@@ -114,6 +114,15 @@ class Terms:
     clock: Clock
 
 
+class _Running:
+    """A request that this process is at, and what the log said about it; None where it said nothing."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self.answer: asyncio.Future[Begun | Replay | InProgress | Reused | None]
+        self.answer = asyncio.get_running_loop().create_future()
+
+
 class Requests:
     """The requests that run in this process, before the log that all replicas share."""
 
@@ -121,19 +130,33 @@ class Requests:
         self._requests = requests
         self._terms = terms
         self._metrics = metrics
-        self._running: dict[RequestKey, str] = {}
+        self._running: dict[RequestKey, _Running] = {}
 
     @property
     def without_log(self) -> bool:
         return self._terms.without_log
 
+    async def replay(self, key: RequestKey, fingerprint: str) -> Replay | None:
+        """The answer that another call of this process is just finding; None where no other has this key.
+
+        However many calls repeat a request at once, one looks. Raises
+        RequestInProgressError or RequestReusedError.
+        """
+        other = self._running.get(key)
+        if other is None:
+            return None
+        if other.fingerprint != fingerprint:
+            self._refuse(Reused())
+        answer = await asyncio.shield(other.answer)
+        if not isinstance(answer, Replay):  # It is being sent, or the log did not say: ask again.
+            self._refuse(InProgress())
+        self._metrics.request("replayed")
+        return answer
+
     @contextmanager
     def running(self, key: RequestKey, fingerprint: str) -> Iterator[None]:
-        """Holds the key within this process. Raises RequestInProgressError or RequestReusedError."""
-        held = self._running.get(key)
-        if held is not None:
-            self._refuse(InProgress() if held == fingerprint else Reused())
-        self._running[key] = fingerprint
+        """Holds the key within this process, right after `replay` found that no other call does."""
+        self._running[key] = _Running(fingerprint)
         try:
             yield
         finally:
@@ -145,7 +168,11 @@ class Requests:
         Raises RequestInProgressError, RequestReusedError or LogUnavailableError.
         """
         asked_at = self._terms.clock.monotonic()
-        answer = await self._requests.begin(claim)
+        answer = None
+        try:
+            answer = await self._requests.begin(claim)
+        finally:
+            self._running[claim.key].answer.set_result(answer)
         if isinstance(answer, InProgress | Reused):
             self._refuse(answer)
         self._metrics.request("replayed" if isinstance(answer, Replay) else "begun")

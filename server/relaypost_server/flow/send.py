@@ -67,6 +67,7 @@ class Sender(Generic[Content]):
         metadata: Mapping[str, str],
         time_left: float | None,
         key: RequestKey | None = None,
+        asked: str = "",
     ) -> Sent:
         """Sends the content within `time_left` seconds; None for the default.
 
@@ -74,7 +75,9 @@ class Sender(Generic[Content]):
         neither that attempt nor its record: a byte may have left already.
 
         With a `key`, raises RequestReusedError, RequestInProgressError or
-        LogUnavailableError; then nothing was sent.
+        LogUnavailableError; then nothing was sent. `asked`: the fingerprint of
+        the request, for content that must leave no trace; default: that of the
+        content.
         """
         began = self._clock.monotonic()
         create_time = self._clock.wall()
@@ -87,7 +90,7 @@ class Sender(Generic[Content]):
         )
         caller = Caller(began=began, end=began + self._limits.budget(time_left))
         walk = asyncio.create_task(
-            self._send(message, caller) if key is None else self._send_once(message, caller, key)
+            self._send(message, caller) if key is None else self._send_once(message, caller, key, asked)
         )
         self._running[walk] = caller
         walk.add_done_callback(self._running.pop)
@@ -115,14 +118,17 @@ class Sender(Generic[Content]):
         await self._log.append(record)
         return Sent(record=record, verdict=delivery.verdict)
 
-    async def _send_once(self, message: Message[Content], caller: Caller, key: RequestKey) -> Sent:
+    async def _send_once(self, message: Message[Content], caller: Caller, key: RequestKey, asked: str) -> Sent:
         """Claims the request first, or answers as an earlier one was answered."""
         claim = Claim(
             key=key,
-            fingerprint=fingerprint(message.content, message.guarantee, message.metadata),
+            fingerprint=asked or fingerprint(message.content, message.guarantee, message.metadata),
             record=record_at_start(message),
             first_provider=self._dispatcher.first_choice(),
         )
+        found = await self._requests.replay(key, claim.fingerprint)
+        if found is not None:
+            return _replayed(found)
         with self._requests.running(key, claim.fingerprint):
             try:
                 claimed = await self._requests.begin(claim)
@@ -131,7 +137,7 @@ class Sender(Generic[Content]):
                     raise
                 return await self._send(message, caller)
             if isinstance(claimed, Replay):
-                return Sent(record=claimed.record, verdict=verdict_on(claimed.record), replayed=True)
+                return _replayed(claimed)
             return await self._send_claimed(message, caller, claimed)
 
     async def _send_claimed(self, message: Message[Content], caller: Caller, claimed: ClaimedRequest) -> Sent:
@@ -154,6 +160,10 @@ class Sender(Generic[Content]):
         self._metrics.message(record.channel, record.state, self._clock.monotonic() - caller.began)
         _tell(record, delivery)
         return record
+
+
+def _replayed(replay: Replay) -> Sent:
+    return Sent(record=replay.record, verdict=verdict_on(replay.record), replayed=True)
 
 
 def _tell(record: MessageRecord, delivery: Delivery) -> None:

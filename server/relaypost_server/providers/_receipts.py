@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 
-from relaypost_server.core.ports import CallbackRefusedError, Refusal
+from relaypost_server.core.ports import CallbackRefusedError, Disbelief
 
 MESSAGE_ID = "relaypost_message_id"
 """Under this name a message's id travels with it to the provider, and comes back."""
@@ -27,17 +27,17 @@ def ours(message_id: object) -> str | None:
 def check_time(signed: datetime, now: datetime, window: float) -> None:
     """Raises CallbackRefusedError where the time that was signed is more than `window` seconds away."""
     if abs((now - signed).total_seconds()) > window:
-        raise CallbackRefusedError(Refusal.STALE)
+        raise CallbackRefusedError(Disbelief.STALE)
 
 
 def unix_time(seconds: object) -> datetime:
     """Raises CallbackRefusedError where it is no time of the years 1 to 9999."""
     if not isinstance(seconds, int | float | str):
-        raise CallbackRefusedError(Refusal.MALFORMED)
+        raise CallbackRefusedError(Disbelief.MALFORMED)
     try:
         return datetime.fromtimestamp(float(seconds), UTC)
     except (ValueError, OverflowError, OSError):
-        raise CallbackRefusedError(Refusal.MALFORMED) from None
+        raise CallbackRefusedError(Disbelief.MALFORMED) from None
 
 
 def iso_time(text: object) -> datetime:
@@ -45,7 +45,7 @@ def iso_time(text: object) -> datetime:
     try:
         found = datetime.fromisoformat(text if isinstance(text, str) else "")
     except ValueError:
-        raise CallbackRefusedError(Refusal.MALFORMED) from None
+        raise CallbackRefusedError(Disbelief.MALFORMED) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
@@ -54,7 +54,7 @@ def json_of(body: bytes | str) -> Any:
     try:
         return orjson.loads(body)
     except ValueError:
-        raise CallbackRefusedError(Refusal.MALFORMED) from None
+        raise CallbackRefusedError(Disbelief.MALFORMED) from None
 
 
 def mapping(value: object) -> Mapping[str, Any]:

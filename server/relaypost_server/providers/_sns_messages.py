@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
-from relaypost_server.core.ports import Callback, CallbackRefusedError, CallbackUnverifiedError, Refusal
+from relaypost_server.core.ports import Callback, CallbackRefusedError, CallbackUnverifiedError, Disbelief
 from relaypost_server.providers._receipts import check_time, iso_time, json_of, mapping
 
 FETCH_SECONDS = 5.0
@@ -84,9 +84,9 @@ class SnsMessages:
         """
         message = mapping(json_of(callback.body))
         if not message.get("Signature"):
-            raise CallbackRefusedError(Refusal.UNSIGNED)
+            raise CallbackRefusedError(Disbelief.UNSIGNED)
         if message.get("TopicArn") != self._topic:
-            raise CallbackRefusedError(Refusal.FOREIGN)
+            raise CallbackRefusedError(Disbelief.FOREIGN)
         await self._verify(message, callback.receive_time)
         check_time(iso_time(message["Timestamp"]), callback.receive_time, self._window)
         match message["Type"]:
@@ -100,7 +100,7 @@ class SnsMessages:
         text, signature, algorithm = signed_text(message), _base64(message["Signature"]), _algorithm(message)
         certificate = await self._certificate(self._pinned(message.get("SigningCertURL"), path=_CERTIFICATE_PATH))
         if not certificate.not_valid_before_utc <= now.astimezone(UTC) <= certificate.not_valid_after_utc:
-            raise CallbackRefusedError(Refusal.FORGED)
+            raise CallbackRefusedError(Disbelief.FORGED)
         key = certificate.public_key()
         try:
             if isinstance(key, RSAPublicKey):
@@ -108,7 +108,7 @@ class SnsMessages:
                 return
         except InvalidSignature:
             pass
-        raise CallbackRefusedError(Refusal.FORGED)
+        raise CallbackRefusedError(Disbelief.FORGED)
 
     async def _certificate(self, url: str) -> Certificate:
         """Fetched once, by the first who needs it."""
@@ -127,14 +127,14 @@ class SnsMessages:
     def _pinned(self, url: object, *, path: re.Pattern[str] | None = None) -> str:
         """The URL, if it leads to the pinned host. Raises CallbackRefusedError."""
         if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-            raise CallbackRefusedError(Refusal.FORGED)
+            raise CallbackRefusedError(Disbelief.FORGED)
         try:
             parts, base = urlsplit(url), urlsplit(self._base)
         except ValueError:
-            raise CallbackRefusedError(Refusal.FORGED) from None
+            raise CallbackRefusedError(Disbelief.FORGED) from None
         at_home = (parts.scheme, parts.netloc) == (base.scheme, base.netloc) and not parts.fragment
         if not at_home or (path and (parts.query or not path.fullmatch(parts.path))):
-            raise CallbackRefusedError(Refusal.FORGED)
+            raise CallbackRefusedError(Disbelief.FORGED)
         return url
 
 
@@ -149,14 +149,14 @@ def signed_text(message: Mapping[str, Any]) -> str:
     names = _SIGNED.get(str(message.get("Type")), ())
     values = [(name, message.get(name)) for name in names if name != "Subject" or message.get(name) is not None]
     if not values or not all(isinstance(value, str) for _, value in values):
-        raise CallbackRefusedError(Refusal.MALFORMED)
+        raise CallbackRefusedError(Disbelief.MALFORMED)
     return "".join(f"{name}\n{value}\n" for name, value in values)
 
 
 def _algorithm(message: Mapping[str, Any]) -> SHA1 | SHA256:
     algorithm = _HASHES.get(str(message.get("SignatureVersion")))
     if algorithm is None:
-        raise CallbackRefusedError(Refusal.FORGED)
+        raise CallbackRefusedError(Disbelief.FORGED)
     return algorithm()
 
 
@@ -164,4 +164,4 @@ def _base64(text: object) -> bytes:
     try:
         return b64decode(text if isinstance(text, str) else "", validate=True)
     except ValueError:
-        raise CallbackRefusedError(Refusal.FORGED) from None
+        raise CallbackRefusedError(Disbelief.FORGED) from None

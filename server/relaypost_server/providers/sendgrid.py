@@ -20,7 +20,7 @@ from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.core.ports import Callback, CallbackRefusedError, Finding, Level, Refusal
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, retry_after
 from relaypost_server.providers._pricing import priced
@@ -92,7 +92,7 @@ class SendGrid:
 
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         if not self._settings.webhook_key:
-            raise CallbackRefusedError(Refusal.NOT_SET_UP)
+            raise CallbackRefusedError(Disbelief.NOT_SET_UP)
         return await read_batch(callback, self._settings.webhook_key, self._settings.webhook_window_seconds)
 
     async def check(self) -> Sequence[Finding]:

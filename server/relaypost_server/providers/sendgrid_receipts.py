@@ -12,7 +12,7 @@ from typing import Any
 from sendgrid import EventWebhook
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
-from relaypost_server.core.ports import Callback, CallbackRefusedError, Refusal
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief
 from relaypost_server.providers._receipts import MESSAGE_ID, check_time, json_of, mapping, only, ours, unix_time
 
 LARGEST_CALLBACK = 16 * 1024 * 1024
@@ -78,7 +78,7 @@ def _read(callback: Callback, public_key: str, window: float) -> Sequence[Delive
     _verify(callback, public_key, window)
     batch = json_of(callback.body)
     if not isinstance(batch, list):
-        raise CallbackRefusedError(Refusal.MALFORMED)
+        raise CallbackRefusedError(Disbelief.MALFORMED)
     return [made for item in batch if (made := _event(mapping(item), callback.receive_time)) is not None]
 
 
@@ -86,13 +86,13 @@ def _verify(callback: Callback, public_key: str, window: float) -> None:
     signature = callback.headers.get("x-twilio-email-event-webhook-signature")
     timestamp = callback.headers.get("x-twilio-email-event-webhook-timestamp")
     if not signature or not timestamp:
-        raise CallbackRefusedError(Refusal.UNSIGNED)
+        raise CallbackRefusedError(Disbelief.UNSIGNED)
     try:
         genuine = EventWebhook(public_key).verify_signature(callback.body.decode(), signature, timestamp)
     except ValueError:  # Neither UTF-8 nor base64.
         genuine = False
     if not genuine:
-        raise CallbackRefusedError(Refusal.FORGED)
+        raise CallbackRefusedError(Disbelief.FORGED)
     check_time(unix_time(timestamp), callback.receive_time, window)
 
 

@@ -18,7 +18,7 @@ from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.message import Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.core.ports import Callback, CallbackRefusedError, Finding, Level, Refusal
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
 from relaypost_server.providers._aws import AwsClient, control_client, look_up
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
@@ -108,7 +108,7 @@ class Ses:
 
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         if not self._topic:
-            raise CallbackRefusedError(Refusal.NOT_SET_UP)
+            raise CallbackRefusedError(Disbelief.NOT_SET_UP)
         notification = await self._topic.read(callback)
         return events_of(notification) if notification else []
 

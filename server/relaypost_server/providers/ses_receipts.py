@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
-from relaypost_server.core.ports import CallbackRefusedError, Refusal
+from relaypost_server.core.ports import CallbackRefusedError, Disbelief
 from relaypost_server.providers._receipts import MESSAGE_ID, iso_time, json_of, mapping, only, ours
 
 LARGEST_CALLBACK = 512 * 1024
@@ -71,7 +71,7 @@ def events_of(notification: Mapping[str, Any]) -> Sequence[DeliveryEvent]:
     name = str(event.get("eventType") or event.get("notificationType") or "")
     about = _about(event, name)
     if not isinstance(mail.get("messageId"), str):
-        raise CallbackRefusedError(Refusal.MALFORMED)
+        raise CallbackRefusedError(Disbelief.MALFORMED)
     kind = _TYPES.get(name, EventType.OTHER)
     bounce = kind is EventType.BOUNCED
     return [

@@ -18,7 +18,7 @@ from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.core.ports import Callback, CallbackRefusedError, Finding, Level, Refusal
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
@@ -28,6 +28,9 @@ from relaypost_server.settings import Endpoint, Prices, Problem, Secret, prefixe
 
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
 """USD for each segment: 0.0083 and a carrier's fee of about 0.0035."""
+
+LONGEST_VALIDITY = 36_000
+"""Seconds that Twilio takes for a ValidityPeriod."""
 
 
 class TwilioSettings(ProviderSettings):
@@ -109,7 +112,7 @@ class Twilio:
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         public_url, token = self._settings.public_url, self._settings.auth_token
         if public_url is None or token is None:
-            raise CallbackRefusedError(Refusal.NOT_SET_UP)
+            raise CallbackRefusedError(Disbelief.NOT_SET_UP)
         return read_form(callback, public_url, token.get_secret_value())
 
     async def check(self) -> Sequence[Finding]:
@@ -129,6 +132,8 @@ def request_form(message: Message[Sms], settings: TwilioSettings) -> dict[str, s
     form = {"To": sms.to, "Body": sms.text}
     if settings.public_url:
         form["StatusCallback"] = callback_url(settings.public_url, message.id)
+    if sms.validity is not None:
+        form["ValidityPeriod"] = str(min(max(int(sms.validity), 1), LONGEST_VALIDITY))
     if sms.sender_id and not sms.to.startswith("+1"):
         return form | {"From": sms.sender_id}
     if settings.messaging_service_sid:

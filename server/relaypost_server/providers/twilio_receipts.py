@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 from twilio.request_validator import RequestValidator
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
-from relaypost_server.core.ports import Callback, CallbackRefusedError, Refusal
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief
 from relaypost_server.providers._receipts import only, ours
 
 LARGEST_CALLBACK = 64 * 1024
@@ -71,7 +71,7 @@ def read_form(callback: Callback, public_url: str, token: str) -> Sequence[Deliv
         return []
     sid, status = form.get("MessageSid"), form.get("MessageStatus")
     if not sid or not status:
-        raise CallbackRefusedError(Refusal.MALFORMED)
+        raise CallbackRefusedError(Disbelief.MALFORMED)
     code = form.get("ErrorCode", "")
     kind, reason = _classify(status, code)
     return [
@@ -96,16 +96,16 @@ def _verified(callback: Callback, public_url: str, token: str) -> Mapping[str, s
     """The form, if Twilio signed it. A field that comes twice is not Twilio's."""
     signature = callback.headers.get("x-twilio-signature")
     if not signature:
-        raise CallbackRefusedError(Refusal.UNSIGNED)
+        raise CallbackRefusedError(Disbelief.UNSIGNED)
     try:
         fields = parse_qsl(callback.body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
-        raise CallbackRefusedError(Refusal.MALFORMED) from None
+        raise CallbackRefusedError(Disbelief.MALFORMED) from None
     form = dict(fields)
     if len(form) != len(fields):
-        raise CallbackRefusedError(Refusal.MALFORMED)
+        raise CallbackRefusedError(Disbelief.MALFORMED)
     if not RequestValidator(token).validate(public_url + callback.path, form, signature):
-        raise CallbackRefusedError(Refusal.FORGED)
+        raise CallbackRefusedError(Disbelief.FORGED)
     return form
 
 

@@ -276,3 +276,221 @@ SELECT count(*) FROM news;
 -- Events that have waited for their message for longer than any message waits for the log.
 UPDATE relaypost.delivery_events SET waiting = false
 WHERE waiting AND receive_time < now() - make_interval(secs => $1);
+
+-- name: create_otp
+-- A new code; nothing where an earlier request had the same name.
+INSERT INTO relaypost.otps (
+    id, caller, request_id, fingerprint, channel, destination, country, prefix, purpose, template, locale,
+    variables, guarantee, ttl, pepper, mark, seal, length, expire_time
+)
+SELECT
+    $1, $2, nullif($3, ''), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::float8, $15, $16, $17, $18,
+    now() + make_interval(secs => $14::float8)
+ON CONFLICT (caller, request_id) DO NOTHING
+RETURNING *, extract(epoch FROM expire_time - now())::float8 AS time_left;
+
+-- name: otp_of_request
+-- The code that an earlier request of this name made.
+SELECT *, extract(epoch FROM expire_time - now())::float8 AS time_left
+FROM relaypost.otps
+WHERE caller = $1 AND request_id = $2;
+
+-- name: find_otp
+-- A code that lives and has attempts left.
+SELECT *, extract(epoch FROM expire_time - now())::float8 AS time_left
+FROM relaypost.otps
+WHERE id = $1 AND caller = $2 AND used_time IS NULL AND expire_time > now() AND attempts < $3;
+
+-- name: lock_otp
+-- Seconds since its last message, of a code that lives, held until the transaction ends.
+SELECT extract(epoch FROM now() - last_send_time)::float8 AS since, sends
+FROM relaypost.otps
+WHERE id = $1 AND caller = $2 AND used_time IS NULL AND expire_time > now() AND attempts < $3
+FOR UPDATE;
+
+-- name: count_resend
+UPDATE relaypost.otps
+SET sends = sends + 1, last_send_time = now()
+WHERE id = $1
+RETURNING *, extract(epoch FROM expire_time - now())::float8 AS time_left;
+
+-- name: rotate_otp
+-- One more message, with a new code in it.
+UPDATE relaypost.otps
+SET
+    sends = sends + 1,
+    last_send_time = now(),
+    expire_time = now() + make_interval(secs => ttl),
+    attempts = 0,
+    pepper = $2, mark = $3, seal = $4, generation = $5
+WHERE id = $1
+RETURNING *, extract(epoch FROM expire_time - now())::float8 AS time_left;
+
+-- name: charge_limits
+-- Counts an event under each limit that lets one through; the names of those that do. Keys are
+-- taken in order, lest two senders wait for one another.
+INSERT INTO relaypost.otp_limits AS known (name, key, most, seconds, times)
+SELECT name, key, most, seconds, ARRAY[now()]
+FROM unnest($1::text[], $2::text[], $3::integer[], $4::float8[]) AS asked (name, key, most, seconds)
+ORDER BY name, key
+ON CONFLICT (name, key) DO UPDATE SET
+    most = excluded.most,
+    seconds = excluded.seconds,
+    times = relaypost.recent(known.times, excluded.seconds) || now()
+WHERE cardinality(relaypost.recent(known.times, excluded.seconds)) < excluded.most
+RETURNING name;
+
+-- name: limits_reached
+-- Seconds until each of the limits lets one through.
+SELECT
+    name,
+    extract(
+        epoch FROM known.times[greatest(cardinality(known.times) - asked.most + 1, 1)]
+        + make_interval(secs => asked.seconds) - now()
+    )::float8 AS retry_after
+FROM unnest($1::text[], $2::text[], $3::integer[], $4::float8[]) AS asked (name, key, most, seconds)
+JOIN relaypost.otp_limits AS known USING (name, key);
+
+-- name: prefix_conversion
+-- The latest codes to a prefix that are over, and after how many seconds the oldest of them no longer counts.
+SELECT
+    count(*)::integer AS sent,
+    count(used_time)::integer AS verified,
+    coalesce(extract(epoch FROM min(create_time) + make_interval(secs => $2) - now()), 0)::float8 AS retry_after
+FROM (
+    SELECT create_time, used_time FROM relaypost.otps
+    WHERE
+        prefix = $1 AND create_time > now() - make_interval(secs => $2)
+        AND (used_time IS NOT NULL OR expire_time <= now())
+    ORDER BY create_time DESC
+    LIMIT $3
+) AS latest;
+
+-- name: guess_otps
+-- Takes an attempt from each code that lives, and counts it as a failure of its destination, which
+-- `use_otps` takes back: both before anything is compared, so that no number of guesses at once gets
+-- more than its share. One guess a destination: what a row calls `deferred` is to be asked again.
+-- Where there is nothing to count, `nobody` is written: a commit that writes takes longer than one
+-- that does not, and would tell which codes there are.
+-- Rows are locked in order, lest two gateways wait for one another.
+WITH guess AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[]) AS guess (id, caller)
+), living AS MATERIALIZED (
+    SELECT otp.*
+    FROM relaypost.otps AS otp JOIN guess USING (id, caller)
+    WHERE otp.used_time IS NULL AND otp.expire_time > now()
+    ORDER BY otp.id
+    FOR UPDATE OF otp
+), chosen AS (
+    SELECT DISTINCT ON (destination) id, destination
+    FROM living
+    WHERE attempts < $3
+    ORDER BY destination, id
+), charged AS (
+    INSERT INTO relaypost.otp_limits AS known (name, key, most, seconds, times)
+    SELECT $4, destination, $5::integer, $6::float8, ARRAY[now()] FROM chosen ORDER BY destination
+    ON CONFLICT (name, key) DO UPDATE SET
+        most = excluded.most,
+        seconds = excluded.seconds,
+        times = relaypost.recent(known.times, excluded.seconds) || now()
+    WHERE excluded.most = 0 OR cardinality(relaypost.recent(known.times, excluded.seconds)) < excluded.most
+    RETURNING key
+), moved AS (
+    UPDATE relaypost.otps AS otp
+    SET attempts = otp.attempts + 1
+    FROM chosen JOIN charged ON charged.key = chosen.destination
+    WHERE otp.id = chosen.id
+    RETURNING otp.id
+), nobody AS (
+    INSERT INTO relaypost.otp_limits AS known (name, key, most, seconds, times)
+    SELECT 'nobody', pg_backend_pid()::text, 1, 0, ARRAY[now()] WHERE NOT EXISTS (SELECT FROM moved)
+    ON CONFLICT (name, key) DO UPDATE SET times = excluded.times
+)
+SELECT
+    living.id, living.caller, living.purpose, living.channel, living.destination, living.country, living.pepper,
+    living.mark, living.seal, living.length, living.generation,
+    moved.id IS NOT NULL AS taken,
+    living.attempts >= $3 AS spent,
+    chosen.id IS NULL AS deferred,
+    coalesce(
+        extract(epoch FROM known.times[greatest(cardinality(known.times) - $5::integer + 1, 1)]
+            + make_interval(secs => $6::float8) - now()),
+        0
+    )::float8 AS retry_after
+FROM living
+LEFT JOIN chosen USING (id)
+LEFT JOIN moved USING (id)
+LEFT JOIN relaypost.otp_limits AS known ON moved.id IS NULL AND known.name = $4 AND known.key = living.destination;
+
+-- name: use_otps
+-- Uses codes up that were found right, each once; the ids of those that were.
+WITH guess AS (
+    SELECT * FROM unnest($1::uuid[], $2::smallint[]) AS guess (id, generation)
+), living AS MATERIALIZED (
+    SELECT otp.id
+    FROM relaypost.otps AS otp JOIN guess USING (id, generation)
+    WHERE otp.used_time IS NULL AND otp.expire_time > now()
+    ORDER BY otp.id
+    FOR UPDATE OF otp
+), used AS (
+    UPDATE relaypost.otps AS otp
+    SET used_time = now()
+    FROM living
+    WHERE otp.id = living.id
+    RETURNING otp.id, otp.destination
+), returned AS (
+    UPDATE relaypost.otp_limits AS known
+    SET times = known.times[:cardinality(known.times) - successes.count]
+    FROM (SELECT destination, count(*)::integer AS count FROM used GROUP BY destination) AS successes
+    WHERE known.name = $3 AND known.key = successes.destination
+)
+SELECT id FROM used;
+
+-- name: cancel_otp
+UPDATE relaypost.otps SET expire_time = now()
+WHERE id = $1 AND caller = $2 AND used_time IS NULL AND expire_time > now();
+
+-- name: empty_otps
+-- What only a living code needs; a few at a time, so that no sweep holds others up.
+UPDATE relaypost.otps SET mark = '', seal = 0, variables = '{}'
+WHERE id IN (
+    SELECT id FROM relaypost.otps
+    WHERE mark <> '' AND (expire_time <= now() - interval '1 minute')
+    LIMIT 5000
+    FOR UPDATE SKIP LOCKED
+);
+
+-- name: forget_otps
+DELETE FROM relaypost.otps
+WHERE id IN (
+    SELECT id FROM relaypost.otps WHERE create_time < now() - make_interval(secs => $1)
+    LIMIT 5000
+    FOR UPDATE SKIP LOCKED
+);
+
+-- name: forget_limits
+-- Those that count nothing any more.
+DELETE FROM relaypost.otp_limits
+WHERE (name, key) IN (
+    SELECT name, key FROM relaypost.otp_limits
+    WHERE coalesce(times[cardinality(times)], '-infinity') < now() - make_interval(secs => seconds)
+    LIMIT 5000
+    FOR UPDATE SKIP LOCKED
+);
+
+-- name: otp_conversions
+-- Codes that are over, by the provider that carried each last.
+SELECT
+    otp.channel, message.provider, otp.country,
+    count(*)::integer AS sent,
+    count(otp.used_time)::integer AS verified
+FROM relaypost.otps AS otp
+JOIN relaypost.requests AS request
+    ON request.caller = otp.caller AND request.method = $2
+    AND request.request_id = otp.id::text || '.' || otp.sends
+JOIN relaypost.messages AS message ON message.id = request.message_id
+WHERE
+    otp.create_time > now() - make_interval(secs => $1)
+    AND (otp.used_time IS NOT NULL OR otp.expire_time <= now())
+    AND message.provider <> ''
+GROUP BY otp.channel, message.provider, otp.country;

@@ -12,6 +12,7 @@ from relaypost_server.core.failover import Attempt, SkipReason
 from relaypost_server.core.idempotency import Claim, KnownRequest, Started
 from relaypost_server.core.message import Channel, Guarantee, MessageState
 from relaypost_server.core.money import Money
+from relaypost_server.core.otp_codes import StoredCode
 from relaypost_server.core.outcome import Kind, Outcome, RefusedRecipient
 from relaypost_server.core.record import MessageRecord
 
@@ -171,6 +172,17 @@ def known_request(row: Row, record: MessageRecord) -> KnownRequest:
         proven=row["proven"],
         started=None if started is None else Started(provider=started, time=row["started_time"]),
         record=record,
+    )
+
+
+def stored_code(row: Row) -> StoredCode:
+    """The code's columns of a row."""
+    return StoredCode(
+        pepper=row["pepper"],
+        mark=row["mark"],
+        seal=row["seal"],
+        length=row["length"],
+        generation=row["generation"],
     )
 
 

@@ -18,6 +18,7 @@ from relaypost_server.core.delivery import EventType
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import MICROS
+from relaypost_server.core.otp import Conversion
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -64,6 +65,8 @@ class Metrics(Collector):
         self._requests = Counter[Labels]()
         self._receipts = Counter[Labels]()
         self._callbacks_refused = Counter[Labels]()
+        self._otps = Counter[Labels]()
+        self._conversions: Callable[[], Iterable[Conversion]] = tuple
         self._dropped = 0
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
         self._waiting: Callable[[], int] = lambda: 0
@@ -103,6 +106,14 @@ class Metrics(Collector):
     def callback_refused(self, provider: str, reason: str) -> None:
         """A callback that was not answered with 2xx."""
         self._callbacks_refused[provider, reason] += 1
+
+    def otp(self, event: str, what: str) -> None:
+        """Something that happened to a one-time password: sent, verified, not_verified or refused."""
+        self._otps[event, what] += 1
+
+    def watch_conversions(self, conversions: Callable[[], Iterable[Conversion]]) -> None:
+        """Reads the conversions of one-time passwords whenever the metrics are read."""
+        self._conversions = conversions
 
     def dropped(self, messages: int) -> None:
         """Messages that the log will never hold."""
@@ -145,6 +156,17 @@ class Metrics(Collector):
         yield _counter(
             "callbacks_refused", "Callbacks that were refused.", ("provider", "reason"), self._callbacks_refused.items()
         )
+        yield _counter(
+            "otp_events",
+            "One-time passwords: sent (by state), verified (by channel), not_verified and refused (by cause).",
+            ("event", "what"),
+            self._otps.items(),
+        )
+        found = [((c.channel.value, c.provider, c.country), c) for c in self._conversions()]
+        by = (*where, "country")
+        sent, verified = ([(k, getattr(c, count)) for k, c in found] for count in ("sent", "verified"))
+        yield _gauge("otp_recent_sent", "Codes of the last window that are over, over all gateways.", by, sent)
+        yield _gauge("otp_recent_verified", "Those of them that were verified.", by, verified)
         yield _gauge("log_waiting_messages", "Records that wait for the database.", (), [((), self._waiting())])
         yield _gauge("log_spool_bytes", "Size of the local spool.", (), [((), self._spool_bytes())])
         yield _counter("log_dropped_messages", "Messages lost to the log.", (), [((), self._dropped)])

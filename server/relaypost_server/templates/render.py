@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from jinja2 import TemplateError, TemplateRuntimeError
 
 from relaypost_server.core.message import Channel
+from relaypost_server.core.rendering import RenderedEmail, RenderedSms, RenderError
 from relaypost_server.templates.catalog import Part, Template
 from relaypost_server.templates.filters import FORMATS
 from relaypost_server.templates.language import Sandbox
@@ -26,15 +26,6 @@ _WRONG = (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError)
 """What a template that passed the checks may still run into with other values."""
 
 
-class RenderError(Exception):
-    """A message cannot be made of these values."""
-
-    def __init__(self, violations: list[tuple[str, str]]) -> None:
-        """`violations`: pairs of a field (template, locale, variables...) and what is wrong with it, never a value."""
-        super().__init__("; ".join(f"{where} {what}" for where, what in violations))
-        self.violations = violations
-
-
 class FillError(Exception):
     """A part cannot be filled in: `place` in a template's file, and what happened there, never a value."""
 
@@ -42,24 +33,6 @@ class FillError(Exception):
         super().__init__(f"{place}: {what}")
         self.place = place
         self.what = what
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderedEmail:
-    """An email in the language `locale`; `text` or `html` may be empty, but not both."""
-
-    subject: str = field(repr=False)
-    text: str = field(repr=False)
-    html: str = field(repr=False)
-    locale: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RenderedSms:
-    """A text message in the language `locale`."""
-
-    text: str = field(repr=False)
-    locale: str
 
 
 class Templates:
@@ -85,6 +58,11 @@ class Templates:
         template, choice = self._choose(name, Channel.SMS, variables, locale)
         parts = self._fill(template, choice, {Part.SMS}, variables)
         return RenderedSms(text=parts[Part.SMS], locale=choice.tag)
+
+    def variables(self, name: str) -> frozenset[str]:
+        """What a template takes; nothing where there is no such template."""
+        template = self.by_name.get(name)
+        return frozenset(template.declaration.variables) if template else frozenset()
 
     def fill(self, template: Template, choice: Choice, part: Part, variables: Mapping[str, str]) -> str:
         """One part, filled in with values that were found valid. Raises FillError."""

@@ -13,8 +13,8 @@ from relaypost_server.core.ports import (
     Callback,
     CallbackRefusedError,
     CallbackUnverifiedError,
+    Disbelief,
     LogUnavailableError,
-    Refusal,
 )
 from relaypost_server.flow.callbacks import Callbacks
 
@@ -66,7 +66,7 @@ class CallbackRoutes:
         try:
             await self._callbacks.receive(provider, callback)
         except CallbackRefusedError as error:
-            return _answer(400 if error.why is Refusal.MALFORMED else 403, _REFUSED)
+            return _answer(400 if error.why is Disbelief.MALFORMED else 403, _REFUSED)
         except (CallbackUnverifiedError, LogUnavailableError):
             return _answer(503, _LATER)
         return _answer(200, _ACCEPTED)

@@ -51,6 +51,10 @@ def _provider(provider: ProviderHealth) -> dict[str, Any]:
         "lastFailureKind": f"OUTCOME_KIND_{failure.kind.name if failure else 'UNSPECIFIED'}",
         "lastFailureCode": failure.code if failure else "",
         "lastFailureDetail": failure.detail if failure else "",
+        "conversions": [
+            {"country": c.country, "sent": c.sent, "verified": c.verified, "window": f"{c.window:g}s"}
+            for c in provider.conversions
+        ],
     }
     return {name: value for name, value in found.items() if value is not None}
 

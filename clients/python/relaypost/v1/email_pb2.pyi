@@ -137,6 +137,26 @@ class Email(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class VariablesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SENDER_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
     CC_FIELD_NUMBER: _builtins.int
@@ -148,14 +168,28 @@ class Email(_message.Message):
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """The subject. Required. At most 998 characters, no control characters."""
+    """The subject. Required, unless `template` gives it. At most 998 characters,
+    no control characters.
+    """
     text: _builtins.str
-    """The plain text. At least one of `text` and `html` is required. At most
-    1 MiB.
+    """The plain text. At least one of `text` and `html` is required, unless
+    `template` gives them. At most 1 MiB.
     """
     html: _builtins.str
     """The html. At most 1 MiB."""
+    template: _builtins.str
+    """A template that gives subject, text and html, which must then be empty; see
+    TemplateService. Default: none.
+    """
+    locale: _builtins.str
+    """The reader's language: a tag of BCP 47, or a list as in the header
+    Accept-Language. At most 256 characters. Default: the template's own.
+    Refused without `template`.
+    """
     @_builtins.property
     def sender(self) -> Global___EmailAddress:
         """Who it comes from. Default: the gateway's OTP_FROM_EMAIL and OTP_FROM_NAME."""
@@ -196,6 +230,10 @@ class Email(_message.Message):
         and "-". Names that begin with "relaypost" are refused.
         """
 
+    @_builtins.property
+    def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values for the template's variables. At most 50. Refused without `template`."""
+
     def __init__(
         self,
         *,
@@ -210,10 +248,13 @@ class Email(_message.Message):
         attachments: _abc.Iterable[Global___Attachment] | None = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        template: _builtins.str = ...,
+        variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        locale: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sender", b"sender"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "headers", b"headers", "html", b"html", "reply_to", b"reply_to", "sender", b"sender", "subject", b"subject", "tags", b"tags", "text", b"text", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "headers", b"headers", "html", b"html", "locale", b"locale", "reply_to", b"reply_to", "sender", b"sender", "subject", b"subject", "tags", b"tags", "template", b"template", "text", b"text", "to", b"to", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

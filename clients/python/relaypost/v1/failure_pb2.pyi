@@ -77,7 +77,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
     one is not.
     """
-    ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 30
+    ERROR_REASON_OTP_NOT_VERIFIED: _ErrorReason.ValueType  # 14
+    """INVALID_ARGUMENT: the code was not accepted: it is wrong, expired, used,
+    cancelled, unknown, or of another caller. The answer is the same for all.
+    """
+    ERROR_REASON_OTP_ATTEMPTS_USED_UP: _ErrorReason.ValueType  # 15
+    """RESOURCE_EXHAUSTED: the attempts of this code are used up. A new code is
+    needed.
+    """
+    ERROR_REASON_OTP_LIMIT_REACHED: _ErrorReason.ValueType  # 16
+    """RESOURCE_EXHAUSTED: a limit against abuse. Nothing was sent, or looked at. A
+    google.rpc.QuotaFailure names each limit that was reached, and a
+    google.rpc.RetryInfo says when to ask again. Example: "destination_day".
+    """
+    ERROR_REASON_OTP_OVER: _ErrorReason.ValueType  # 17
+    """FAILED_PRECONDITION: there is no living code with this id, or the request_id
+    belongs to a code whose life is over. Nothing was sent.
+    """
+    ERROR_REASON_OTP_COUNTRY_NOT_ALLOWED: _ErrorReason.ValueType  # 18
+    """FAILED_PRECONDITION: codes are not sent to phones of this country."""
+    ERROR_REASON_OTP_UNAVAILABLE: _ErrorReason.ValueType  # 19
+    """UNAVAILABLE: the database that keeps codes cannot be reached. Nothing was
+    sent. Details: RetryInfo.
+    """
+    ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 20
     """RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage
     as it can. Details: RetryInfo. GetMessage works all the same.
     """
@@ -138,7 +161,30 @@ ERROR_REASON_MESSAGE_NOT_UNCONFIRMED: ErrorReason.ValueType  # 13
 """FAILED_PRECONDITION: only an UNCONFIRMED message can be resolved, and this
 one is not.
 """
-ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 30
+ERROR_REASON_OTP_NOT_VERIFIED: ErrorReason.ValueType  # 14
+"""INVALID_ARGUMENT: the code was not accepted: it is wrong, expired, used,
+cancelled, unknown, or of another caller. The answer is the same for all.
+"""
+ERROR_REASON_OTP_ATTEMPTS_USED_UP: ErrorReason.ValueType  # 15
+"""RESOURCE_EXHAUSTED: the attempts of this code are used up. A new code is
+needed.
+"""
+ERROR_REASON_OTP_LIMIT_REACHED: ErrorReason.ValueType  # 16
+"""RESOURCE_EXHAUSTED: a limit against abuse. Nothing was sent, or looked at. A
+google.rpc.QuotaFailure names each limit that was reached, and a
+google.rpc.RetryInfo says when to ask again. Example: "destination_day".
+"""
+ERROR_REASON_OTP_OVER: ErrorReason.ValueType  # 17
+"""FAILED_PRECONDITION: there is no living code with this id, or the request_id
+belongs to a code whose life is over. Nothing was sent.
+"""
+ERROR_REASON_OTP_COUNTRY_NOT_ALLOWED: ErrorReason.ValueType  # 18
+"""FAILED_PRECONDITION: codes are not sent to phones of this country."""
+ERROR_REASON_OTP_UNAVAILABLE: ErrorReason.ValueType  # 19
+"""UNAVAILABLE: the database that keeps codes cannot be reached. Nothing was
+sent. Details: RetryInfo.
+"""
+ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 20
 """RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage
 as it can. Details: RetryInfo. GetMessage works all the same.
 """

@@ -383,7 +383,7 @@ class ListMessagesRequest(_message.Message):
     """Messages that this provider accepted."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.MessageState.ValueType]:
-        """Messages in one of these states."""
+        """Messages in one of these states. At most 20."""
 
     @_builtins.property
     def created_from(self) -> _timestamp_pb2.Timestamp:

@@ -55,6 +55,46 @@ CIRCUIT_REASON_PROBE_FAILED: CircuitReason.ValueType  # 4
 Global___CircuitReason: _TypeAlias = CircuitReason  # noqa: Y015
 
 @_typing.final
+class Conversion(_message.Message):
+    """How many one-time passwords to one country were sent by one provider, and how
+    many of them came back: the best proof of delivery that there is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    country: _builtins.str
+    """ISO 3166-1 alpha-2 code of the phone's country, for example "US". Empty for
+    email and for numbers of no country.
+    """
+    sent: _builtins.int
+    """Codes that the provider carried last and that are over: used or expired."""
+    verified: _builtins.int
+    """Those of `sent` that were verified."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """The length of the window that both counts look back over."""
+
+    def __init__(
+        self,
+        *,
+        country: _builtins.str = ...,
+        sent: _builtins.int = ...,
+        verified: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "sent", b"sent", "verified", b"verified", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conversion: _TypeAlias = Conversion  # noqa: Y015
+
+@_typing.final
 class ProviderHealth(_message.Message):
     """One provider as the gateway sees it now. Reading it changes nothing."""
 
@@ -77,6 +117,7 @@ class ProviderHealth(_message.Message):
     LAST_FAILURE_KIND_FIELD_NUMBER: _builtins.int
     LAST_FAILURE_CODE_FIELD_NUMBER: _builtins.int
     LAST_FAILURE_DETAIL_FIELD_NUMBER: _builtins.int
+    CONVERSIONS_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider's name, for example "ses"."""
     channel: _message_pb2.Channel.ValueType
@@ -123,6 +164,12 @@ class ProviderHealth(_message.Message):
     def last_failure_time(self) -> _timestamp_pb2.Timestamp:
         """When an attempt last ended in anything but acceptance. Not set if none did."""
 
+    @_builtins.property
+    def conversions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Conversion]:
+        """The conversion of one-time passwords by country, over all gateways on the
+        same database, as counted within the last minute. Empty where none was sent.
+        """
+
     def __init__(
         self,
         *,
@@ -143,10 +190,11 @@ class ProviderHealth(_message.Message):
         last_failure_kind: _message_pb2.OutcomeKind.ValueType = ...,
         last_failure_code: _builtins.str = ...,
         last_failure_detail: _builtins.str = ...,
+        conversions: _abc.Iterable[Global___Conversion] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["circuit_change_time", b"circuit_change_time", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "retry_time", b"retry_time", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "channel", b"channel", "circuit_change_time", b"circuit_change_time", "circuit_reason", b"circuit_reason", "circuit_state", b"circuit_state", "consecutive_failures", b"consecutive_failures", "last_failure_code", b"last_failure_code", "last_failure_detail", b"last_failure_detail", "last_failure_kind", b"last_failure_kind", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "priority", b"priority", "provider", b"provider", "recent_calls", b"recent_calls", "recent_failures", b"recent_failures", "retry_time", b"retry_time", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "channel", b"channel", "circuit_change_time", b"circuit_change_time", "circuit_reason", b"circuit_reason", "circuit_state", b"circuit_state", "consecutive_failures", b"consecutive_failures", "conversions", b"conversions", "last_failure_code", b"last_failure_code", "last_failure_detail", b"last_failure_detail", "last_failure_kind", b"last_failure_kind", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "priority", b"priority", "provider", b"provider", "recent_calls", b"recent_calls", "recent_failures", b"recent_failures", "retry_time", b"retry_time", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from relaypost.v1 import message_pb2 as _message_pb2
 import builtins as _builtins
@@ -48,12 +50,35 @@ class Sms(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class VariablesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TO_FIELD_NUMBER: _builtins.int
     REGION_CODE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     SENDER_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_TYPE_FIELD_NUMBER: _builtins.int
     MAX_PRICE_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
     to: _builtins.str
     """The phone number. Required. In E.164 form ("+14155550123"), or a national
     number with `region_code` set.
@@ -63,7 +88,7 @@ class Sms(_message.Message):
     belongs to, for example "US". Not needed for E.164.
     """
     text: _builtins.str
-    """The text. Required. At most 1600 characters."""
+    """The text. Required, unless `template` gives it. At most 1600 characters."""
     sender_id: _builtins.str
     """The sender that the phone shows, where the destination's country allows
     it: 3 to 11 letters and digits, at least one letter. Default: the
@@ -71,12 +96,25 @@ class Sms(_message.Message):
     """
     message_type: Global___SmsMessageType.ValueType
     """What the message is for. Default: transactional."""
+    template: _builtins.str
+    """A template that gives the text, which must then be empty; see
+    TemplateService. Default: none.
+    """
+    locale: _builtins.str
+    """The reader's language: a tag of BCP 47, or a list as in the header
+    Accept-Language. At most 256 characters. Default: the template's own.
+    Refused without `template`.
+    """
     @_builtins.property
     def max_price(self) -> _message_pb2.Money:
         """The most that this message may cost, in USD. A provider whose estimate is
         higher, or who has no known price for the destination, is passed over.
         Default: no limit.
         """
+
+    @_builtins.property
+    def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values for the template's variables. At most 50. Refused without `template`."""
 
     def __init__(
         self,
@@ -87,10 +125,13 @@ class Sms(_message.Message):
         sender_id: _builtins.str = ...,
         message_type: Global___SmsMessageType.ValueType = ...,
         max_price: _message_pb2.Money | None = ...,
+        template: _builtins.str = ...,
+        variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        locale: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_price", b"max_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_price", b"max_price", "message_type", b"message_type", "region_code", b"region_code", "sender_id", b"sender_id", "text", b"text", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["locale", b"locale", "max_price", b"max_price", "message_type", b"message_type", "region_code", b"region_code", "sender_id", b"sender_id", "template", b"template", "text", b"text", "to", b"to", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,124 @@
+"""Reads what is asked of OtpService."""
+
+import ipaddress
+import re
+from uuid import UUID
+
+from google.protobuf.duration_pb2 import Duration
+from relaypost.v1 import otp_service_pb2 as pb
+
+from relaypost_server.addresses import AddressError, Phone, is_region, parse_email, parse_phone
+from relaypost_server.api.edge import Context
+from relaypost_server.api.request_keys import read_caller, read_guarantee, read_key
+from relaypost_server.api.violations import Violations
+from relaypost_server.core.message import Channel
+from relaypost_server.core.otp import (
+    LONGEST_CODE,
+    LONGEST_TTL,
+    SHORTEST_CODE,
+    SHORTEST_TTL,
+    USUAL_CODE,
+    USUAL_TTL,
+    OtpRequest,
+)
+
+TEMPLATE = "otp"
+"""Of requests that name none."""
+NOBODY = str(UUID(int=0))
+"""An id that no code has: what is no id at all is answered as an unknown one."""
+
+_PURPOSE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NETWORK_BITS = 64
+"""Of an IPv6 address: what one household has to itself."""
+
+
+def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violations) -> OtpRequest:
+    """The request; its complaints are added to `bad`, and it must not be used if there are any."""
+    channel, phone = Channel.EMAIL, Phone(number="", country="")
+    match request.WhichOneof("destination"):
+        case "email_address":
+            phone = Phone(number=_email(request.email_address, bad), country="")
+        case "phone":
+            channel, phone = Channel.SMS, _phone(request.phone, bad)
+        case _:
+            bad.add("destination", "is required: email_address or phone")
+    if not _PURPOSE.fullmatch(request.purpose):
+        complaint = "must have 1 to 64 of letters, digits and ._-"
+        bad.add("purpose", complaint if request.purpose else "is required")
+    key = read_key("SendOtp", request.request_id, context, bad)
+    return OtpRequest(
+        caller=key.caller if key else read_caller(context, bad),
+        request_id=request.request_id,
+        channel=channel,
+        destination=phone.number,
+        country=phone.country,
+        purpose=request.purpose,
+        template=request.template or TEMPLATE,
+        locale=request.locale,
+        variables=dict(request.variables),
+        length=_length(request.code_length, bad),
+        ttl=_ttl(request.ttl, bad) if request.HasField("ttl") else USUAL_TTL,
+        guarantee=read_guarantee(request.delivery_guarantee, bad),
+    )
+
+
+def read_otp_id(value: str, bad: Violations) -> str:
+    """The id in its canonical form, or one that no code has."""
+    if not value:
+        bad.add("otp_id", "is required")
+    try:
+        return str(UUID(value))
+    except ValueError:
+        return NOBODY
+
+
+def read_client(value: str, bad: Violations) -> str:
+    """Whose sends are counted together: an IPv4 address, or the network of an IPv6 address."""
+    if not value:
+        return ""
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        bad.add("client_address", "is not an IP address")
+        return ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), _NETWORK_BITS), strict=False))
+
+
+def _email(value: str, bad: Violations) -> str:
+    try:
+        return parse_email(value)
+    except AddressError as error:
+        bad.add("email_address", str(error))
+        return ""
+
+
+def _phone(phone: pb.PhoneNumber, bad: Violations) -> Phone:
+    if phone.region_code and not is_region(phone.region_code):
+        bad.add("phone.region_code", "is not an ISO 3166-1 code such as US")
+    elif not phone.number:
+        bad.add("phone.number", "is required")
+    else:
+        try:
+            return parse_phone(phone.number, phone.region_code)
+        except AddressError as error:
+            bad.add("phone.number", str(error))
+    return Phone(number="", country="")
+
+
+def _length(value: int, bad: Violations) -> int:
+    if value and not SHORTEST_CODE <= value <= LONGEST_CODE:
+        bad.add("code_length", f"must be from {SHORTEST_CODE} to {LONGEST_CODE}, or 0 for {USUAL_CODE}")
+        return USUAL_CODE
+    return value or USUAL_CODE
+
+
+def _ttl(value: Duration, bad: Violations) -> float:
+    seconds = value.seconds + value.nanos / 1e9
+    if not SHORTEST_TTL <= seconds <= LONGEST_TTL:
+        bad.add("ttl", f"must be from {SHORTEST_TTL:.0f} s to {LONGEST_TTL:.0f} s")
+        return USUAL_TTL
+    return seconds

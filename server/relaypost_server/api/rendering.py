@@ -1,0 +1,52 @@
+"""Reads the words of a message, which a template may give."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
+
+from relaypost_server.api.violations import Violations
+from relaypost_server.core.rendering import RenderError
+
+R = TypeVar("R")
+
+
+class Templated(Protocol):
+    """An email or a text message of a request."""
+
+    @property
+    def template(self) -> str: ...
+    @property
+    def variables(self) -> Mapping[str, str]: ...
+    @property
+    def locale(self) -> str: ...
+
+
+def rendered(
+    field: str,
+    message: Templated,
+    render: Callable[[str, Mapping[str, str], str], R],
+    bad: Violations,
+    *,
+    words: Mapping[str, str],
+) -> R | None:
+    """What the message's template makes; None, with complaints added to `bad`, where it makes nothing.
+
+    `words`: the fields that the template stands for.
+    """
+    given = [name for name, value in words.items() if value]
+    if given:
+        bad.add(f"{field}.template", f"stands for {', '.join(words)}: give one or the other")
+        return None
+    try:
+        return render(message.template, dict(message.variables), message.locale)
+    except RenderError as error:
+        for name, what in error.violations:
+            bad.add(f"{field}.{name}", what)
+        return None
+
+
+def check_no_template(field: str, message: Templated, bad: Violations) -> None:
+    """Complains about what only a template could use."""
+    if message.variables:
+        bad.add(f"{field}.variables", "needs a template")
+    if message.locale:
+        bad.add(f"{field}.locale", "needs a template")

@@ -1,0 +1,44 @@
+"""What has to be done about codes that are over."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from relaypost_server.core.otp import Conversion
+from relaypost_server.core.ports import LogUnavailableError, OtpStore
+from relaypost_server.telemetry.metrics import Metrics
+
+ROUND_SECONDS = 30.0
+
+
+class OtpUpkeep:
+    """Cleans up, and keeps count of how many codes come back."""
+
+    def __init__(self, store: OtpStore, *, retention: float, window: float, metrics: Metrics) -> None:
+        """`retention`: how long a code's row is kept. `window`: what conversions look back over. Seconds."""
+        self._store = store
+        self._retention = retention
+        self._task: asyncio.Task[None] | None = None
+        self.window = window
+        self.conversions: Sequence[Conversion] = ()
+        """As they were counted last."""
+        metrics.watch_conversions(lambda: self.conversions)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def round(self) -> None:
+        """Cleans up and counts, once. Raises LogUnavailableError."""
+        await self._store.sweep(retention=self._retention)
+        self.conversions = await self._store.conversions(window=self.window)
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
+                await self.round()
+            await asyncio.sleep(ROUND_SECONDS)

@@ -1,0 +1,71 @@
+"""Checks of codes, many in one statement."""
+
+from collections.abc import Mapping, Sequence
+
+from relaypost_server.core.limits import Refusal
+from relaypost_server.core.message import Channel
+from relaypost_server.core.otp import FAILURES, Guess, OtpPolicy, OtpSpent
+from relaypost_server.store.batches import Batches
+from relaypost_server.store.database import Database
+from relaypost_server.store.rows import Row, stored_code
+
+Answer = Guess | Refusal | OtpSpent | None
+_Named = tuple[str, str]
+"""The id of a code, and who asks."""
+_Right = tuple[str, int]
+"""The id of a code, and its generation."""
+
+
+class Guesses:
+    """Takes attempts from codes, and uses codes up."""
+
+    def __init__(self, database: Database, policy: OtpPolicy) -> None:
+        self._database = database
+        self._policy = policy
+        self._attempts: Batches[_Named, Answer] = Batches(
+            self._take_attempts, final=lambda answer: not isinstance(answer, Guess)
+        )
+        self._right: Batches[_Right, bool] = Batches(self._use_up, final=lambda used: not used)
+
+    async def guess(self, otp_id: str, caller: str) -> Answer:
+        return await self._attempts.ask((otp_id, caller))
+
+    async def use(self, guess: Guess) -> bool:
+        return await self._right.ask((guess.id, guess.code.generation))
+
+    async def _take_attempts(self, named: Sequence[_Named]) -> Mapping[_Named, Answer]:
+        rate = self._policy.rates[FAILURES]
+        ids, callers = zip(*named, strict=True)
+        found = await self._database.fetch(
+            "guess_otps", ids, callers, self._policy.attempts, FAILURES, rate.most, rate.seconds
+        )
+        rows = {str(row["id"]): row for row in found}
+        answers: dict[_Named, Answer] = {}
+        for name in named:
+            row = rows.get(name[0])
+            if row is None or row["caller"] != name[1]:
+                answers[name] = None
+            elif row["taken"]:
+                answers[name] = _guess(row)
+            elif row["spent"]:
+                answers[name] = OtpSpent()
+            elif not row["deferred"]:
+                answers[name] = Refusal(limit=FAILURES, retry_after=max(1.0, row["retry_after"]))
+        return answers
+
+    async def _use_up(self, right: Sequence[_Right]) -> Mapping[_Right, bool]:
+        ids, generations = zip(*right, strict=True)
+        rows = await self._database.fetch("use_otps", ids, generations, FAILURES)
+        used = {str(row["id"]) for row in rows}
+        return {question: question[0] in used for question in right}
+
+
+def _guess(row: Row) -> Guess:
+    return Guess(
+        id=str(row["id"]),
+        purpose=row["purpose"],
+        channel=Channel(row["channel"]),
+        destination=row["destination"],
+        country=row["country"],
+        code=stored_code(row),
+    )
