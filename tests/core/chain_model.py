@@ -1,6 +1,6 @@
 """What one walk of a chain must do, in the words of its specification.
 
-The model assumes what the settings guarantee: no provider's own time-out is below the shortest attempt.
+The model is for chains in which no provider's own time-out is below the shortest attempt.
 """
 
 from collections.abc import Mapping
