@@ -31,6 +31,7 @@ AWS_KEYS = {
 QUIET = {
     "OTEL_TRACES_EXPORTER": "none",
     "OTP_FROM_EMAIL": "noreply@example.com",
+    "RELAYPOST_OTP_PEPPER": "a pepper for tests, of 32 characters or more",
     "RELAYPOST_GRPC_ADDRESS": "127.0.0.1:0",
     "RELAYPOST_HTTP_ADDRESS": "127.0.0.1:0",
     "RELAYPOST_SHUTDOWN_DELAY_SECONDS": "0",
