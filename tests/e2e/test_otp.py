@@ -153,7 +153,7 @@ async def test_codes_are_good_at_every_gateway_and_for_the_seeds_three_calls(bun
 
 
 async def test_a_gateway_without_settings_keeps_a_pepper_of_its_own(bundled_database: str, tmp_path: Path) -> None:
-    environ = {"RELAYPOST_CONSOLE_SHOW_CODES": "true"}
+    environ = {"RELAYPOST_CONSOLE_SHOW_CODES": "true", "RELAYPOST_OTP_PEPPER": ""}
     async with (
         gateway(environ, database=bundled_database, data_dir=tmp_path) as running,
         AsyncClient(running.grpc) as client,
