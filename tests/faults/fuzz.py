@@ -36,7 +36,10 @@ WARM = 0.2
 MOST_GROWTH = 1.2
 SPARE = 6
 """Threads and files that come and go: connections to the database, encoding of large attachments."""
-ALLOWED = frozenset({"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"})
+ALLOWED = frozenset(
+    {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
+    | {"ALREADY_EXISTS", "ABORTED"}  # A request_id that came about twice.
+)
 OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 MOST_SHOWN = 10
 
