@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from relaypost.v1 import message_pb2, messaging_service_pb2 as pb
+from relaypost.v1 import (
+    admin_service_pb2 as admin,
+    message_pb2,
+    messaging_service_pb2 as pb,
+    otp_service_pb2 as otp,
+    template_service_pb2 as template,
+)
 
 from tests.faults.fields import Leaf, leaves
 from tests.faults.hostile_strings import NOT_UTF_8, hostile_strings
@@ -37,6 +44,8 @@ class Method:
 
 
 _OURS = "/relaypost.v1.MessagingService/"
+_OTPS = "/relaypost.v1.OtpService/"
+_TEMPLATES = "/relaypost.v1.TemplateService/"
 _HEALTH = "/grpc.health.v1.Health/"
 _ID = "01981f00-0000-7000-8000-000000000001"
 METHODS = (
@@ -57,6 +66,45 @@ METHODS = (
         12,
     ),
     Method(_OURS + "GetProviderHealth", (pb.GetProviderHealthRequest(channel=message_pb2.CHANNEL_SMS),), 8),
+    Method(_OURS + "WatchMessage", (pb.WatchMessageRequest(message_id=_ID),), 1, "answer"),
+    Method(
+        _OTPS + "SendOtp",
+        (
+            otp.SendOtpRequest(
+                email_address="ada@example.com",
+                purpose="sign_up",
+                locale="pt-BR",
+                template="otp",
+                variables={"app": "Example"},
+                code_length=6,
+                ttl=Duration(seconds=300),
+                client_address="198.51.100.7",
+            ),
+            otp.SendOtpRequest(phone=otp.PhoneNumber(number="+14155550123", region_code="US"), purpose="sign_in"),
+        ),
+        10,
+    ),
+    Method(_OTPS + "VerifyOtp", (otp.VerifyOtpRequest(otp_id=_ID, code="482915"),), 10),
+    Method(_OTPS + "ResendOtp", (otp.ResendOtpRequest(otp_id=_ID, client_address="198.51.100.7"),), 4),
+    Method(_OTPS + "CancelOtp", (otp.CancelOtpRequest(otp_id=_ID),), 3),
+    Method(_TEMPLATES + "ListTemplates", (template.ListTemplatesRequest(),), 1),
+    Method(
+        _TEMPLATES + "PreviewTemplate",
+        (
+            template.PreviewTemplateRequest(
+                template="otp",
+                channel=message_pb2.CHANNEL_EMAIL,
+                locale="pt-BR",
+                variables={"app": "Example", "code": "482915"},
+            ),
+        ),
+        4,
+    ),
+    Method(
+        "/relaypost.v1.AdminService/ResolveMessage",
+        (admin.ResolveMessageRequest(message_id=_ID, resolution=admin.RESOLUTION_NOT_SENT),),
+        3,
+    ),
     Method(_OURS + "NoSuchMethod", (pb.GetMessageRequest(message_id=_ID),), 1),
     Method(_HEALTH + "Check", (health_pb2.HealthCheckRequest(service="email"),), 3),
     Method(_HEALTH + "Watch", (health_pb2.HealthCheckRequest(service="email"),), 1, "answer"),
