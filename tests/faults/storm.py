@@ -18,7 +18,9 @@ REPLICAS = 3
 IN_FLIGHT = 900
 """At one gateway, which takes up to 1,000 calls on one connection."""
 IN_PROGRESS = "REQUEST_IN_PROGRESS"
-TO_WAIT = (IN_PROGRESS, "IDEMPOTENCY_UNAVAILABLE")
+SHED = "UNAVAILABLE"
+"""gRPC's own answer, without a reason of ours: the gateway has too many calls, and took this one on in no way."""
+TO_WAIT = (IN_PROGRESS, "IDEMPOTENCY_UNAVAILABLE", SHED)
 """What tells a caller to come again: the second where the database is too busy to answer in time."""
 
 
