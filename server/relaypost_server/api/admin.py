@@ -29,4 +29,6 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         if record is None:
             known = await self._log.get(message_id)
             raise ApiError(errors.not_unconfirmed() if known else errors.message_not_found())
-        return pb.ResolveMessageResponse(message=pack.message(record))
+        response = pb.ResolveMessageResponse()
+        pack.fill_message(response.message, record)
+        return response

@@ -217,9 +217,9 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
     verdict = sent.verdict
     if verdict.ending in (Ending.SENT, Ending.UNCONFIRMED):
         return None
-    failure = failure_pb2.SendFailure(
-        message_id=sent.record.id, attempts=[pack.attempt(a) for a in sent.record.attempts]
-    )
+    failure = failure_pb2.SendFailure(message_id=sent.record.id)
+    for attempt in sent.record.attempts:
+        pack.fill_attempt(failure.attempts.add(), attempt)
     match verdict.ending:
         case Ending.REJECTED:
             return build(

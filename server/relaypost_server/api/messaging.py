@@ -64,7 +64,9 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         key = read_key("SendEmail", request.request_id, context, bad)
         bad.check()
         sent = await _send(self._emails, email, guarantee, metadata, key, context)
-        return pb.SendEmailResponse(message=pack.message(sent.record), replayed=sent.replayed)
+        response = pb.SendEmailResponse(replayed=sent.replayed)
+        pack.fill_message(response.message, sent.record)
+        return response
 
     async def SendSms(self, request: pb.SendSmsRequest, context: Context) -> pb.SendSmsResponse:
         bad = Violations()
@@ -77,7 +79,9 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         key = read_key("SendSms", request.request_id, context, bad)
         bad.check()
         sent = await _send(self._texts, sms, guarantee, metadata, key, context)
-        return pb.SendSmsResponse(message=pack.message(sent.record), replayed=sent.replayed)
+        response = pb.SendSmsResponse(replayed=sent.replayed)
+        pack.fill_message(response.message, sent.record)
+        return response
 
     async def GetProviderHealth(
         self, request: pb.GetProviderHealthRequest, context: Context
@@ -98,13 +102,18 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         record = await self._log.get(message_id)
         if record is None:
             raise ApiError(errors.message_not_found())
-        return pb.GetMessageResponse(message=pack.message(record))
+        response = pb.GetMessageResponse()
+        pack.fill_message(response.message, record)
+        return response
 
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
         query = _query(request)
         found = await self._log.list(query)
         token = page_token(found[-1].id) if len(found) == query.page_size else ""
-        return pb.ListMessagesResponse(messages=[pack.message(r) for r in found], next_page_token=token)
+        response = pb.ListMessagesResponse(next_page_token=token)
+        for record in found:
+            pack.fill_message(response.messages.add(), record)
+        return response
 
     async def WatchMessage(
         self, request: pb.WatchMessageRequest, context: Context
@@ -116,7 +125,9 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         try:
             async for record in self._watcher.watch(message_id):
                 known = True
-                yield pb.WatchMessageResponse(message=pack.message(record))
+                response = pb.WatchMessageResponse()
+                pack.fill_message(response.message, record)
+                yield response
         except TooManyWatchersError:
             raise ApiError(errors.too_many_watchers()) from None
         if not known:

@@ -40,13 +40,14 @@ class OtpServicer(otp_service_pb2_grpc.OtpServiceServicer):
         with _explained():
             made = await self._otps.send(wanted, client=client, time_left=context.time_remaining())
         _check(made)
-        return pb.SendOtpResponse(
+        response = pb.SendOtpResponse(
             otp_id=made.otp.id,
             expire_time=pack.time(made.otp.expire_time),
             resend_time=pack.time(made.resend_time),
-            message=pack.message(made.sent.record),
             replayed=made.sent.replayed,
         )
+        pack.fill_message(response.message, made.sent.record)
+        return response
 
     async def VerifyOtp(self, request: pb.VerifyOtpRequest, context: Context) -> pb.VerifyOtpResponse:
         bad = Violations()
@@ -66,12 +67,13 @@ class OtpServicer(otp_service_pb2_grpc.OtpServiceServicer):
         with _explained():
             made = await self._otps.resend(otp_id, caller, client=client, time_left=context.time_remaining())
         _check(made)
-        return pb.ResendOtpResponse(
+        response = pb.ResendOtpResponse(
             otp_id=made.otp.id,
             expire_time=pack.time(made.otp.expire_time),
             resend_time=pack.time(made.resend_time),
-            message=pack.message(made.sent.record),
         )
+        pack.fill_message(response.message, made.sent.record)
+        return response
 
     async def CancelOtp(self, request: pb.CancelOtpRequest, context: Context) -> pb.CancelOtpResponse:
         bad = Violations()

@@ -29,57 +29,59 @@ _REASONS = {r: provider_health_pb2.CircuitReason.Value(f"CIRCUIT_REASON_{r.name}
 }
 
 
-def message(record: MessageRecord) -> message_pb2.Message:
-    return message_pb2.Message(
-        message_id=record.id,
-        channel=CHANNELS[record.channel],
-        state=STATES[record.state],
-        delivery_guarantee=GUARANTEES[record.guarantee],
-        sender=record.sender,
-        recipients=record.recipients,
-        create_time=time(record.create_time),
-        update_time=time(record.update_time),
-        provider=record.provider,
-        provider_message_id=record.provider_message_id,
-        possible_duplicate=record.possible_duplicate,
-        attempts=[attempt(a) for a in record.attempts],
-        cost=_money(record.cost),
-        tags=record.tags or None,
-        metadata=record.metadata or None,
-        events=[_event(e) for e in record.events],
-    )
+def fill_message(packed: message_pb2.Message, record: MessageRecord) -> None:
+    """Fills an empty message where it stands: protobuf would copy one that is handed to it."""
+    packed.message_id = record.id
+    packed.channel = CHANNELS[record.channel]
+    packed.state = STATES[record.state]
+    packed.delivery_guarantee = GUARANTEES[record.guarantee]
+    packed.sender = record.sender
+    packed.recipients.extend(record.recipients)
+    _fill_time(packed.create_time, record.create_time)
+    _fill_time(packed.update_time, record.update_time)
+    packed.provider = record.provider
+    packed.provider_message_id = record.provider_message_id
+    packed.possible_duplicate = record.possible_duplicate
+    for made in record.attempts:
+        fill_attempt(packed.attempts.add(), made)
+    if record.cost is not None:
+        _fill_money(packed.cost, record.cost)
+    if record.tags:
+        packed.tags.update(record.tags)
+    if record.metadata:
+        packed.metadata.update(record.metadata)
+    for event in record.events:
+        _fill_event(packed.events.add(), event)
 
 
-def _event(event: DeliveryEvent) -> message_pb2.DeliveryEvent:
-    return message_pb2.DeliveryEvent(
-        event_time=time(event.time),
-        type=_EVENTS[event.type],
-        provider=event.provider,
-        provider_code=event.provider_code,
-        detail=event.detail,
-        reject_reason=_REJECT_REASONS[event.reject_reason],
-        permanent=event.permanent and event.type is EventType.BOUNCED,
-    )
+def _fill_event(packed: message_pb2.DeliveryEvent, event: DeliveryEvent) -> None:
+    _fill_time(packed.event_time, event.time)
+    packed.type = _EVENTS[event.type]
+    packed.provider = event.provider
+    packed.provider_code = event.provider_code
+    packed.detail = event.detail
+    packed.reject_reason = _REJECT_REASONS[event.reject_reason]
+    packed.permanent = event.permanent and event.type is EventType.BOUNCED
 
 
-def attempt(made: Attempt) -> message_pb2.Attempt:
+def fill_attempt(packed: message_pb2.Attempt, made: Attempt) -> None:
+    """As `fill_message`."""
     outcome = made.outcome
-    return message_pb2.Attempt(
-        provider=made.provider,
-        kind=_KINDS[outcome.kind],
-        provider_code=outcome.provider_code,
-        detail=outcome.detail,
-        provider_message_id=outcome.provider_message_id,
-        start_time=time(made.start_time),
-        duration=_duration(made.duration),
-        circuit_state=_CIRCUITS[made.circuit],
-        cost=_money(outcome.cost),
-        segments=outcome.segments,
-        refused_recipients=[
-            message_pb2.RefusedRecipient(address=r.address, provider_code=r.provider_code, temporary=r.temporary)
-            for r in outcome.refused
-        ],
-    )
+    packed.provider = made.provider
+    packed.kind = _KINDS[outcome.kind]
+    packed.provider_code = outcome.provider_code
+    packed.detail = outcome.detail
+    packed.provider_message_id = outcome.provider_message_id
+    _fill_time(packed.start_time, made.start_time)
+    packed.duration.seconds, packed.duration.nanos = _split(made.duration)
+    packed.circuit_state = _CIRCUITS[made.circuit]
+    if outcome.cost is not None:
+        _fill_money(packed.cost, outcome.cost)
+    packed.segments = outcome.segments
+    for refused in outcome.refused:
+        packed.refused_recipients.add(
+            address=refused.address, provider_code=refused.provider_code, temporary=refused.temporary
+        )
 
 
 def channel_health(health: ChannelHealth) -> provider_health_pb2.ChannelHealth:
@@ -132,14 +134,28 @@ def _provider_health(health: ProviderHealth) -> provider_health_pb2.ProviderHeal
 def time(moment: datetime | None) -> Timestamp | None:
     if moment is None:
         return None
-    # Four times as fast as Timestamp.FromDatetime; exact, for the float holds whole seconds.
-    return Timestamp(seconds=int(moment.timestamp() // 1), nanos=moment.microsecond * 1000)
+    packed = Timestamp()
+    _fill_time(packed, moment)
+    return packed
+
+
+def _fill_time(packed: Timestamp, moment: datetime) -> None:
+    """A fraction of what Timestamp.FromDatetime takes; exact, for the float holds whole seconds."""
+    packed.seconds = int(moment.timestamp() // 1)
+    packed.nanos = moment.microsecond * 1000
 
 
 def _duration(seconds: float) -> Duration:
+    whole, nanos = _split(seconds)
+    return Duration(seconds=whole, nanos=nanos)
+
+
+def _split(seconds: float) -> tuple[int, int]:
+    """Whole seconds, and the nanoseconds beyond them."""
     whole = int(seconds)
-    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
+    return whole, int((seconds - whole) * 1e9)
 
 
-def _money(money: Money | None) -> message_pb2.Money | None:
-    return None if money is None else message_pb2.Money(currency_code=money.currency, micros=money.micros)
+def _fill_money(packed: message_pb2.Money, money: Money) -> None:
+    packed.currency_code = money.currency
+    packed.micros = money.micros

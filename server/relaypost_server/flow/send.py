@@ -53,6 +53,7 @@ class Sender(Generic[Content]):
         self._metrics = metrics
         self._clock = clock
         self._running: dict[asyncio.Task[Sent], Caller] = {}
+        self._events = log.bind()  # The lazy one costs as much as a walk's decisions.
 
     @property
     def configured(self) -> bool:
@@ -158,26 +159,25 @@ class Sender(Generic[Content]):
         """The record of a walk that has ended, counted and told."""
         record = record_of(message, delivery, self._clock.wall(), earlier)
         self._metrics.message(record.channel, record.state, self._clock.monotonic() - caller.began)
-        _tell(record, delivery)
+        self._tell(record, delivery)
         return record
+
+    def _tell(self, record: MessageRecord, delivery: Delivery) -> None:
+        """A line in the log for each message; at DEBUG where all went as it should."""
+        if record.state is MessageState.SENT and len(delivery.attempts) == 1:
+            self._events.debug("message sent", message_id=record.id, provider=record.provider)
+            return
+        write = self._events.warning if record.state is MessageState.FAILED else self._events.info
+        write(
+            "message " + record.state.value,
+            message_id=record.id,
+            channel=record.channel.value,
+            provider=record.provider,
+            attempts=[f"{a.provider} {a.kind.value}" for a in delivery.attempts if a.kind is not Kind.SKIPPED],
+            skipped=[a.provider for a in delivery.attempts if a.kind is Kind.SKIPPED],
+            possible_duplicate=record.possible_duplicate,
+        )
 
 
 def _replayed(replay: Replay) -> Sent:
     return Sent(record=replay.record, verdict=verdict_on(replay.record), replayed=True)
-
-
-def _tell(record: MessageRecord, delivery: Delivery) -> None:
-    """A line in the log for each message; at DEBUG where all went as it should."""
-    if record.state is MessageState.SENT and len(delivery.attempts) == 1:
-        log.debug("message sent", message_id=record.id, provider=record.provider)
-        return
-    write = log.warning if record.state is MessageState.FAILED else log.info
-    write(
-        "message " + record.state.value,
-        message_id=record.id,
-        channel=record.channel.value,
-        provider=record.provider,
-        attempts=[f"{a.provider} {a.kind.value}" for a in delivery.attempts if a.kind is not Kind.SKIPPED],
-        skipped=[a.provider for a in delivery.attempts if a.kind is Kind.SKIPPED],
-        possible_duplicate=record.possible_duplicate,
-    )
