@@ -1,0 +1,78 @@
+"""The chains of providers, and who sends through them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from relaypost_server.assembly.site import Site
+from relaypost_server.config import ChosenProvider
+from relaypost_server.core.breaker import Breaker
+from relaypost_server.core.message import Channel, Email, Sms
+from relaypost_server.core.ports import MessageLog
+from relaypost_server.core.retry_budget import RetryBudget
+from relaypost_server.flow.chain import Chain, Link
+from relaypost_server.flow.dispatch import Dispatcher
+from relaypost_server.flow.requests import Requests
+from relaypost_server.flow.send import Sender
+
+DRAIN_SECONDS = 0.3
+"""For attempts that outlived the grace of the calls they belong to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chains:
+    """Every provider that takes part, by channel and in order."""
+
+    emails: Chain[Email]
+    texts: Chain[Sms]
+    providers: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Senders:
+    """One for each channel."""
+
+    emails: Sender[Email]
+    texts: Sender[Sms]
+
+
+def build_chains(site: Site) -> Chains:
+    chosen = [(provider, provider.build()) for provider in site.config.providers]
+    for _, provider in chosen:
+        site.running.push_async_callback(provider.close)
+    links = [(provider.channel, _link(site, choice, provider)) for choice, provider in chosen]
+    return Chains(
+        emails=Chain(Channel.EMAIL, [link for channel, link in links if channel is Channel.EMAIL]),
+        texts=Chain(Channel.SMS, [link for channel, link in links if channel is Channel.SMS]),
+        providers=[provider for _, provider in chosen],
+    )
+
+
+def build_senders(site: Site, chains: Chains, message_log: MessageLog, requests: Requests) -> Senders:
+    return Senders(
+        emails=_sender(site, chains.emails, message_log, requests),
+        texts=_sender(site, chains.texts, message_log, requests),
+    )
+
+
+def _link(site: Site, chosen: ChosenProvider, provider: Any) -> Link[Any]:
+    return Link(
+        provider,
+        priority=chosen.settings.priority,
+        timeout=chosen.settings.timeout_seconds,
+        breaker=Breaker(chosen.settings.breaker_policy()),
+        window=chosen.settings.breaker_rate_seconds,
+        metrics=site.metrics,
+        clock=site.clock,
+    )
+
+
+def _sender(site: Site, chain: Chain[Any], message_log: MessageLog, requests: Requests) -> Sender[Any]:
+    gateway = site.config.gateway
+    retries = RetryBudget(gateway.retry_ratio)
+    dispatcher = Dispatcher(chain, limits=gateway.limits, retries=retries, tracing=site.tracing, clock=site.clock)
+    sender: Sender[Any] = Sender(
+        dispatcher, message_log, requests, limits=gateway.limits, metrics=site.metrics, clock=site.clock
+    )
+    site.running.push_async_callback(sender.drain, seconds=DRAIN_SECONDS)
+    return sender
