@@ -51,6 +51,7 @@ def record(**changes: Any) -> MessageRecord:
         "guarantee": Guarantee.AT_MOST_ONCE,
         "sender": "noreply@example.com",
         "recipients": ("ada@example.com", "b@example.com"),
+        "caller": "signup",
         "create_time": created,
         "update_time": created + timedelta(milliseconds=200),
         "provider": "smtp",

@@ -14,7 +14,7 @@ from relaypost_server.api import errors, pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.errors import ApiError
-from relaypost_server.api.request_keys import read_guarantee, read_key, read_message_id
+from relaypost_server.api.request_keys import read_caller, read_guarantee, read_key, read_message_id
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
@@ -61,9 +61,10 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
             email = self._email_reader.read(request.email, bad)
         guarantee = read_guarantee(request.delivery_guarantee, bad)
         metadata = _metadata(request.metadata, bad)
-        key = read_key("SendEmail", request.request_id, context, bad)
+        caller = read_caller(context, bad)
+        key = read_key("SendEmail", request.request_id, caller, bad)
         bad.check()
-        sent = await _send(self._emails, email, guarantee, metadata, key, context)
+        sent = await _send(self._emails, email, guarantee, metadata, caller, key, context)
         response = pb.SendEmailResponse(replayed=sent.replayed)
         pack.fill_message(response.message, sent.record)
         return response
@@ -76,9 +77,10 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
             sms = read_sms(request.sms, self._templates, bad)
         guarantee = read_guarantee(request.delivery_guarantee, bad)
         metadata = _metadata(request.metadata, bad)
-        key = read_key("SendSms", request.request_id, context, bad)
+        caller = read_caller(context, bad)
+        key = read_key("SendSms", request.request_id, caller, bad)
         bad.check()
-        sent = await _send(self._texts, sms, guarantee, metadata, key, context)
+        sent = await _send(self._texts, sms, guarantee, metadata, caller, key, context)
         response = pb.SendSmsResponse(replayed=sent.replayed)
         pack.fill_message(response.message, sent.record)
         return response
@@ -139,6 +141,7 @@ async def _send(
     content: Content,
     guarantee: Guarantee,
     metadata: Mapping[str, str],
+    caller: str,
     key: RequestKey | None,
     context: Context,
 ) -> Sent:
@@ -146,7 +149,12 @@ async def _send(
         raise ApiError(errors.not_configured(content.channel))
     try:
         sent = await sender.send(
-            content, guarantee=guarantee, metadata=metadata, time_left=context.time_remaining(), key=key
+            content,
+            guarantee=guarantee,
+            metadata=metadata,
+            time_left=context.time_remaining(),
+            caller_name=caller,
+            key=key,
         )
     except RequestReusedError:
         raise ApiError(errors.request_reused()) from None

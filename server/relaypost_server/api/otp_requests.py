@@ -45,9 +45,10 @@ def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violatio
     if not _PURPOSE.fullmatch(request.purpose):
         complaint = "must have 1 to 64 of letters, digits and ._-"
         bad.add("purpose", complaint if request.purpose else "is required")
-    key = read_key("SendOtp", request.request_id, context, bad)
+    caller = read_caller(context, bad)
+    read_key("SendOtp", request.request_id, caller, bad)
     return OtpRequest(
-        caller=key.caller if key else read_caller(context, bad),
+        caller=caller,
         request_id=request.request_id,
         channel=channel,
         destination=phone.number,

@@ -21,13 +21,13 @@ _GUARANTEES = {
 }
 
 
-def read_key(method: str, request_id: str, context: Context, bad: Violations) -> RequestKey | None:
-    """The key of a request that has a request_id."""
+def read_key(method: str, request_id: str, caller: str, bad: Violations) -> RequestKey | None:
+    """The key of a caller's request that has a request_id."""
     if not request_id:
         return None
     if not _REQUEST_ID.fullmatch(request_id):
         bad.add("request_id", "must have 1 to 255 printable ASCII characters, and no space")
-    return RequestKey(caller=read_caller(context, bad), method=method, request_id=request_id)
+    return RequestKey(caller=caller, method=method, request_id=request_id)
 
 
 def read_caller(context: Context, bad: Violations) -> str:

@@ -140,6 +140,8 @@ class Message(Generic[Content]):
     create_time: datetime
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
     metadata: Mapping[str, str] = field(default_factory=dict)
+    caller: str = ""
+    """The service that asked for it; "" for one that does not say who it is."""
 
     def only_to(self, recipients: Collection[str]) -> "Message[Content]":
         """The same message for these recipients alone."""

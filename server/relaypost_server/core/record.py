@@ -24,6 +24,8 @@ class MessageRecord:
     guarantee: Guarantee
     sender: str
     recipients: tuple[str, ...]
+    caller: str = ""
+    """The service that asked for it; "" for one that does not say who it is."""
     create_time: datetime
     update_time: datetime
     provider: str = ""
@@ -72,6 +74,7 @@ def _asked(message: Message[Email] | Message[Sms]) -> dict[str, Any]:
         "guarantee": message.guarantee,
         "sender": content.sender.email if isinstance(content, Email) else content.sender_id,
         "recipients": content.recipients,
+        "caller": message.caller,
         "create_time": message.create_time,
         "tags": content.tags if isinstance(content, Email) else {},
         "metadata": message.metadata,

@@ -173,6 +173,7 @@ class Otps:
                 guarantee=request.guarantee,
                 metadata=notes,
                 time_left=time_left,
+                caller_name=request.caller,
                 key=key,
                 asked=request.fingerprint,
             )
@@ -182,6 +183,7 @@ class Otps:
                 guarantee=request.guarantee,
                 metadata=notes,
                 time_left=time_left,
+                caller_name=request.caller,
                 key=key,
                 asked=request.fingerprint,
             )

@@ -67,6 +67,7 @@ class Sender(Generic[Content]):
         guarantee: Guarantee,
         metadata: Mapping[str, str],
         time_left: float | None,
+        caller_name: str = "",
         key: RequestKey | None = None,
         asked: str = "",
     ) -> Sent:
@@ -76,7 +77,8 @@ class Sender(Generic[Content]):
         neither that attempt nor its record: a byte may have left already.
 
         With a `key`, raises RequestReusedError, RequestInProgressError or
-        LogUnavailableError; then nothing was sent. `asked`: the fingerprint of
+        LogUnavailableError; then nothing was sent. `caller_name`: the service
+        that asks; "" for one that does not say who it is. `asked`: the fingerprint of
         the request, for content that must leave no trace; default: that of the
         content.
         """
@@ -88,6 +90,7 @@ class Sender(Generic[Content]):
             create_time=create_time,
             guarantee=guarantee,
             metadata=metadata,
+            caller=caller_name,
         )
         caller = Caller(began=began, end=began + self._limits.budget(time_left))
         walk = asyncio.create_task(

@@ -45,11 +45,11 @@ WITH batch AS MATERIALIZED (
     RETURNING request.message_id
 ), new_messages AS (
     INSERT INTO relaypost.messages (
-        id, channel, state, guarantee, sender, recipients, create_time, update_time, provider,
+        id, channel, state, guarantee, sender, recipients, caller, create_time, update_time, provider,
         provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
     )
     SELECT
-        id, channel, state, guarantee, sender, recipients, create_time, update_time, provider,
+        id, channel, state, guarantee, sender, recipients, coalesce(caller, ''), create_time, update_time, provider,
         provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
     FROM batch WHERE op = 'insert' OR (op = 'claim' AND id IN (SELECT message_id FROM claimed))
     ON CONFLICT (id) DO NOTHING
