@@ -20,6 +20,7 @@ from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
 from relaypost_server.flow.requests import Requests, Terms
 from relaypost_server.flow.send import Sender
+from relaypost_server.flow.suppressions import Screen
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
 
@@ -171,6 +172,7 @@ class Rig:
     requests: FakeRequests = field(default_factory=FakeRequests)
     without_log: bool = False
     metrics: Metrics = field(default_factory=Metrics)
+    screen: Screen | None = None
 
     def __post_init__(self) -> None:
         clock = self.clock.clock() if self.clock else Clock()
@@ -193,7 +195,13 @@ class Rig:
         terms = Terms(lease=45.0, without_log=self.without_log, clock=clock)
         requests = Requests(self.requests, terms, self.metrics)
         self.sender: Sender[Any] = Sender(
-            self.dispatcher, self.log, requests, limits=self.limits, metrics=self.metrics, clock=clock
+            self.dispatcher,
+            self.log,
+            requests,
+            limits=self.limits,
+            metrics=self.metrics,
+            clock=clock,
+            screen=self.screen,
         )
         self._monotonic = clock.monotonic
 

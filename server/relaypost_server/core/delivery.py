@@ -13,6 +13,7 @@ from typing import Any
 from relaypost_server.core.message import MessageState
 from relaypost_server.core.outcome import CODE_LIMIT, DETAIL_LIMIT, PROVIDER_ID_LIMIT
 from relaypost_server.core.redaction import printable, safe_text
+from relaypost_server.core.suppression import SuppressionReason
 
 EVENT_ID_LIMIT = 255
 
@@ -78,6 +79,10 @@ class DeliveryEvent:
     detail: str = ""
     alert: bool = False
     """The gateway's own set-up is at fault, and an operator should know."""
+    recipients: tuple[str, ...] = field(default=(), repr=False)
+    """Whom a suppression is about, as addresses are compared."""
+    suppression: SuppressionReason | None = None
+    """Why these recipients are to get no more messages; None: nothing of the kind is told."""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the provider reported, without text, subject and links of the message."""
 

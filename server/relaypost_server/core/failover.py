@@ -10,6 +10,8 @@ from relaypost_server.core.message import Content, Guarantee, Message, MessageSt
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind, Next, Outcome
 
+SUPPRESSION_LIST = "suppression_list"
+"""In the place of a provider: the gateway's own list refused every recipient, and nobody was asked."""
 TRY_AGAIN_SECONDS = 1.0
 """What a caller is told to wait where no provider named a time."""
 
@@ -67,6 +69,7 @@ class Ending(StrEnum):
     SENT = "sent"
     UNCONFIRMED = "unconfirmed"
     REJECTED = "rejected"
+    SUPPRESSED = "suppressed"
     DEADLINE = "deadline"
     EXHAUSTED = "exhausted"
     NOT_ON_RECORD = "not_on_record"
@@ -76,6 +79,7 @@ _STATES = {
     Ending.SENT: MessageState.SENT,
     Ending.UNCONFIRMED: MessageState.UNCONFIRMED,
     Ending.REJECTED: MessageState.REJECTED,
+    Ending.SUPPRESSED: MessageState.REJECTED,
     Ending.DEADLINE: MessageState.FAILED,
     Ending.EXHAUSTED: MessageState.FAILED,
     Ending.NOT_ON_RECORD: MessageState.FAILED,
@@ -214,7 +218,8 @@ def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
     if Kind.UNCONFIRMED in kinds:
         return Verdict(ending=Ending.UNCONFIRMED, possible_duplicate=_may_be_doubled(kinds), cut_short=cut_short)
     if Kind.REJECTED in kinds:
-        return Verdict(ending=Ending.REJECTED)
+        ours = attempts[kinds.index(Kind.REJECTED)].provider == SUPPRESSION_LIST
+        return Verdict(ending=Ending.SUPPRESSED if ours else Ending.REJECTED)
     skips = {a.skipped for a in attempts}
     if SkipReason.NOT_ON_RECORD in skips:
         return Verdict(ending=Ending.NOT_ON_RECORD, retry_after=_retry_after(attempts))

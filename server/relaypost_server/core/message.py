@@ -98,7 +98,10 @@ class Email:
         def kept(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
             return tuple(a for a in addresses if a.email in keep)
 
-        return replace(self, to=kept(self.to), cc=kept(self.cc), bcc=kept(self.bcc))
+        to, cc = kept(self.to), kept(self.cc)
+        if not to:  # SendGrid takes no email that is to nobody.
+            to, cc = cc, ()
+        return replace(self, to=to, cc=cc, bcc=kept(self.bcc))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

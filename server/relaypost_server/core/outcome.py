@@ -96,6 +96,8 @@ class Outcome:
     refused: tuple[RefusedRecipient, ...] = ()
     alert: bool = False
     """The gateway's own set-up is at fault, and an operator should know."""
+    opted_out: bool = False
+    """REJECTED only: the recipient has asked this provider for no more messages."""
 
     def __post_init__(self) -> None:
         if self.detail:

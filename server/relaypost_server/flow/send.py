@@ -8,17 +8,24 @@ from typing import Generic
 
 import structlog
 
-from relaypost_server.core.failover import Attempt, Delivery, Verdict
+from relaypost_server.core.failover import Attempt, Delivery, Verdict, judge
 from relaypost_server.core.idempotency import Claim, Replay, RequestKey, fingerprint, still_in_doubt, verdict_on
 from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Content, Guarantee, Message, MessageState
 from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import LogUnavailableError, MessageLog
 from relaypost_server.core.record import MessageRecord, record_at_start, record_of
+from relaypost_server.core.screening import Screening
+from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
-from relaypost_server.flow.requests import ClaimedRequest, RequestInProgressError, Requests
+from relaypost_server.flow.requests import ClaimedRequest, Journal, NoJournal, RequestInProgressError, Requests
+from relaypost_server.flow.suppressions import NoScreen, Screen
 from relaypost_server.telemetry.metrics import Metrics
+
+_Suppressed = Mapping[str, SuppressionReason]
+"""Recipients that get nothing, and why."""
+_NO_JOURNAL = NoJournal()
 
 log = structlog.get_logger("relaypost.send")
 
@@ -45,8 +52,11 @@ class Sender(Generic[Content]):
         limits: Limits,
         metrics: Metrics,
         clock: Clock,
+        screen: Screen | None = None,
     ) -> None:
+        """`screen`: knows who gets no messages; None: everybody gets them."""
         self._dispatcher: Dispatcher[Content] = dispatcher
+        self._screen = screen or NoScreen()
         self._log = message_log
         self._requests = requests
         self._limits = limits
@@ -117,18 +127,20 @@ class Sender(Generic[Content]):
 
     async def _send(self, message: Message[Content], caller: Caller) -> Sent:
         """Sends first, and puts on record what came of it."""
-        delivery = await self._dispatcher.deliver(message, caller=caller)
+        delivery = await self._deliver(message, caller, self._suppressed(message))
         record = self._report(message, delivery, caller)
         await self._log.append(record)
         return Sent(record=record, verdict=delivery.verdict)
 
     async def _send_once(self, message: Message[Content], caller: Caller, key: RequestKey, asked: str) -> Sent:
         """Claims the request first, or answers as an earlier one was answered."""
+        suppressed = self._suppressed(message)
+        nobody_left = len(suppressed) == len(message.content.recipients)
         claim = Claim(
             key=key,
             fingerprint=asked or fingerprint(message.content, message.guarantee, message.metadata),
             record=record_at_start(message),
-            first_provider=self._dispatcher.first_choice(),
+            first_provider="" if nobody_left else self._dispatcher.first_choice(),
         )
         found = await self._requests.replay(key, claim.fingerprint)
         if found is not None:
@@ -142,19 +154,44 @@ class Sender(Generic[Content]):
                 return await self._send(message, caller)
             if isinstance(claimed, Replay):
                 return _replayed(claimed)
-            return await self._send_claimed(message, caller, claimed)
+            return await self._send_claimed(message, caller, claimed, suppressed)
 
-    async def _send_claimed(self, message: Message[Content], caller: Caller, claimed: ClaimedRequest) -> Sent:
+    async def _send_claimed(
+        self, message: Message[Content], caller: Caller, claimed: ClaimedRequest, suppressed: _Suppressed
+    ) -> Sent:
         before = claimed.record
         message = replace(message, id=before.id, create_time=before.create_time)
-        delivery = await self._dispatcher.deliver(
-            message, caller=caller, journal=claimed, in_doubt=still_in_doubt(before)
-        )
+        delivery = await self._deliver(message, caller, suppressed, journal=claimed, in_doubt=still_in_doubt(before))
         if claimed.taken_over:
             raise RequestInProgressError
         record = self._report(message, delivery, caller, earlier=before.attempts)
         await claimed.finish(record, cut_short=delivery.verdict.cut_short)
         return Sent(record=record, verdict=delivery.verdict)
+
+    def _suppressed(self, message: Message[Content]) -> _Suppressed:
+        return self._screen.among(message.caller, message.content.recipients)
+
+    async def _deliver(
+        self,
+        message: Message[Content],
+        caller: Caller,
+        suppressed: _Suppressed,
+        *,
+        journal: Journal = _NO_JOURNAL,
+        in_doubt: tuple[Attempt, ...] = (),
+    ) -> Delivery:
+        """Walks the chain for those who are not suppressed; where nobody is left, asks nobody."""
+        if not suppressed:
+            return await self._dispatcher.deliver(message, caller=caller, journal=journal, in_doubt=in_doubt)
+        for reason in suppressed.values():
+            self._metrics.suppressed(message.content.channel, reason)
+        screening = Screening(message=message, suppressed=suppressed)
+        rest = screening.rest
+        if rest is None:
+            refusal = screening.refusal(self._clock.wall())
+            return Delivery(attempts=(refusal,), verdict=judge([*in_doubt, refusal]))
+        walked = await self._dispatcher.deliver(rest, caller=caller, journal=journal, in_doubt=in_doubt)
+        return screening.marked(walked)
 
     def _report(
         self, message: Message[Content], delivery: Delivery, caller: Caller, earlier: tuple[Attempt, ...] = ()
@@ -163,6 +200,9 @@ class Sender(Generic[Content]):
         record = record_of(message, delivery, self._clock.wall(), earlier)
         self._metrics.message(record.channel, record.state, self._clock.monotonic() - caller.began)
         self._tell(record, delivery)
+        for attempt in delivery.attempts:
+            if attempt.outcome.opted_out:
+                self._screen.opted_out(message, attempt.provider)
         return record
 
     def _tell(self, record: MessageRecord, delivery: Delivery) -> None:

@@ -13,9 +13,11 @@ import orjson
 from asyncpg.pool import PoolConnectionProxy
 
 from relaypost_server.core.delivery import DeliveryEvent
+from relaypost_server.core.suppression import SuppressionPolicy
 from relaypost_server.store.database import Database
 from relaypost_server.store.rows import event_document
 from relaypost_server.store.sql import QUERIES
+from relaypost_server.store.suppressions import suppress_recipients
 
 LARGEST_BATCH = 1000
 """Events in one transaction."""
@@ -32,8 +34,10 @@ T = TypeVar("T")
 class PostgresDeliveries:
     """A `core.ports.DeliveryLog`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, suppress: SuppressionPolicy | None = None) -> None:
+        """`suppress`: on which terms receipts put addresses on the suppression list; None: they do not."""
         self._database = database
+        self._suppress = suppress
         self._matches = count()
 
     async def record(self, events: Sequence[DeliveryEvent]) -> int:
@@ -47,14 +51,21 @@ class PostgresDeliveries:
         if not waiting:
             return 0
         async with self._database.transaction() as connection:
-            return await _fold(connection, [row["message_id"] for row in waiting])
+            message_ids = [row["message_id"] for row in waiting]
+            folded = await _fold(connection, message_ids)
+            if self._suppress is not None:
+                await suppress_recipients(connection, message_ids, self._suppress)
+        return folded
 
     async def _record(self, events: Sequence[DeliveryEvent]) -> int:
         documents = orjson.dumps([event_document(e) for e in events]).decode()
         async with self._database.transaction() as connection:
             new = await connection.fetch(QUERIES["add_delivery_events"], documents)
+            message_ids = list({row["message_id"] for row in new})
             if new:
-                await _fold(connection, list({row["message_id"] for row in new}))
+                await _fold(connection, message_ids)
+            if self._suppress is not None and any(e.suppression for e in events):
+                await suppress_recipients(connection, message_ids, self._suppress)
         return len(new)
 
 

@@ -200,14 +200,15 @@ ORDER BY event_time, rank, event_id;
 -- gateways that were told the same wait for one another.
 INSERT INTO relaypost.delivery_events (
     provider, event_id, message_id, provider_message_id, type, state, rank, event_time, reject_reason, permanent,
-    provider_code, detail, raw
+    provider_code, detail, recipients, suppression, raw
 )
 SELECT
     provider, event_id, message_id, provider_message_id, type, state, rank, event_time, reject_reason, permanent,
-    provider_code, detail, raw
+    provider_code, detail, coalesce(recipients, '{}'), suppression, raw
 FROM jsonb_to_recordset($1::jsonb) AS document (
     provider text, event_id text, message_id uuid, provider_message_id text, type text, state text, rank smallint,
-    event_time timestamptz, reject_reason text, permanent boolean, provider_code text, detail text, raw jsonb
+    event_time timestamptz, reject_reason text, permanent boolean, provider_code text, detail text,
+    recipients text[], suppression text, raw jsonb
 )
 ORDER BY provider, event_id
 ON CONFLICT DO NOTHING

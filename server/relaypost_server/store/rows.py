@@ -134,6 +134,8 @@ def event_document(event: DeliveryEvent) -> dict[str, Any]:
         "permanent": event.permanent,
         "provider_code": event.provider_code,
         "detail": event.detail,
+        "recipients": event.recipients if event.suppression else (),
+        "suppression": event.suppression,
         "raw": event.raw,
     }
 

@@ -19,6 +19,7 @@ from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import MICROS
 from relaypost_server.core.otp import Conversion
+from relaypost_server.core.suppression import SuppressionReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -66,6 +67,9 @@ class Metrics(Collector):
         self._receipts = Counter[Labels]()
         self._callbacks_refused = Counter[Labels]()
         self._otps = Counter[Labels]()
+        self._suppressed = Counter[Labels]()
+        self._suppressions: Callable[[], int] = lambda: 0
+        self._suppressions_age: Callable[[], float] = lambda: 0.0
         self._conversions: Callable[[], Iterable[Conversion]] = tuple
         self._dropped = 0
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
@@ -110,6 +114,15 @@ class Metrics(Collector):
     def otp(self, event: str, what: str) -> None:
         """Something that happened to a one-time password: sent, verified, not_verified or refused."""
         self._otps[event, what] += 1
+
+    def suppressed(self, channel: Channel, reason: SuppressionReason) -> None:
+        """A recipient who got nothing because of the suppression list."""
+        self._suppressed[channel, reason] += 1
+
+    def watch_suppressions(self, size: Callable[[], int], age: Callable[[], float]) -> None:
+        """Reads the size of the suppression list, and its age in seconds, whenever the metrics are read."""
+        self._suppressions = size
+        self._suppressions_age = age
 
     def watch_conversions(self, conversions: Callable[[], Iterable[Conversion]]) -> None:
         """Reads the conversions of one-time passwords whenever the metrics are read."""
@@ -162,6 +175,10 @@ class Metrics(Collector):
             ("event", "what"),
             self._otps.items(),
         )
+        yield _counter("suppressed", "Recipients who are suppressed.", ("channel", "reason"), self._suppressed.items())
+        yield _gauge("suppressions", "Entries of the suppression list.", (), [((), self._suppressions())])
+        age = self._suppressions_age()
+        yield _gauge("suppressions_age_seconds", "Since the list was last read.", (), [((), age)])
         found = [((c.channel.value, c.provider, c.country), c) for c in self._conversions()]
         by = (*where, "country")
         sent, verified = ([(k, getattr(c, count)) for k, c in found] for count in ("sent", "verified"))

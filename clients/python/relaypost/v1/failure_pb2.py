@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from relaypost.v1 import message_pb2 as relaypost_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arelaypost/v1/failure.proto\x12\x0crelaypost.v1\x1a\x1arelaypost/v1/message.proto\"J\n\x0bSendFailure\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\'\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x15.relaypost.v1.Attempt*\x81\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x02\x12$\n ERROR_REASON_PROVIDERS_EXHAUSTED\x10\x03\x12!\n\x1d\x45RROR_REASON_MESSAGE_REJECTED\x10\x04\x12\x1e\n\x1a\x45RROR_REASON_SEND_DEADLINE\x10\x05\x12\'\n#ERROR_REASON_CHANNEL_NOT_CONFIGURED\x10\x06\x12\"\n\x1e\x45RROR_REASON_MESSAGE_NOT_FOUND\x10\x07\x12(\n$ERROR_REASON_MESSAGE_LOG_UNAVAILABLE\x10\x08\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\t\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\n\x12$\n ERROR_REASON_REQUEST_IN_PROGRESS\x10\x0b\x12(\n$ERROR_REASON_IDEMPOTENCY_UNAVAILABLE\x10\x0c\x12(\n$ERROR_REASON_MESSAGE_NOT_UNCONFIRMED\x10\r\x12!\n\x1d\x45RROR_REASON_OTP_NOT_VERIFIED\x10\x0e\x12%\n!ERROR_REASON_OTP_ATTEMPTS_USED_UP\x10\x0f\x12\"\n\x1e\x45RROR_REASON_OTP_LIMIT_REACHED\x10\x10\x12\x19\n\x15\x45RROR_REASON_OTP_OVER\x10\x11\x12(\n$ERROR_REASON_OTP_COUNTRY_NOT_ALLOWED\x10\x12\x12 \n\x1c\x45RROR_REASON_OTP_UNAVAILABLE\x10\x13\x12\"\n\x1e\x45RROR_REASON_TOO_MANY_WATCHERS\x10\x14\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arelaypost/v1/failure.proto\x12\x0crelaypost.v1\x1a\x1arelaypost/v1/message.proto\"J\n\x0bSendFailure\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\'\n\x08\x61ttempts\x18\x02 \x03(\x0b\x32\x15.relaypost.v1.Attempt*\x9e\x06\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45RROR_REASON_INVALID_FIELD\x10\x01\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x02\x12$\n ERROR_REASON_PROVIDERS_EXHAUSTED\x10\x03\x12!\n\x1d\x45RROR_REASON_MESSAGE_REJECTED\x10\x04\x12\x1e\n\x1a\x45RROR_REASON_SEND_DEADLINE\x10\x05\x12\'\n#ERROR_REASON_CHANNEL_NOT_CONFIGURED\x10\x06\x12\"\n\x1e\x45RROR_REASON_MESSAGE_NOT_FOUND\x10\x07\x12(\n$ERROR_REASON_MESSAGE_LOG_UNAVAILABLE\x10\x08\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\t\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\n\x12$\n ERROR_REASON_REQUEST_IN_PROGRESS\x10\x0b\x12(\n$ERROR_REASON_IDEMPOTENCY_UNAVAILABLE\x10\x0c\x12(\n$ERROR_REASON_MESSAGE_NOT_UNCONFIRMED\x10\r\x12!\n\x1d\x45RROR_REASON_OTP_NOT_VERIFIED\x10\x0e\x12%\n!ERROR_REASON_OTP_ATTEMPTS_USED_UP\x10\x0f\x12\"\n\x1e\x45RROR_REASON_OTP_LIMIT_REACHED\x10\x10\x12\x19\n\x15\x45RROR_REASON_OTP_OVER\x10\x11\x12(\n$ERROR_REASON_OTP_COUNTRY_NOT_ALLOWED\x10\x12\x12 \n\x1c\x45RROR_REASON_OTP_UNAVAILABLE\x10\x13\x12\"\n\x1e\x45RROR_REASON_TOO_MANY_WATCHERS\x10\x14\x12\x1b\n\x17\x45RROR_REASON_SUPPRESSED\x10\x15\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'relaypost.v1.failure_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=149
-  _globals['_ERRORREASON']._serialized_end=918
+  _globals['_ERRORREASON']._serialized_end=947
   _globals['_SENDFAILURE']._serialized_start=72
   _globals['_SENDFAILURE']._serialized_end=146
 # @@protoc_insertion_point(module_scope)

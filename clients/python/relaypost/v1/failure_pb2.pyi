@@ -104,6 +104,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage
     as it can. Details: RetryInfo. GetMessage works all the same.
     """
+    ERROR_REASON_SUPPRESSED: _ErrorReason.ValueType  # 21
+    """FAILED_PRECONDITION: every recipient is on the suppression list, so no
+    provider was asked, and nothing was sent. Details: SendFailure. Example: an
+    address whose last message bounced.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -187,6 +192,11 @@ sent. Details: RetryInfo.
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 20
 """RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage
 as it can. Details: RetryInfo. GetMessage works all the same.
+"""
+ERROR_REASON_SUPPRESSED: ErrorReason.ValueType  # 21
+"""FAILED_PRECONDITION: every recipient is on the suppression list, so no
+provider was asked, and nothing was sent. Details: SendFailure. Example: an
+address whose last message bounced.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -91,7 +91,9 @@ class _MessageStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageS
     MESSAGE_STATE_UNCONFIRMED: _MessageState.ValueType  # 2
     """A provider may have accepted it, and none is known to have."""
     MESSAGE_STATE_REJECTED: _MessageState.ValueType  # 3
-    """A provider refused the message itself. No other provider was asked."""
+    """A provider refused the message itself, and no other provider was asked; or
+    every recipient is on the suppression list, and no provider was.
+    """
     MESSAGE_STATE_FAILED: _MessageState.ValueType  # 4
     """No provider took it, and nothing was sent; or the one that did gave it up
     and reported so.
@@ -121,7 +123,9 @@ are set up, one of the states from MESSAGE_STATE_DELIVERED on follows.
 MESSAGE_STATE_UNCONFIRMED: MessageState.ValueType  # 2
 """A provider may have accepted it, and none is known to have."""
 MESSAGE_STATE_REJECTED: MessageState.ValueType  # 3
-"""A provider refused the message itself. No other provider was asked."""
+"""A provider refused the message itself, and no other provider was asked; or
+every recipient is on the suppression list, and no provider was.
+"""
 MESSAGE_STATE_FAILED: MessageState.ValueType  # 4
 """No provider took it, and nothing was sent; or the one that did gave it up
 and reported so.
@@ -352,8 +356,8 @@ Global___Money: _TypeAlias = Money  # noqa: Y015
 
 @_typing.final
 class RefusedRecipient(_message.Message):
-    """A recipient that the accepting provider refused while it took the message
-    for the others.
+    """A recipient that did not get the message while the others did: the accepting
+    provider refused the address, or it is on the suppression list.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -364,7 +368,9 @@ class RefusedRecipient(_message.Message):
     address: _builtins.str
     """The refused address, as normalised by the gateway."""
     provider_code: _builtins.str
-    """The provider's own code, for example "550". At most 64 characters."""
+    """The provider's own code, for example "550"; "SUPPRESSED" where the address
+    is on the suppression list. At most 64 characters.
+    """
     temporary: _builtins.bool
     """Whether the refusal was temporary, so that a later try may succeed."""
     def __init__(
@@ -400,7 +406,9 @@ class Attempt(_message.Message):
     SEGMENTS_FIELD_NUMBER: _builtins.int
     REFUSED_RECIPIENTS_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
-    """The provider's name, for example "ses"."""
+    """The provider's name, for example "ses"; "suppression_list" where no provider
+    was asked, for every recipient is on that list.
+    """
     kind: Global___OutcomeKind.ValueType
     """How it ended."""
     provider_code: _builtins.str
@@ -433,8 +441,8 @@ class Attempt(_message.Message):
 
     @_builtins.property
     def refused_recipients(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRecipient]:
-        """Email only: recipients that the provider refused while it accepted the
-        message for the others.
+        """Email only: recipients that did not get the message while the others did.
+        An attempt of the suppression list has them all, of text messages as well.
         """
 
     def __init__(

@@ -1,0 +1,56 @@
+"""Brings the providers' own lists of opt-outs into the suppression list."""
+
+import asyncio
+
+import structlog
+
+from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreadableError, SuppressionStore
+
+FIRST_SECONDS = 60.0
+"""Before the first look after a start: a gateway that starts has more urgent things to do."""
+RETRY_SECONDS = 60.0
+"""After a look for which there was no database."""
+
+log = structlog.get_logger("relaypost.suppressions")
+
+
+class OptOuts:
+    """One provider's list, read now and then by one of the replicas."""
+
+    def __init__(self, reader: OptOutReader, store: SuppressionStore) -> None:
+        self._reader = reader
+        self._store = store
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def round(self) -> None:
+        """Reads the list, unless a replica has done so of late. Raises LogUnavailableError."""
+        name = self._reader.name
+        if not await self._store.claim_opt_outs(name, every=self._reader.opt_outs_every):
+            return
+        try:
+            numbers = await self._reader.opted_out()
+        except OptOutsUnreadableError as error:
+            log.warning("opt-outs cannot be read", provider=name, why=str(error))
+            return
+        came, went = await self._store.replace_opt_outs(name, numbers)
+        log.info("opt-outs read", provider=name, numbers=len(numbers), came=came, went=went)
+
+    async def _run(self) -> None:
+        every = self._reader.opt_outs_every
+        pause = min(FIRST_SECONDS, every)
+        while True:
+            await asyncio.sleep(pause)
+            pause = every
+            try:
+                await self.round()
+            except LogUnavailableError:
+                pause = min(RETRY_SECONDS, every)

@@ -1,0 +1,188 @@
+"""The suppression list as this process knows it: a copy in memory, kept fresh from the database."""
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from relaypost_server.core.message import Email, Message, Sms
+from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.core.redaction import mask
+from relaypost_server.core.suppression import (
+    Change,
+    Suppression,
+    SuppressionList,
+    SuppressionReason,
+    SuppressionSource,
+    comparable,
+)
+from relaypost_server.core.suppression_ports import Cursor, SuppressionStore
+from relaypost_server.flow.clock import Clock
+from relaypost_server.telemetry.metrics import Metrics
+
+LOAD_SECONDS = 10.0
+"""How long a start waits for the first copy, before it goes on without one."""
+RELOAD_SECONDS = 86_400.0
+"""Between two looks at the whole list, which notice what changes do not tell."""
+STOP_SECONDS = 0.5
+"""For opt-outs that are still to be written when the gateway stops."""
+MOST_PENDING = 10_000
+"""Opt-outs that wait for the database; one that has no room is told by the provider again with the next send."""
+
+_NOBODY: Mapping[str, SuppressionReason] = {}
+
+log = structlog.get_logger("relaypost.suppressions")
+
+
+class Screen(Protocol):
+    """Knows who gets no messages."""
+
+    def among(self, caller: str, recipients: Collection[str]) -> Mapping[str, SuppressionReason]:
+        """Those of the recipients that get no messages of the caller, and why. Asks nobody."""
+        ...
+
+    def opted_out(self, message: Message[Email] | Message[Sms], provider: str) -> None:
+        """Keeps in mind that a provider refused the message because its recipient wants none."""
+        ...
+
+
+class NoScreen:
+    """Where there is no list."""
+
+    def among(self, caller: str, recipients: Collection[str]) -> Mapping[str, SuppressionReason]:
+        return {}
+
+    def opted_out(self, message: Message[Email] | Message[Sms], provider: str) -> None:
+        return None
+
+
+class Suppressions:
+    """A `Screen` over the list that all replicas share.
+
+    While the database is away the copy stays as it was: a send never waits for
+    the list, and never fails for want of it.
+    """
+
+    def __init__(
+        self, store: SuppressionStore, *, refresh_seconds: float, automatic: bool, metrics: Metrics, clock: Clock
+    ) -> None:
+        """`refresh_seconds`: between two looks at what has changed. `automatic`: whether refusals add to the list."""
+        self.store = store
+        self._refresh_seconds = refresh_seconds
+        self._automatic = automatic
+        self._clock = clock
+        self._list = SuppressionList()
+        self._pending: dict[tuple[str, str], Suppression] = {}
+        self._horizon = 0
+        self._loaded_at = self._fresh_at = float("-inf")
+        self._began = clock.monotonic()
+        self._refreshing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        metrics.watch_suppressions(lambda: len(self._list), self.age)
+
+    def age(self) -> float:
+        """Seconds since the copy was known to be fresh; since the start where it never was."""
+        return self._clock.monotonic() - max(self._fresh_at, self._began)
+
+    def among(self, caller: str, recipients: Collection[str]) -> Mapping[str, SuppressionReason]:
+        return self._list.among(caller, recipients, self._clock.wall()) if self._list.knows(recipients) else _NOBODY
+
+    def opted_out(self, message: Message[Email] | Message[Sms], provider: str) -> None:
+        if not self._automatic:
+            return
+        for recipient in message.content.recipients:
+            found = Suppression(
+                address=comparable(recipient),
+                caller=message.caller,
+                reason=SuppressionReason.UNSUBSCRIBED,
+                source=SuppressionSource.PROVIDER,
+                provider=provider,
+                message_id=message.id,
+                create_time=self._clock.wall(),
+            )
+            log.info("recipient opted out", address=mask(found.address), provider=provider, message_id=message.id)
+            self._list.apply([_change(found)])
+            if len(self._pending) < MOST_PENDING:
+                self._pending[found.address, found.caller] = found
+
+    async def put(self, wanted: Sequence[Suppression]) -> int:
+        """Puts addresses on the list, here at once; how many were not there like that. Raises LogUnavailableError."""
+        if not wanted:
+            return 0
+        changed = await self.store.put(wanted)
+        self._list.apply(_change(s) for s in wanted)
+        return changed
+
+    async def remove(self, address: str, caller: str) -> bool:
+        """Takes an address off, here at once. False: it was not on the list. Raises LogUnavailableError."""
+        removed = await self.store.remove(address, caller)
+        self._pending.pop((address, caller), None)
+        self._list.apply([Change(address=address, caller=caller, reason=None)])
+        return removed
+
+    async def start(self) -> None:
+        """Fetches the list, or goes on without it where that takes too long."""
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                await self.refresh()
+        except (LogUnavailableError, TimeoutError):
+            log.warning("suppression list not known yet: nobody is suppressed until the database answers")
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(LogUnavailableError, TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._hand_over()
+
+    async def refresh(self) -> None:
+        """Catches up with the database: tells it what it does not know yet, then asks. Raises LogUnavailableError."""
+        async with self._refreshing:
+            await self._hand_over()
+            horizon = await self._catch_up(self._list, self._horizon) if self._horizon else 0
+            # Behind what was seen: it is another database, or an earlier state of it.
+            if horizon < self._horizon or self._clock.monotonic() - self._loaded_at >= RELOAD_SECONDS:
+                horizon = await self._load()
+            self._horizon = horizon
+            self._fresh_at = self._clock.monotonic()
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
+                await self.refresh()
+            await asyncio.sleep(self._refresh_seconds)
+
+    async def _hand_over(self) -> None:
+        while self._pending:
+            waiting = dict(self._pending)
+            await self.store.note(list(waiting.values()))
+            self._pending = {key: s for key, s in self._pending.items() if waiting.get(key) is not s}
+
+    async def _load(self) -> int:
+        """Begins anew, beside the copy that is in use; from where to ask the next time."""
+        loaded_at = self._clock.monotonic()
+        fresh = SuppressionList()
+        horizon = await self._catch_up(fresh, 0)
+        self._list = fresh
+        fresh.apply(_change(s) for s in self._pending.values())
+        self._loaded_at = loaded_at
+        await self.store.sweep()
+        return horizon
+
+    async def _catch_up(self, known: SuppressionList, since: int) -> int:
+        """Applies everything that has changed since then; from where to ask the next time."""
+        page = await self.store.changes(Cursor(since=since))
+        horizon = page.horizon
+        known.apply(page.changes)
+        while page.last is not None:
+            page = await self.store.changes(Cursor(since=since, page=page.last))
+            known.apply(page.changes)
+        return horizon
+
+
+def _change(found: Suppression) -> Change:
+    return Change(address=found.address, caller=found.caller, reason=found.reason, expire_time=found.expire_time)

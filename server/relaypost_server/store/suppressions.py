@@ -1,0 +1,172 @@
+"""The suppression list in PostgreSQL.
+
+Every row bears the transaction that changed it last, and readers ask for what
+was changed since the oldest transaction that ran at their last look. A counter
+would not do: a transaction that took a number earlier may commit later.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from asyncpg.pool import PoolConnectionProxy
+
+from relaypost_server.core.suppression import (
+    EVERY_CALLER,
+    Change,
+    Suppression,
+    SuppressionPolicy,
+    SuppressionQuery,
+    SuppressionReason,
+    SuppressionSource,
+)
+from relaypost_server.core.suppression_ports import Changes, Cursor
+from relaypost_server.store.database import Database
+from relaypost_server.store.rows import Row
+from relaypost_server.store.sql import QUERIES
+
+PAGE = 2000
+"""Rows in one look: some 10 ms of the event loop's time."""
+REMEMBERED = 7 * 86_400.0
+"""Seconds for which a row is kept that is off the list: replicas read the whole list more often than that."""
+
+
+class PostgresSuppressions:
+    """A `core.suppression_ports.SuppressionStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def changes(self, cursor: Cursor) -> Changes:
+        if cursor == Cursor():
+            await self._database.fetch("adopt_suppressions")
+        rows = await self._database.fetch("suppression_changes", cursor.since, *cursor.page, PAGE)
+        found = [row for row in rows if row["address"] is not None]
+        return Changes(
+            changes=[_change(row) for row in found],
+            horizon=rows[0]["horizon"],
+            last=_place(found[-1]) if len(found) == PAGE else None,
+        )
+
+    async def put(self, suppressions: Sequence[Suppression]) -> int:
+        return len(await self._database.fetch("put_suppressions", _documents(suppressions)))
+
+    async def note(self, suppressions: Sequence[Suppression]) -> int:
+        return len(await self._database.fetch("note_suppressions", _documents(suppressions)))
+
+    async def remove(self, address: str, caller: str) -> bool:
+        removed = await self._database.fetch("remove_suppression", address, caller)
+        return bool(removed and removed[0]["in_force"])
+
+    async def find(self, address: str, caller: str) -> Suppression | None:
+        found = await self._database.fetch("find_suppression", address, caller)
+        return _suppression(found[0]) if found else None
+
+    async def list(self, query: SuppressionQuery) -> Sequence[Suppression]:
+        address, caller = query.after or (None, None)
+        found = await self._database.fetch(
+            "list_suppressions",
+            list(query.callers),
+            address,
+            caller,
+            query.address or None,
+            query.reason,
+            query.source,
+            query.provider or None,
+            query.page_size,
+        )
+        return [_suppression(row) for row in found]
+
+    async def claim_opt_outs(self, provider: str, *, every: float) -> bool:
+        return bool(await self._database.fetch("claim_opt_outs", provider, every))
+
+    async def replace_opt_outs(self, provider: str, addresses: Collection[str]) -> tuple[int, int]:
+        now = datetime.now(UTC)
+        listed = [
+            Suppression(
+                address=address,
+                caller=EVERY_CALLER,
+                reason=SuppressionReason.UNSUBSCRIBED,
+                source=SuppressionSource.PROVIDER,
+                provider=provider,
+                create_time=now,
+            )
+            for address in addresses
+        ]
+        # Each in a transaction of its own, for each locks its rows in order.
+        gone = len(await self._database.fetch("lift_opt_outs", provider, list(addresses)))
+        new = [await self.note(listed[start : start + PAGE]) for start in range(0, len(listed), PAGE)]
+        return sum(new), gone
+
+    async def sweep(self) -> None:
+        while await self._database.fetch("forget_suppressions", REMEMBERED):
+            pass
+
+
+async def suppress_recipients(
+    connection: PoolConnectionProxy, message_ids: Sequence[object], policy: SuppressionPolicy
+) -> None:
+    """Puts those on the list of whom receipts about these messages tell that they are to get no more."""
+    rows = await connection.fetch(QUERIES["suppressing_events"], message_ids)
+    found = [
+        Suppression(
+            address=row["address"],
+            caller=row["caller"],
+            reason=SuppressionReason(row["suppression"]),
+            source=SuppressionSource.EVENT,
+            provider=row["provider"],
+            message_id=str(row["message_id"]),
+            create_time=row["event_time"],
+        )
+        for row in rows
+    ]
+    if found:
+        await connection.fetch(QUERIES["note_suppressions"], _documents(policy.dated(s) for s in found))
+
+
+def _documents(suppressions: Iterable[Suppression]) -> str:
+    """The argument of the queries that write; of several about the same row the last one counts."""
+    by_row = {(s.address, s.caller): _document(s) for s in suppressions}
+    return orjson.dumps(list(by_row.values())).decode()
+
+
+def _document(suppression: Suppression) -> dict[str, Any]:
+    return {
+        "address": suppression.address,
+        "caller": suppression.caller,
+        "reason": suppression.reason,
+        "source": suppression.source,
+        "provider": suppression.provider,
+        "message_id": suppression.message_id or None,
+        "note": suppression.note,
+        "create_time": suppression.create_time,
+        "expire_time": suppression.expire_time,
+    }
+
+
+def _place(row: Row) -> tuple[int, str, str]:
+    return row["change"], row["address"], row["caller"]
+
+
+def _change(row: Row) -> Change:
+    return Change(
+        address=row["address"],
+        caller=row["caller"],
+        reason=SuppressionReason(row["reason"]) if row["reason"] else None,
+        expire_time=row["expire_time"],
+    )
+
+
+def _suppression(row: Row) -> Suppression:
+    return Suppression(
+        address=row["address"],
+        caller=row["caller"],
+        reason=SuppressionReason(row["reason"]),
+        source=SuppressionSource(row["source"]),
+        provider=row["provider"],
+        message_id=str(row["message_id"] or ""),
+        note=row["note"],
+        create_time=row["create_time"],
+        expire_time=row["expire_time"],
+    )
