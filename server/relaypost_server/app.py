@@ -13,11 +13,13 @@ from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.api.otp import OtpServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
+from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.assembly import otps
 from relaypost_server.assembly.chains import Chains, build_chains, build_senders
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url, open_database, open_requests
+from relaypost_server.assembly.suppressions import open_suppressions
 from relaypost_server.config import Config, GatewaySettings
 from relaypost_server.core.ports import CallbackReader
 from relaypost_server.flow.callbacks import Callbacks, Matcher
@@ -80,6 +82,7 @@ class Gateway:
         database = await open_database(site, url)
         message_log, requests = PostgresLog(database), open_requests(site, database)
         chains = build_chains(site)
+        suppressions = await open_suppressions(site, database, chains)
         otp_store = otps.open_store(site, database)
         health = HealthReader(
             [chains.emails, chains.texts],
@@ -91,7 +94,7 @@ class Gateway:
         http = HttpServer(build(health, site.metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))
         http_port = await http.start(gateway.http_address)
         site.running.push_async_callback(http.stop)
-        senders = build_senders(site, chains, message_log, requests)
+        senders = build_senders(site, chains, message_log, requests, suppressions)
         watcher = Watcher(message_log)
         servicers = Servicers(
             messaging=MessagingServicer(
@@ -106,6 +109,7 @@ class Gateway:
             otp=OtpServicer(otps.build_otps(site, otp_store, peppers, templates, senders)),
             templates=TemplateServicer(templates),
             admin=AdminServicer(message_log),
+            suppressions=SuppressionServicer(suppressions),
         )
         self._grpc = GrpcServer(servicers, health, limits=_limits(gateway), tracing=site.tracing, metrics=site.metrics)
         site.running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)
@@ -150,7 +154,7 @@ def _stop_signals() -> asyncio.Future[signal.Signals]:
 
 
 def _callbacks(site: Site, database: Database, chains: Chains) -> Callbacks:
-    deliveries = PostgresDeliveries(database)
+    deliveries = PostgresDeliveries(database, site.config.gateway.suppress)
     site.run(Matcher(deliveries))
     return Callbacks([p for p in chains.providers if isinstance(p, CallbackReader)], deliveries, site.metrics)
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from relaypost_server.addresses import parse_email
 from relaypost_server.core.message import Address
+from relaypost_server.core.suppression import SuppressionPolicy
 from relaypost_server.flow.dispatch import Limits
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
@@ -91,6 +92,16 @@ class GatewaySettings(Settings):
         WithoutDatabase.REFUSE,
         description="refuse, or send requests with a request_id that cannot be proven new, which may send twice",
     )
+    suppression_automatic: bool = Field(
+        True,
+        description="false to leave the suppression list to people: bounces, complaints and opt-outs add nothing to it",
+    )
+    suppression_refresh_seconds: Annotated[float, Field(ge=0.1, le=3600)] = Field(
+        2.0, description="how long a gateway may not know what another has put on the suppression list, in seconds"
+    )
+    suppression_bounce_days: Annotated[float, Field(gt=0, le=36_500)] | None = Field(
+        None, description="how long a hard bounce suppresses an address, in days; default: for ever"
+    )
     auto_migrate: bool = Field(True, description="false to leave the database's schema to `relaypost migrate`")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: LogFormat = Field(
@@ -133,6 +144,14 @@ class GatewaySettings(Settings):
     @property
     def default_sender(self) -> Address | None:
         return Address(email=self.from_email, name=self.from_name) if self.from_email else None
+
+    @property
+    def suppress(self) -> SuppressionPolicy | None:
+        """On which terms what providers tell of suppresses an address; None: it does not."""
+        if not self.suppression_automatic:
+            return None
+        days = self.suppression_bounce_days
+        return SuppressionPolicy(bounce_seconds=days and days * 86_400.0)
 
     @property
     def spool(self) -> Path:

@@ -12,14 +12,17 @@ from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.api.otp import OtpServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
+from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.ports import OtpStore
 from relaypost_server.flow.health import HealthReader
+from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.flow.watch import Watcher
 from tests.fakes.otp import NoOtps, built_in, otps
 from tests.fakes.providers import FakeProvider, Rig
+from tests.fakes.suppressions import without_database
 
 LIMITS = ServerLimits(
     request_bytes=64 * 1024 * 1024, concurrent_streams=1000, concurrent_calls=2000, pending_calls=1000
@@ -53,9 +56,11 @@ async def serve() -> AsyncIterator[Serve]:
         default_sender: Address | None = None,
         otp_store: OtpStore | None = None,
         otp_policy: OtpPolicy | None = None,
+        suppressions: Suppressions | None = None,
     ) -> Served:
-        email_rig = Rig(emails if emails is not None else [FakeProvider("a")])
-        text_rig = Rig(texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)], Channel.SMS)
+        email_rig = Rig(emails if emails is not None else [FakeProvider("a")], screen=suppressions)
+        text_providers = texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)]
+        text_rig = Rig(text_providers, Channel.SMS, screen=suppressions)
         text_rig.log = email_rig.log
         watcher = Watcher(email_rig.log)
         health = HealthReader([email_rig.chain, text_rig.chain], email_rig.log)
@@ -75,6 +80,7 @@ async def serve() -> AsyncIterator[Serve]:
             ),
             templates=TemplateServicer(templates),
             admin=AdminServicer(email_rig.log),
+            suppressions=SuppressionServicer(suppressions or without_database()),
         )
         watcher.start()
         server = GrpcServer(

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from relaypost.v1 import (
@@ -15,6 +16,7 @@ from relaypost.v1 import (
     message_pb2,
     messaging_service_pb2 as pb,
     otp_service_pb2 as otp,
+    suppression_service_pb2 as suppression,
     template_service_pb2 as template,
 )
 
@@ -46,6 +48,7 @@ class Method:
 _OURS = "/relaypost.v1.MessagingService/"
 _OTPS = "/relaypost.v1.OtpService/"
 _TEMPLATES = "/relaypost.v1.TemplateService/"
+_SUPPRESSIONS = "/relaypost.v1.SuppressionService/"
 _HEALTH = "/grpc.health.v1.Health/"
 _ID = "01981f00-0000-7000-8000-000000000001"
 METHODS = (
@@ -104,6 +107,46 @@ METHODS = (
         "/relaypost.v1.AdminService/ResolveMessage",
         (admin.ResolveMessageRequest(message_id=_ID, resolution=admin.RESOLUTION_NOT_SENT),),
         3,
+    ),
+    Method(
+        _SUPPRESSIONS + "AddSuppression",
+        (suppression.AddSuppressionRequest(address="Bob@example.com", note="asked by phone", all_callers=True),),
+        4,
+    ),
+    Method(_SUPPRESSIONS + "RemoveSuppression", (suppression.RemoveSuppressionRequest(address="+14155550199"),), 3),
+    Method(
+        _SUPPRESSIONS + "ListSuppressions",
+        (
+            suppression.ListSuppressionsRequest(
+                page_size=3,
+                page_token="WyJib2JAZXhhbXBsZS5jb20iLCAiIl0",
+                address="bob@example.com",
+                reason=suppression.SUPPRESSION_REASON_BOUNCED,
+                source=suppression.SUPPRESSION_SOURCE_EVENT,
+                provider="ses",
+            ),
+        ),
+        4,
+    ),
+    Method(
+        _SUPPRESSIONS + "ImportSuppressions",
+        (
+            suppression.ImportSuppressionsRequest(
+                suppressions=[
+                    suppression.Suppression(
+                        address="bob@example.com",
+                        reason=suppression.SUPPRESSION_REASON_COMPLAINED,
+                        source=suppression.SUPPRESSION_SOURCE_EVENT,
+                        provider="ses",
+                        message_id=_ID,
+                        create_time=Timestamp(seconds=1_782_907_200),
+                        expire_time=Timestamp(seconds=4_102_444_800),
+                        note="from the old gateway",
+                    )
+                ]
+            ),
+        ),
+        4,
     ),
     Method(_OURS + "NoSuchMethod", (pb.GetMessageRequest(message_id=_ID),), 1),
     Method(_HEALTH + "Check", (health_pb2.HealthCheckRequest(service="email"),), 3),

@@ -324,6 +324,5 @@ async def test_while_the_database_is_away_the_copy_stays(
             await one.suppressions.refresh()
         assert one.suppressions.among("signup", [ADA]) == {ADA: BOUNCED}
         newcomer = in_memory(PostgresSuppressions(nowhere))
-        await newcomer.start()
+        await newcomer.load()
         assert newcomer.among("signup", [ADA]) == {}
-        await newcomer.stop()

@@ -1,7 +1,8 @@
 """The client for threads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -11,11 +12,14 @@ from relaypost._requests import (
     MessageQuery,
     OtpFields,
     SmsFields,
+    SuppressionQuery,
+    add_suppression_request,
     email_request,
     list_request,
     otp_request,
     resolve_request,
     sms_request,
+    suppressions_request,
 )
 from relaypost.errors import from_rpc_error
 from relaypost.v1 import (
@@ -25,6 +29,8 @@ from relaypost.v1 import (
     messaging_service_pb2_grpc,
     otp_service_pb2 as otp_pb,
     otp_service_pb2_grpc,
+    suppression_service_pb2 as suppression_pb,
+    suppression_service_pb2_grpc,
     template_service_pb2_grpc,
 )
 
@@ -58,6 +64,7 @@ class Client:
         self.otp = otp_service_pb2_grpc.OtpServiceStub(self._channel)
         self.templates = template_service_pb2_grpc.TemplateServiceStub(self._channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
+        self.suppressions = suppression_service_pb2_grpc.SuppressionServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -147,6 +154,56 @@ class Client:
         with _unpacked_errors():
             request = resolve_request(message_id, sent=sent)
             return self.admin.ResolveMessage(request, timeout=timeout or self._timeout, metadata=self._metadata).message
+
+    def add_suppression(
+        self,
+        address: str,
+        *,
+        reason: str = "manual",
+        note: str = "",
+        expire_time: datetime | None = None,
+        all_callers: bool = False,
+        timeout: float | None = None,
+    ) -> suppression_pb.AddSuppressionResponse:
+        """Keeps messages from an address, until `expire_time` or for ever."""
+        request = add_suppression_request(
+            address, reason=reason, note=note, expire_time=expire_time, all_callers=all_callers
+        )
+        with _unpacked_errors():
+            return self.suppressions.AddSuppression(request, timeout=timeout or self._timeout, metadata=self._metadata)
+
+    def remove_suppression(self, address: str, *, all_callers: bool = False, timeout: float | None = None) -> bool:
+        """Lets an address have messages again. False: nothing kept them from it."""
+        request = suppression_pb.RemoveSuppressionRequest(address=address, all_callers=all_callers)
+        with _unpacked_errors():
+            return self.suppressions.RemoveSuppression(
+                request, timeout=timeout or self._timeout, metadata=self._metadata
+            ).removed
+
+    def list_suppressions(
+        self, *, timeout: float | None = None, **query: Unpack[SuppressionQuery]
+    ) -> Iterator[suppression_pb.Suppression]:
+        """The addresses that get no messages of this caller; pages are fetched as they are needed."""
+        request = suppressions_request(query)
+        while True:
+            with _unpacked_errors():
+                page = self.suppressions.ListSuppressions(
+                    request, timeout=timeout or self._timeout, metadata=self._metadata
+                )
+            yield from page.suppressions
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def import_suppressions(
+        self, suppressions: Iterable[suppression_pb.Suppression], *, timeout: float | None = None
+    ) -> suppression_pb.ImportSuppressionsResponse:
+        """Keeps messages from up to 500 addresses; what is not valid is told in the answer."""
+        request = suppression_pb.ImportSuppressionsRequest(suppressions=suppressions)
+        with _unpacked_errors():
+            return self.suppressions.ImportSuppressions(
+                request, timeout=timeout or self._timeout, metadata=self._metadata
+            )
 
     def provider_health(self, *, timeout: float | None = None) -> pb.GetProviderHealthResponse:
         """The state of every provider."""

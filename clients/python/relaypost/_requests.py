@@ -13,6 +13,7 @@ from relaypost.v1 import (
     messaging_service_pb2 as pb,
     otp_service_pb2 as otp_pb,
     sms_pb2,
+    suppression_service_pb2 as suppression_pb,
 )
 
 
@@ -216,6 +217,50 @@ def otp_request(fields: OtpFields) -> otp_pb.SendOtpRequest:
     if ttl is not None:
         request.ttl.FromMilliseconds(round(ttl * 1000))
     return request
+
+
+class SuppressionQuery(TypedDict, total=False):
+    """Which entries of the suppression list to fetch."""
+
+    address: str
+    """An email address, or a phone number in E.164."""
+    reason: str
+    """"bounced", "complained", "unsubscribed" or "manual"."""
+    source: str
+    """"event", "provider" or "manual"."""
+    provider: str
+    """The provider that told."""
+
+
+def add_suppression_request(
+    address: str, *, reason: str, note: str, expire_time: datetime | None, all_callers: bool
+) -> suppression_pb.AddSuppressionRequest:
+    request = suppression_pb.AddSuppressionRequest(
+        address=address, reason=suppression_reason(reason), note=note, all_callers=all_callers
+    )
+    if expire_time is not None:
+        request.expire_time.FromDatetime(expire_time)
+    return request
+
+
+def suppressions_request(query: SuppressionQuery) -> suppression_pb.ListSuppressionsRequest:
+    return suppression_pb.ListSuppressionsRequest(
+        page_size=500,
+        address=query.get("address", ""),
+        reason=suppression_reason(query.get("reason", "")),
+        source=suppression_source(query.get("source", "")),
+        provider=query.get("provider", ""),
+    )
+
+
+def suppression_reason(name: str) -> "suppression_pb.SuppressionReason.ValueType":
+    """The reason of a name such as "bounced"; "" for none. Raises ValueError."""
+    return suppression_pb.SuppressionReason.Value(f"SUPPRESSION_REASON_{(name or 'unspecified').upper()}")
+
+
+def suppression_source(name: str) -> "suppression_pb.SuppressionSource.ValueType":
+    """The source of a name such as "event"; "" for none. Raises ValueError."""
+    return suppression_pb.SuppressionSource.Value(f"SUPPRESSION_SOURCE_{(name or 'unspecified').upper()}")
 
 
 def _mailboxes(given: Mailboxes) -> list[email_pb2.EmailAddress]:

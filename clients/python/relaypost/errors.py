@@ -116,6 +116,7 @@ _KINDS: Mapping[str, type[RelaypostError]] = {
     "OTP_NOT_VERIFIED": OtpNotVerifiedError,
     "PROVIDERS_EXHAUSTED": SendFailedError,
     "SEND_DEADLINE": SendFailedError,
+    "SUPPRESSED": SendFailedError,
 }
 
 

@@ -228,6 +228,13 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
                 f"{sent.record.attempts[-1].provider} rejected the message",
                 failure,
             )
+        case Ending.SUPPRESSED:
+            return build(
+                StatusCode.FAILED_PRECONDITION,
+                failure_pb2.ERROR_REASON_SUPPRESSED,
+                "every recipient is on the suppression list; nothing was sent",
+                failure,
+            )
         case Ending.DEADLINE:
             return build(
                 StatusCode.DEADLINE_EXCEEDED,

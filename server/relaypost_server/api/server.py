@@ -13,6 +13,8 @@ from relaypost.v1 import (
     messaging_service_pb2_grpc,
     otp_service_pb2,
     otp_service_pb2_grpc,
+    suppression_service_pb2,
+    suppression_service_pb2_grpc,
     template_service_pb2,
     template_service_pb2_grpc,
 )
@@ -22,6 +24,7 @@ from relaypost_server.api.edge import Edge
 from relaypost_server.api.health_service import HealthService
 from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.api.otp import OtpServicer
+from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import Metrics
@@ -49,9 +52,10 @@ class Servicers:
     otp: OtpServicer
     templates: TemplateServicer
     admin: AdminServicer
+    suppressions: SuppressionServicer
 
 
-_FILES = (messaging_service_pb2, otp_service_pb2, template_service_pb2, admin_service_pb2)
+_FILES = (messaging_service_pb2, otp_service_pb2, template_service_pb2, admin_service_pb2, suppression_service_pb2)
 
 
 class GrpcServer:
@@ -77,6 +81,7 @@ class GrpcServer:
         otp_service_pb2_grpc.add_OtpServiceServicer_to_server(servicers.otp, edge)
         template_service_pb2_grpc.add_TemplateServiceServicer_to_server(servicers.templates, edge)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicers.admin, edge)
+        suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server(servicers.suppressions, edge)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
         names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.dispatch import Dispatcher
 from relaypost_server.flow.requests import Requests
 from relaypost_server.flow.send import Sender
+from relaypost_server.flow.suppressions import Screen
 
 DRAIN_SECONDS = 0.3
 """For attempts that outlived the grace of the calls they belong to."""
@@ -48,10 +49,10 @@ def build_chains(site: Site) -> Chains:
     )
 
 
-def build_senders(site: Site, chains: Chains, message_log: MessageLog, requests: Requests) -> Senders:
+def build_senders(site: Site, chains: Chains, message_log: MessageLog, requests: Requests, screen: Screen) -> Senders:
     return Senders(
-        emails=_sender(site, chains.emails, message_log, requests),
-        texts=_sender(site, chains.texts, message_log, requests),
+        emails=_sender(site, chains.emails, message_log, requests, screen),
+        texts=_sender(site, chains.texts, message_log, requests, screen),
     )
 
 
@@ -67,12 +68,18 @@ def _link(site: Site, chosen: ChosenProvider, provider: Any) -> Link[Any]:
     )
 
 
-def _sender(site: Site, chain: Chain[Any], message_log: MessageLog, requests: Requests) -> Sender[Any]:
+def _sender(site: Site, chain: Chain[Any], message_log: MessageLog, requests: Requests, screen: Screen) -> Sender[Any]:
     gateway = site.config.gateway
     retries = RetryBudget(gateway.retry_ratio)
     dispatcher = Dispatcher(chain, limits=gateway.limits, retries=retries, tracing=site.tracing, clock=site.clock)
     sender: Sender[Any] = Sender(
-        dispatcher, message_log, requests, limits=gateway.limits, metrics=site.metrics, clock=site.clock
+        dispatcher,
+        message_log,
+        requests,
+        limits=gateway.limits,
+        metrics=site.metrics,
+        clock=site.clock,
+        screen=screen,
     )
     site.running.push_async_callback(sender.drain, seconds=DRAIN_SECONDS)
     return sender

@@ -10,6 +10,7 @@ from relaypost_server.cli.migrate import migrate
 from relaypost_server.cli.send import send_email, send_sms
 from relaypost_server.cli.serve import serve
 from relaypost_server.cli.settings import settings
+from relaypost_server.cli.suppression import suppression
 from relaypost_server.cli.template import template
 
 
@@ -30,6 +31,7 @@ COMMANDS = (
     doctor,
     settings,
     template,
+    suppression,
     migrate,
     demo,
 )

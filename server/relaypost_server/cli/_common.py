@@ -52,9 +52,9 @@ def configuration() -> Config:
 
 
 @contextmanager
-def calling(target: str, *, as_json: bool) -> Iterator[Client]:
+def calling(target: str, *, as_json: bool, caller: str = "") -> Iterator[Client]:
     """A client; a call that fails ends the program with an explanation."""
-    with Client(target) as client:
+    with Client(target, caller=caller) as client:
         try:
             yield client
         except RelaypostError as error:

@@ -122,13 +122,15 @@ class Suppressions:
         self._list.apply([Change(address=address, caller=caller, reason=None)])
         return removed
 
-    async def start(self) -> None:
+    async def load(self) -> None:
         """Fetches the list, or goes on without it where that takes too long."""
         try:
             async with asyncio.timeout(LOAD_SECONDS):
                 await self.refresh()
         except (LogUnavailableError, TimeoutError):
             log.warning("suppression list not known yet: nobody is suppressed until the database answers")
+
+    def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:

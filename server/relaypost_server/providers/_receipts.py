@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from email.utils import parseaddr
 from typing import Any
 from uuid import UUID
 
 import orjson
 
 from relaypost_server.core.ports import CallbackRefusedError, Disbelief
+from relaypost_server.core.suppression import comparable
 
 MESSAGE_ID = "relaypost_message_id"
 """Under this name a message's id travels with it to the provider, and comes back."""
@@ -60,6 +62,12 @@ def json_of(body: bytes | str) -> Any:
 def mapping(value: object) -> Mapping[str, Any]:
     """The value where it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def addresses(given: Iterable[object]) -> tuple[str, ...]:
+    """The addresses as they are compared, without names beside them; what is no address is left out."""
+    texts = (parseaddr(text)[1] if "@" in text else text for text in given if isinstance(text, str))
+    return tuple(comparable(text) for text in texts if text and text.isprintable())
 
 
 def only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

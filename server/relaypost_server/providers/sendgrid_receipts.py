@@ -13,7 +13,17 @@ from sendgrid import EventWebhook
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief
-from relaypost_server.providers._receipts import MESSAGE_ID, check_time, json_of, mapping, only, ours, unix_time
+from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.providers._receipts import (
+    MESSAGE_ID,
+    addresses,
+    check_time,
+    json_of,
+    mapping,
+    only,
+    ours,
+    unix_time,
+)
 
 LARGEST_CALLBACK = 16 * 1024 * 1024
 """Bytes; a batch of 10,000 events has some 5 MiB."""
@@ -40,6 +50,19 @@ _DROP_REASONS = {
     "Recipient List over Package Quota": RejectReason.BLOCKED,
 }
 _BOUNCE_REASONS = {"blocked": RejectReason.BLOCKED, "expired": RejectReason.TIMED_OUT}
+_SUPPRESSING = {
+    "bounce": SuppressionReason.BOUNCED,
+    "spamreport": SuppressionReason.COMPLAINED,
+    "unsubscribe": SuppressionReason.UNSUBSCRIBED,
+}
+"""A `group_unsubscribe` is about one kind of messages alone."""
+_SUPPRESSING_DROPS = {
+    "Invalid": SuppressionReason.BOUNCED,
+    "Bounced Address": SuppressionReason.BOUNCED,
+    "Spam Reporting Address": SuppressionReason.COMPLAINED,
+    "Unsubscribed Address": SuppressionReason.UNSUBSCRIBED,
+}
+"""Reasons for which SendGrid itself has the address on a list."""
 _KEPT = (
     "email",
     "timestamp",
@@ -114,8 +137,18 @@ def _event(item: Mapping[str, Any], receive_time: datetime) -> DeliveryEvent | N
         permanent=kind is not EventType.BOUNCED or item.get("type") not in _BOUNCE_REASONS,
         provider_code=str(item.get("status") or item.get("type") or name),
         detail=str(item.get("reason") or item.get("response") or ""),
+        recipients=addresses([item.get("email")]),
+        suppression=_suppression(name, item),
         raw=only(item, _KEPT),
     )
+
+
+def _suppression(name: str, item: Mapping[str, Any]) -> SuppressionReason | None:
+    if name == "dropped":
+        return _SUPPRESSING_DROPS.get(str(item.get("reason")))
+    if name == "bounce" and item.get("type") in _BOUNCE_REASONS:
+        return None
+    return _SUPPRESSING.get(name)
 
 
 def _time(item: Mapping[str, Any], receive_time: datetime) -> datetime:

@@ -9,7 +9,8 @@ from typing import Any
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.ports import CallbackRefusedError, Disbelief
-from relaypost_server.providers._receipts import MESSAGE_ID, iso_time, json_of, mapping, only, ours
+from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.providers._receipts import MESSAGE_ID, addresses, iso_time, json_of, mapping, only, ours
 
 LARGEST_CALLBACK = 512 * 1024
 """Bytes: SNS carries 256 KiB, which JSON's escapes make longer."""
@@ -86,9 +87,31 @@ def events_of(notification: Mapping[str, Any]) -> Sequence[DeliveryEvent]:
             permanent=not bounce or about.get("bounceType") == "Permanent",
             provider_code=f"{about.get('bounceType')}/{about.get('bounceSubType')}" if bounce else name,
             detail=_detail(about),
+            recipients=_recipients(about, mail),
+            suppression=_suppression(kind, about),
             raw={"eventType": name, "mail": only(mail, _ABOUT_MAIL), "event": only(about, _ABOUT_EVENT)},
         )
     ]
+
+
+def _recipients(about: Mapping[str, Any], mail: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those whom the event names, else those of the message."""
+    for name in ("bouncedRecipients", "complainedRecipients"):
+        if isinstance(about.get(name), list):
+            return addresses(mapping(recipient).get("emailAddress") for recipient in about[name])
+    destination = mail.get("destination")
+    return addresses(destination) if isinstance(destination, list) else ()
+
+
+def _suppression(kind: EventType, about: Mapping[str, Any]) -> SuppressionReason | None:
+    match kind:
+        case EventType.BOUNCED if about.get("bounceType") == "Permanent":
+            return SuppressionReason.BOUNCED
+        case EventType.COMPLAINED if about.get("complaintFeedbackType") != "not-spam":
+            return SuppressionReason.COMPLAINED
+        case EventType.UNSUBSCRIBED if mapping(about.get("newTopicPreferences")).get("unsubscribeAll") is True:
+            return SuppressionReason.UNSUBSCRIBED
+    return None
 
 
 def _message_id(mail: Mapping[str, Any]) -> str | None:

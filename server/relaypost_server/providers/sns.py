@@ -6,18 +6,22 @@ sent, so it is `unconfirmed`.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from pydantic import Field
 
 from relaypost_server.core.message import Channel, Message, Sms, SmsType
 from relaypost_server.core.money import MICROS, Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
+from relaypost_server.core.redaction import printable
+from relaypost_server.core.suppression_ports import OptOutsUnreadableError
 from relaypost_server.providers._aws import AwsClient, control_client, look_up
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
@@ -48,6 +52,13 @@ class SnsSettings(ProviderSettings):
     origination_number: str | None = Field(
         None, description="the E.164 number or short code to send from; default: SNS chooses"
     )
+    opt_outs_seconds: float = Field(
+        3600.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="between two looks at SNS's own list of opt-outs, in seconds; 0: it is left alone",
+    )
     prices: Prices = Field(
         PRICES,
         description='USD for each segment, as in {"as_of": "2026-07-01", "default": "0.05", "US": "0.00645"}',
@@ -67,6 +78,7 @@ class Sns:
 
     def __init__(self, settings: SnsSettings) -> None:
         self._settings = settings
+        self.opt_outs_every = settings.opt_outs_seconds
         self._aws = AwsClient(
             settings,
             url=settings.endpoint or f"https://sns.{settings.region}.amazonaws.com",
@@ -86,6 +98,9 @@ class Sns:
 
     async def check(self) -> Sequence[Finding]:
         return await asyncio.to_thread(_look_around, self._settings)
+
+    async def opted_out(self) -> Collection[str]:
+        return await asyncio.to_thread(_opted_out, self._settings)
 
     async def close(self) -> None:
         await self._aws.close()
@@ -169,14 +184,30 @@ def _fields(body: bytes) -> dict[str, str]:
     return {e.tag.rpartition("}")[2]: e.text.strip() for e in root.iter() if e.text and e.text.strip()}
 
 
-def _look_around(settings: SnsSettings) -> Sequence[Finding]:
-    """Asks the control plane; blocking."""
-    client = control_client(
+def _control(settings: SnsSettings) -> Any:
+    return control_client(
         "sns",
         region=settings.region or "",
         endpoint=settings.endpoint,
         timeout=settings.connect_timeout_seconds,
     )
+
+
+def _opted_out(settings: SnsSettings) -> Collection[str]:
+    """Every number that asked for no more messages of the account, page by page; blocking."""
+    try:
+        pages = _control(settings).get_paginator("list_phone_numbers_opted_out").paginate()
+        return {str(number) for page in pages for number in page.get("phoneNumbers", ())}
+    except ClientError as error:
+        code = printable(str(error.response.get("Error", {}).get("Code", "")), limit=100)
+        raise OptOutsUnreadableError(f"AWS answered {code}. Allow sns:ListPhoneNumbersOptedOut.") from None
+    except (BotoCoreError, ResponseParserError) as error:
+        raise OptOutsUnreadableError(type(error).__name__) from None
+
+
+def _look_around(settings: SnsSettings) -> Sequence[Finding]:
+    """Asks the control plane; blocking."""
+    client = _control(settings)
     return [
         look_up(
             "account",

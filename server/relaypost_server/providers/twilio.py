@@ -23,7 +23,7 @@ from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
 from relaypost_server.providers._settings import ProviderSettings, missing
-from relaypost_server.providers.twilio_receipts import LARGEST_CALLBACK, callback_url, read_form
+from relaypost_server.providers.twilio_receipts import LARGEST_CALLBACK, OPTED_OUT, callback_url, read_form
 from relaypost_server.settings import Endpoint, Prices, Problem, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
@@ -149,7 +149,7 @@ _MESSAGE_FAULTS = frozenset(
         "21602",
         "21604",
         "21605",
-        "21610",
+        OPTED_OUT,
         "21614",
         "21617",
         "21618",
@@ -189,6 +189,7 @@ def classify(answer: Answer) -> Outcome:
         provider_code=code,
         retry_after=retry_after(answer) if kind is Kind.THROTTLED else None,
         alert=kind is Kind.UNAUTHORIZED or (kind is Kind.UNSUPPORTED and code not in _OTHER_MAY_REACH),
+        opted_out=code == OPTED_OUT,
     )
 
 

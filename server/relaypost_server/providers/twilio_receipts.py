@@ -11,7 +11,8 @@ from twilio.request_validator import RequestValidator
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief
-from relaypost_server.providers._receipts import only, ours
+from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.providers._receipts import addresses, only, ours
 
 LARGEST_CALLBACK = 64 * 1024
 """Bytes."""
@@ -37,6 +38,15 @@ _PERMANENT = {
     "30011": RejectReason.OTHER,
     "30019": RejectReason.OTHER,
 }
+OPTED_OUT = "21610"
+"""The recipient answered STOP to the number or Messaging Service that sends."""
+_SUPPRESSING = {
+    "30004": SuppressionReason.BOUNCED,
+    "30005": SuppressionReason.BOUNCED,
+    "30006": SuppressionReason.BOUNCED,
+    OPTED_OUT: SuppressionReason.UNSUBSCRIBED,
+}
+"""Codes that tell of the number; the other permanent ones tell of the message."""
 _TWILIOS_OWN = frozenset(["30001", "30002", "30008", "30017", "30022", "30023", "30027", "30500"])
 """The message never reached a carrier, or nobody can say why it failed."""
 _REGISTRATION = frozenset(["30018", "30024", "30032", "30033", "30034", "30035"])
@@ -87,6 +97,8 @@ def read_form(callback: Callback, public_url: str, token: str) -> Sequence[Deliv
             provider_code=code or status,
             detail=form.get("ErrorMessage", ""),
             alert=code in _REGISTRATION,
+            recipients=addresses([form.get("To")]),
+            suppression=_SUPPRESSING.get(code) if kind is EventType.BOUNCED else None,
             raw=only(form, _KEPT),
         )
     ]
