@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.suppression import SuppressionReason
@@ -14,7 +14,7 @@ from relaypost_server.telemetry.metrics import Metrics
 class NoSuppressions:
     """A `SuppressionStore` whose database is away."""
 
-    async def changes(self, *_: Any, **__: Any) -> NoReturn:
+    async def changes(self, *_: Any, **__: Any) -> Any:
         raise LogUnavailableError
 
     put = note = remove = find = list = claim_opt_outs = replace_opt_outs = sweep = changes

@@ -144,6 +144,17 @@ async def test_sns_takes_a_text_message_with_everything_in_it(url: str) -> None:
     assert (form["PhoneNumber"], form["Message"]) == (["+14155550123"], ["é" * 161])
 
 
+async def test_the_opt_outs_of_sns_are_read(url: str) -> None:
+    client = boto3.client("sns", region_name="us-east-1", endpoint_url=url)
+    known = client.list_phone_numbers_opted_out()["phoneNumbers"]
+    assert known
+    provider = build("sns", OVER_HTTP["sns"](url))
+    assert await provider.opted_out() == set(known)
+    client.opt_in_phone_number(phoneNumber=known[0])
+    assert await provider.opted_out() == set(known[1:])
+    await provider.close()
+
+
 async def test_the_doctor_reads_the_sms_spend_limit(url: str) -> None:
     boto3.client("sns", region_name="us-east-1", endpoint_url=url).set_sms_attributes(
         attributes={"MonthlySpendLimit": "50"}

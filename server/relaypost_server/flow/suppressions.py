@@ -75,6 +75,8 @@ class Suppressions:
         self._clock = clock
         self._list = SuppressionList()
         self._pending: dict[tuple[str, str], Suppression] = {}
+        self._news = asyncio.Event()
+        """Something waits to be written."""
         self._horizon = 0
         self._loaded_at = self._fresh_at = float("-inf")
         self._began = clock.monotonic()
@@ -106,6 +108,7 @@ class Suppressions:
             self._list.apply([_change(found)])
             if len(self._pending) < MOST_PENDING:
                 self._pending[found.address, found.caller] = found
+                self._news.set()
 
     async def put(self, wanted: Sequence[Suppression]) -> int:
         """Puts addresses on the list, here at once; how many were not there like that. Raises LogUnavailableError."""
@@ -154,9 +157,12 @@ class Suppressions:
 
     async def _run(self) -> None:
         while True:
+            self._news.clear()
             with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
                 await self.refresh()
-            await asyncio.sleep(self._refresh_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._refresh_seconds):
+                    await self._news.wait()
 
     async def _hand_over(self) -> None:
         while self._pending:

@@ -1,0 +1,154 @@
+"""Which receipts and answers mean that an address is to get no more messages."""
+
+import json
+from typing import Any
+
+import pytest
+
+from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreadableError
+from relaypost_server.providers._connection import Answer
+from relaypost_server.providers.sendgrid import SendGrid, SendGridSettings
+from relaypost_server.providers.ses_receipts import events_of
+from relaypost_server.providers.twilio import classify
+from relaypost_server.providers.twilio_receipts import read_form
+from relaypost_server.settings import read
+from tests.fakes.http import Reply, Request, answer, closed_port, fake_http
+from tests.providers import vendor_events as vendor
+from tests.providers.configured import OVER_HTTP, SECRETS, build
+from tests.signing import PUBLIC_URL, SendGridKey, callback, twilio_callback
+
+BOUNCED, COMPLAINED = SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED
+UNSUBSCRIBED = SuppressionReason.UNSUBSCRIBED
+ADA = ("ada@example.com",)
+
+
+def bounced(*addresses: object, kind: str = "Permanent", subtype: str = "General") -> dict[str, Any]:
+    named = [{"emailAddress": a} for a in addresses]
+    return vendor.ses("Bounce", bounceType=kind, bounceSubType=subtype, bouncedRecipients=named)
+
+
+@pytest.mark.parametrize(
+    ("event", "reason", "recipients"),
+    [
+        (vendor.SES_BOUNCE, BOUNCED, ADA),
+        (bounced("Ada <Ada@Example.com>", "b@example.com"), BOUNCED, (*ADA, "b@example.com")),
+        (bounced("ada@example.com", subtype="OnAccountSuppressionList"), BOUNCED, ADA),
+        (bounced("ada@example.com", 7, None, "", "a\0@example.com"), BOUNCED, ADA),
+        (bounced("ada@example.com", kind="Transient"), None, ADA),
+        (bounced("ada@example.com", kind="Undetermined"), None, ADA),
+        (vendor.ses("Bounce", bounceType="Permanent", bouncedRecipients="ada@example.com"), BOUNCED, ADA),
+        (vendor.ses("Complaint", complainedRecipients=[{"emailAddress": "ada@example.com"}]), COMPLAINED, ADA),
+        (vendor.ses("Complaint", complaintFeedbackType="not-spam"), None, ADA),
+        (vendor.ses("Subscription", newTopicPreferences={"unsubscribeAll": True}), UNSUBSCRIBED, ADA),
+        (vendor.ses("Subscription", newTopicPreferences={"unsubscribeAll": False}), None, ADA),
+        (vendor.SES_DELIVERY, None, ADA),
+        (vendor.ses("Reject", reason="Bad content"), None, ADA),
+    ],
+    ids=range(13),
+)
+def test_ses(event: dict[str, Any], reason: SuppressionReason | None, recipients: tuple[str, ...]) -> None:
+    [found] = events_of({"Message": json.dumps(event), "MessageId": "1", "Timestamp": "2026-07-01T12:00:00.000Z"})
+    assert (found.suppression, found.recipients) == (reason, recipients)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "reason"),
+    [
+        ("bounce", {"type": "bounce"}, BOUNCED),
+        ("bounce", {}, BOUNCED),
+        ("bounce", {"type": "blocked"}, None),
+        ("bounce", {"type": "expired"}, None),
+        ("dropped", {"reason": "Bounced Address"}, BOUNCED),
+        ("dropped", {"reason": "Invalid"}, BOUNCED),
+        ("dropped", {"reason": "Unsubscribed Address"}, UNSUBSCRIBED),
+        ("dropped", {"reason": "Spam Reporting Address"}, COMPLAINED),
+        ("dropped", {"reason": "Spam Content"}, None),
+        ("dropped", {"reason": "Recipient List over Package Quota"}, None),
+        ("spamreport", {}, COMPLAINED),
+        ("unsubscribe", {}, UNSUBSCRIBED),
+        ("group_unsubscribe", {"asm_group_id": 7}, None),
+        ("delivered", {}, None),
+    ],
+)
+async def test_sendgrid(name: str, more: dict[str, Any], reason: SuppressionReason | None) -> None:
+    key = SendGridKey()
+    environ = {"SENDGRID_API_KEY": SECRETS["SENDGRID_API_KEY"], "RELAYPOST_SENDGRID_WEBHOOK_KEY": key.public}
+    settings, _ = read(SendGridSettings, environ)
+    assert settings is not None
+    body = json.dumps([vendor.sendgrid(name, **more)]).encode()
+    [found] = await SendGrid(settings).read_callback(callback(body, key.headers(body)))
+    assert (found.suppression, found.recipients) == (reason, ADA)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        ("undelivered", "30004", BOUNCED),
+        ("undelivered", "30005", BOUNCED),
+        ("undelivered", "30006", BOUNCED),
+        ("failed", "21610", UNSUBSCRIBED),
+        ("undelivered", "30003", None),
+        ("undelivered", "30007", None),
+        ("undelivered", "30019", None),
+        ("undelivered", "30034", None),
+        ("delivered", "30005", None),
+        ("delivered", "", None),
+    ],
+)
+def test_twilio(status: str, code: str, reason: SuppressionReason | None) -> None:
+    form = vendor.twilio(status, **({"ErrorCode": code} if code else {}))
+    [found] = read_form(twilio_callback(form), PUBLIC_URL, SECRETS["TWILIO_AUTH_TOKEN"])
+    assert (found.suppression, found.recipients) == (reason, ("+14155550123",))
+
+
+@pytest.mark.parametrize(("code", "opted_out"), [(21610, True), (21211, False)])
+def test_twilios_refusal_of_a_number_that_opted_out(code: int, opted_out: bool) -> None:
+    body = json.dumps({"code": code, "message": "no", "status": 400}).encode()
+    assert classify(Answer(400, {}, body)).opted_out is opted_out
+
+
+def page(*numbers: str, token: str = "") -> Reply:
+    """As SNS answers ListPhoneNumbersOptedOut."""
+    members = "".join(f"<member>{n}</member>" for n in numbers)
+    following = f"<nextToken>{token}</nextToken>" if token else ""
+    return answer(
+        200,
+        b'<ListPhoneNumbersOptedOutResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/">'
+        + f"<ListPhoneNumbersOptedOutResult><phoneNumbers>{members}</phoneNumbers>{following}".encode()
+        + b"</ListPhoneNumbersOptedOutResult></ListPhoneNumbersOptedOutResponse>",
+        Content_Type="text/xml",
+    )
+
+
+async def test_the_opt_outs_of_sns_are_read_page_by_page(aws_keys: None) -> None:
+    def reply(request: Request) -> Reply:
+        second = b"nextToken=more" in request.body
+        return page("+14155550102") if second else page("+14155550100", "+14155550101", token="more")
+
+    async with fake_http() as fake:
+        fake.reply = reply
+        sns = build("sns", OVER_HTTP["sns"](fake.url))
+        assert (isinstance(sns, OptOutReader), sns.opt_outs_every) == (True, 3600)
+        assert await sns.opted_out() == {"+14155550100", "+14155550101", "+14155550102"}
+        assert len(fake.received) == 2
+        await sns.close()
+
+
+async def test_half_a_list_is_no_list(aws_keys: None) -> None:
+    error = b"<Error><Code>AuthorizationError</Code><Message>no +14155550100</Message></Error>"
+    denied = b"<ErrorResponse>" + error + b"</ErrorResponse>"
+    async with fake_http() as fake:
+        fake.reply = lambda r: answer(403, denied) if b"nextToken" in r.body else page("+14155550100", token="more")
+        sns = build("sns", OVER_HTTP["sns"](fake.url))
+        with pytest.raises(OptOutsUnreadableError) as caught:
+            await sns.opted_out()
+        await sns.close()
+    assert str(caught.value) == "AWS answered AuthorizationError. Allow sns:ListPhoneNumbersOptedOut."
+
+
+async def test_a_list_out_of_reach_is_no_list(aws_keys: None) -> None:
+    sns = build("sns", OVER_HTTP["sns"](f"http://127.0.0.1:{closed_port()}"))
+    with pytest.raises(OptOutsUnreadableError, match="EndpointConnectionError"):
+        await sns.opted_out()
+    await sns.close()
