@@ -24,6 +24,7 @@ from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import Money
 from relaypost_server.core.otp import Conversion
 from relaypost_server.core.outcome import POLICY, Effect, Kind, Next, Outcome
+from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.settings import variables
@@ -111,6 +112,7 @@ def _counted() -> Metrics:
     metrics.receipts("ses", EventType.DELIVERED, 1)
     metrics.callback_refused("ses", "forged")
     metrics.otp("sent", "sms")
+    metrics.suppressed(Channel.SMS, SuppressionReason.BOUNCED)
     conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)
     metrics.watch_conversions(lambda: [conversion])
     return metrics

@@ -120,7 +120,7 @@ class MessagingServiceServicer(object):
         COMPLAINED, REJECTED or FAILED), or with the caller's deadline. A caller
         without one is cut off after an hour.
 
-        The only stream: docs/decisions/0022-watch-by-polling.md says why.
+        The only stream: docs/decisions/0021-watch-by-polling.md says why.
         buf:lint:ignore RPC_NO_SERVER_STREAMING
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
