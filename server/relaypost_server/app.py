@@ -24,6 +24,7 @@ from relaypost_server.config import Config, GatewaySettings
 from relaypost_server.core.ports import CallbackReader
 from relaypost_server.flow.callbacks import Callbacks, Matcher
 from relaypost_server.flow.health import HealthReader
+from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.flow.watch import Watcher
 from relaypost_server.store.database import Database
 from relaypost_server.store.deliveries import PostgresDeliveries
@@ -90,7 +91,7 @@ class Gateway:
             requests_without_log=requests.without_log,
             otps=otps.run_upkeep(site, otp_store),
         )
-        callbacks = _callbacks(site, database, chains)
+        callbacks = _callbacks(site, database, chains, suppressions)
         http = HttpServer(build(health, site.metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))
         http_port = await http.start(gateway.http_address)
         site.running.push_async_callback(http.stop)
@@ -153,10 +154,11 @@ def _stop_signals() -> asyncio.Future[signal.Signals]:
     return received
 
 
-def _callbacks(site: Site, database: Database, chains: Chains) -> Callbacks:
+def _callbacks(site: Site, database: Database, chains: Chains, suppressions: Suppressions) -> Callbacks:
     deliveries = PostgresDeliveries(database, site.config.gateway.suppress)
     site.run(Matcher(deliveries))
-    return Callbacks([p for p in chains.providers if isinstance(p, CallbackReader)], deliveries, site.metrics)
+    readers = [p for p in chains.providers if isinstance(p, CallbackReader)]
+    return Callbacks(readers, deliveries, site.metrics, suppressions)
 
 
 def _limits(gateway: GatewaySettings) -> ServerLimits:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from relaypost import AsyncClient, RelaypostError, SendFailedError
 from relaypost.v1 import message_pb2
+from twilio.request_validator import RequestValidator
 
 from tests.databases import over_tcp, socket_of
 from tests.e2e.gateway import AWS_KEYS, Gateway, gateway, on_record
@@ -39,17 +40,28 @@ async def report(running: Gateway, key: SendGridKey, *events: Mapping[str, Any])
         assert answered.status == 200
 
 
-async def refused(client: AsyncClient, **fields: Any) -> SendFailedError:
-    """The refusal, once this replica knows of the suppression."""
+async def until(send: Callable[[], Awaitable[Any]], *, suppressed: bool) -> SendFailedError | None:
+    """The refusal of the list, or None, once the replica knows that it is so."""
     async with asyncio.timeout(20):
         while True:
+            found = None
             try:
-                await client.send_email(**{"to": ADA, "subject": "Hi", "text": "Hi"} | fields)
+                await send()
             except SendFailedError as error:
                 if error.reason != "SUPPRESSED":
                     raise
-                return error
+                found = error
+            if (found is not None) is suppressed:
+                return found
             await asyncio.sleep(0.05)
+
+
+async def refused(client: AsyncClient, **fields: Any) -> SendFailedError:
+    """The refusal, once this replica knows of the suppression."""
+    email: dict[str, Any] = {"to": ADA, "subject": "Hi", "text": "Hi"} | fields
+    found = await until(lambda: client.send_email(**email), suppressed=True)
+    assert found is not None
+    return found
 
 
 async def test_after_a_bounce_no_replica_asks_a_provider(bundled_database: str, tmp_path: Path) -> None:
@@ -88,13 +100,7 @@ async def test_after_a_bounce_no_replica_asks_a_provider(bundled_database: str, 
             await billing.send_email(to=ADA, subject="Hi", text="Hi")
 
             assert await client.remove_suppression(ADA)
-            async with asyncio.timeout(20):
-                while True:
-                    try:
-                        await there.send_email(to=ADA, subject="Hi", text="Hi")
-                        break
-                    except SendFailedError:
-                        await asyncio.sleep(0.05)
+            await until(lambda: there.send_email(to=ADA, subject="Hi", text="Hi"), suppressed=False)
             assert (await refused(there, request_id="once")).message_id == once.message_id
             metrics = (await one.get("/metrics"))[1]
             assert 'relaypost_suppressed_total{channel="email",reason="bounced"}' in metrics
@@ -128,6 +134,39 @@ async def test_a_number_that_said_stop_to_one_provider_gets_nothing_from_another
                 await client.send_sms(to="+14155550123", text="Hi")
             assert caught.value.reason == "SUPPRESSED"
         assert len(sns.received) == 0
+
+
+async def test_stop_keeps_messages_away_and_start_lets_them_come(bundled_database: str, tmp_path: Path) -> None:
+    async with fake_http(answer(201, b'{"sid": "SM1"}')) as fake:
+        public = "https://post.example.com"
+        environ = {**TWILIO, "RELAYPOST_TWILIO_ENDPOINT": fake.url, "RELAYPOST_PUBLIC_URL": public}
+        async with (
+            gateway(environ, REFRESH, database=bundled_database, data_dir=tmp_path) as running,
+            AsyncClient(running.grpc, caller="signup") as client,
+        ):
+
+            async def write(text: str) -> str:
+                form = {"SmsStatus": "received", "From": "+14155550123", "Body": text, "MessageSid": "SM2"}
+                signature = RequestValidator(TWILIO["TWILIO_AUTH_TOKEN"]).compute_signature(
+                    public + "/callbacks/twilio", form
+                )
+                url, headers = f"http://{running.http}/callbacks/twilio", {"X-Twilio-Signature": signature}
+                async with aiohttp.ClientSession() as session, session.post(url, data=form, headers=headers) as told:
+                    assert told.status == 200
+                    return await told.text()
+
+            sent = await client.send_sms(to="+14155550123", text="Hi")
+            await on_record(client, sent.message_id)
+            assert await write("Stop") == "<Response/>"
+            await until(lambda: client.send_sms(to="+14155550123", text="Hi"), suppressed=True)
+            calls = len(fake.received)
+            with pytest.raises(SendFailedError):
+                await client.send_sms(to="+14155550123", text="Hi")
+            assert len(fake.received) == calls
+            await write("START")
+            await until(lambda: client.send_sms(to="+14155550123", text="Hi"), suppressed=False)
+            assert len(fake.received) == calls + 1
+        assert "4155550123" not in "".join(running.raw)
 
 
 async def test_while_the_database_is_away_sends_go_on_and_the_list_holds(bundled_database: str, tmp_path: Path) -> None:

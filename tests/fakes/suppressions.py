@@ -17,7 +17,7 @@ class NoSuppressions:
     async def changes(self, *_: Any, **__: Any) -> Any:
         raise LogUnavailableError
 
-    put = note = remove = find = list = claim_opt_outs = replace_opt_outs = sweep = changes
+    put = note = remove = find = list = hear = claim_opt_outs = replace_opt_outs = sweep = changes
 
 
 def without_database() -> Suppressions:

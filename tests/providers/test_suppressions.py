@@ -1,12 +1,16 @@
 """Which receipts and answers mean that an address is to get no more messages."""
 
 import json
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from twilio.request_validator import RequestValidator
 
+from relaypost_server.core.ports import CallbackRefusedError, Disbelief
 from relaypost_server.core.suppression import SuppressionReason
-from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreadableError
+from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreadableError, ReplyReader
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers.sendgrid import SendGrid, SendGridSettings
 from relaypost_server.providers.ses_receipts import events_of
@@ -15,7 +19,7 @@ from relaypost_server.providers.twilio_receipts import read_form
 from relaypost_server.settings import read
 from tests.fakes.http import Reply, Request, answer, closed_port, fake_http
 from tests.providers import vendor_events as vendor
-from tests.providers.configured import OVER_HTTP, SECRETS, build
+from tests.providers.configured import OVER_HTTP, SECRETS, TWILIO, build
 from tests.signing import PUBLIC_URL, SendGridKey, callback, twilio_callback
 
 BOUNCED, COMPLAINED = SuppressionReason.BOUNCED, SuppressionReason.COMPLAINED
@@ -152,3 +156,48 @@ async def test_a_list_out_of_reach_is_no_list(aws_keys: None) -> None:
     with pytest.raises(OptOutsUnreadableError, match="EndpointConnectionError"):
         await sns.opted_out()
     await sns.close()
+
+
+def incoming(*, path: str = "/callbacks/twilio", **form: str) -> Any:
+    """As Twilio passes on what a person writes."""
+    fields = {"SmsStatus": "received", "From": "+14155550123", "To": "+14155550100", "MessageSid": "SM1"} | form
+    signature = RequestValidator(SECRETS["TWILIO_AUTH_TOKEN"]).compute_signature(PUBLIC_URL + path, fields)
+    return callback(urlencode(fields).encode(), {"x-twilio-signature": signature}, path=path)
+
+
+@pytest.mark.parametrize(
+    ("form", "wants"),
+    [
+        ({"Body": "STOP"}, False),
+        ({"Body": " stop\n"}, False),
+        ({"Body": "OptOut"}, False),
+        ({"Body": "START"}, True),
+        ({"Body": "unstop"}, True),
+        ({"Body": "please stop"}, None),
+        ({"Body": ""}, None),
+        ({}, None),
+        ({"Body": "ARRET", "OptOutType": "STOP"}, False),
+        ({"Body": "stop", "OptOutType": "HELP"}, None),
+    ],
+)
+async def test_what_people_write_to_twilio(form: dict[str, str], wants: bool | None) -> None:
+    twilio = build("twilio", TWILIO | {"RELAYPOST_PUBLIC_URL": PUBLIC_URL})
+    assert isinstance(twilio, ReplyReader)
+    found = await twilio.read_reply(incoming(**form))
+    assert found is not None
+    assert (found.provider, found.address, found.wants_messages) == ("twilio", "+14155550123", wants)
+
+
+async def test_a_receipt_is_no_reply_and_a_forged_reply_is_refused() -> None:
+    twilio = build("twilio", TWILIO | {"RELAYPOST_PUBLIC_URL": PUBLIC_URL})
+    assert await twilio.read_reply(twilio_callback(vendor.twilio("delivered"))) is None
+    assert await twilio.read_reply(incoming(SmsStatus="delivered")) is None
+    forged = replace(incoming(Body="START"), body=b"SmsStatus=received&From=%2B14155550199&Body=START")
+    for made, why in ((forged, Disbelief.FORGED), (incoming(From=""), Disbelief.MALFORMED)):
+        with pytest.raises(CallbackRefusedError) as caught:
+            await twilio.read_reply(made)
+        assert caught.value.why is why
+    without_url = build("twilio", TWILIO)
+    with pytest.raises(CallbackRefusedError) as caught:
+        await without_url.read_reply(incoming(Body="STOP"))
+    assert caught.value.why is Disbelief.NOT_SET_UP

@@ -17,6 +17,7 @@ from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.suppression import (
     EVERY_CALLER,
     Change,
+    Reply,
     Suppression,
     SuppressionPolicy,
     SuppressionQuery,
@@ -326,3 +327,51 @@ async def test_while_the_database_is_away_the_copy_stays(
         newcomer = in_memory(PostgresSuppressions(nowhere))
         await newcomer.load()
         assert newcomer.among("signup", [ADA]) == {}
+
+
+PHONE = "+14155550123"
+
+
+def reply(*, wants: bool | None, **changes: Any) -> Reply:
+    fields: dict[str, Any] = {"provider": "twilio", "address": PHONE, "time": datetime.now(UTC)}
+    return Reply(wants_messages=wants, **fields | changes)
+
+
+async def test_stop_is_said_to_the_callers_who_wrote_and_start_takes_it_back(replicas: list[Replica]) -> None:
+    one, other = replicas
+    now = datetime.now(UTC)
+    for caller, provider, age in (
+        ("signup", "twilio", 1),
+        ("news", "twilio", 89),
+        ("old", "twilio", 91),
+        ("x", "sns", 1),
+    ):
+        sent = record(
+            caller=caller, provider=provider, recipients=(PHONE,), create_time=now - timedelta(days=age), attempts=()
+        )
+        await one.log.append(sent)
+    await one.suppressions.heard(reply(wants=None))
+    assert await other.among(PHONE) == {}
+    await one.suppressions.heard(reply(wants=False))
+    stopped = {caller for caller in ("signup", "news", "old", "x", "") if await other.among(PHONE, caller=caller)}
+    assert stopped == {"signup", "news"}
+    await one.store.put([entry(PHONE, caller="x", reason=SuppressionReason.UNSUBSCRIBED)])
+    await one.suppressions.heard(reply(wants=True))
+    still = {caller for caller in ("signup", "news", "x") if await other.among(PHONE, caller=caller)}
+    assert still == {"x"}  # That one was put there by hand.
+
+
+async def test_stop_to_nobody_known_is_said_to_all(replicas: list[Replica]) -> None:
+    one, other = replicas
+    await one.suppressions.heard(reply(wants=False))
+    assert await other.among(PHONE, caller="whoever")
+    await one.suppressions.heard(reply(wants=True))
+    assert await other.among(PHONE, caller="whoever") == {}
+
+
+async def test_start_takes_back_what_a_refusal_told(replicas: list[Replica]) -> None:
+    one, other = replicas
+    one.suppressions.opted_out(replace(messages.sms(), caller="signup"), "twilio")
+    assert await one.among(PHONE)
+    await other.suppressions.heard(reply(wants=True))
+    assert await one.among(PHONE) == {}

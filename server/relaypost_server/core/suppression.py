@@ -82,6 +82,18 @@ class SuppressionPolicy:
         return replace(found, expire_time=found.create_time + timedelta(seconds=self.bounce_seconds))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a person wrote back to a provider's number."""
+
+    provider: str
+    address: str
+    """Of the person."""
+    wants_messages: bool | None
+    """False for STOP, True for START; None: it is about something else."""
+    time: datetime
+
+
 def comparable(address: str) -> str:
     """What two spellings of a normalised address have in common.
 

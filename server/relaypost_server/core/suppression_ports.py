@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from relaypost_server.core.suppression import Change, Suppression, SuppressionQuery
+from relaypost_server.core.ports import Callback
+from relaypost_server.core.suppression import Change, Reply, Suppression, SuppressionQuery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,13 @@ class SuppressionStore(Protocol):
         """At most `page_size` suppressions that are in force, by address and caller."""
         ...
 
+    async def hear(self, reply: Reply) -> int:
+        """Does as a person asks who wants no more messages, or wants them again; how many entries came or went.
+
+        STOP is said to every caller whose messages the provider brought there of late; where none is known, to all.
+        """
+        ...
+
     async def claim_opt_outs(self, provider: str, *, every: float) -> bool:
         """Whether the provider's own list is to be read now: nobody has done so in the last `every` seconds."""
         ...
@@ -85,4 +93,13 @@ class OptOutReader(Protocol):
 
     async def opted_out(self) -> Collection[str]:
         """The whole list, in E.164. Raises OptOutsUnreadableError."""
+        ...
+
+
+@runtime_checkable
+class ReplyReader(Protocol):
+    """The fourth talent of some providers: they pass on what people write back."""
+
+    async def read_reply(self, callback: Callback) -> Reply | None:
+        """The reply that the callback brings; None where it brings a receipt. Raises CallbackRefusedError."""
         ...

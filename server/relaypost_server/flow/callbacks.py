@@ -14,6 +14,8 @@ from relaypost_server.core.ports import (
     DeliveryLog,
     LogUnavailableError,
 )
+from relaypost_server.core.suppression_ports import ReplyReader
+from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.telemetry.metrics import Metrics
 
 MATCH_SECONDS = 1.0
@@ -25,7 +27,15 @@ log = structlog.get_logger("relaypost.receipts")
 class Callbacks:
     """The callbacks of every provider that has receipts."""
 
-    def __init__(self, readers: Iterable[CallbackReader], deliveries: DeliveryLog, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        readers: Iterable[CallbackReader],
+        deliveries: DeliveryLog,
+        metrics: Metrics,
+        suppressions: Suppressions | None = None,
+    ) -> None:
+        """`suppressions`: who hears of people that write STOP or START; None: nobody."""
+        self._suppressions = suppressions
         self._readers = {reader.name: reader for reader in readers}
         self._deliveries = deliveries
         self._metrics = metrics
@@ -35,13 +45,15 @@ class Callbacks:
         reader = self._readers.get(provider)
         return None if reader is None else reader.largest_callback
 
-    async def receive(self, provider: str, callback: Callback) -> None:
-        """Returns once everything that the callback reports is durable.
+    async def receive(self, provider: str, callback: Callback) -> bool:
+        """Returns once everything that the callback reports is durable: whether it was a person's reply.
 
         Raises CallbackRefusedError, or CallbackUnverifiedError or
         LogUnavailableError where the provider is to repeat it.
         """
         try:
+            if await self._heard_reply(provider, callback):
+                return True
             events = await self._readers[provider].read_callback(callback)
             await self._deliveries.record(events)
         except CallbackRefusedError as error:
@@ -59,6 +71,16 @@ class Callbacks:
         for event in events:
             if event.alert:
                 log.error("receipt tells of a fault in our set-up", provider=provider, code=event.provider_code)
+        return False
+
+    async def _heard_reply(self, provider: str, callback: Callback) -> bool:
+        reader = self._readers[provider]
+        reply = await reader.read_reply(callback) if isinstance(reader, ReplyReader) else None
+        if reply is None:
+            return False
+        if self._suppressions is not None:
+            await self._suppressions.heard(reply)
+        return True
 
     def _refused(self, provider: str, why: str) -> None:
         log.warning("callback refused", provider=provider, why=why)

@@ -12,6 +12,7 @@ from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.redaction import mask
 from relaypost_server.core.suppression import (
     Change,
+    Reply,
     Suppression,
     SuppressionList,
     SuppressionReason,
@@ -124,6 +125,15 @@ class Suppressions:
         self._pending.pop((address, caller), None)
         self._list.apply([Change(address=address, caller=caller, reason=None)])
         return removed
+
+    async def heard(self, reply: Reply) -> None:
+        """Does as a person asks who wrote STOP or START. Raises LogUnavailableError."""
+        if reply.wants_messages is None or not self._automatic:
+            return
+        changed = await self.store.hear(reply)
+        address, wanted = mask(reply.address), reply.wants_messages
+        log.info("recipient replied", address=address, provider=reply.provider, wants_messages=wanted, changed=changed)
+        self._news.set()
 
     async def load(self) -> None:
         """Fetches the list, or goes on without it where that takes too long."""

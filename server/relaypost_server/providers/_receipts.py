@@ -66,7 +66,7 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 def addresses(given: Iterable[object]) -> tuple[str, ...]:
     """The addresses as they are compared, without names beside them; what is no address is left out."""
-    texts = (parseaddr(text)[1] if "@" in text else text for text in given if isinstance(text, str))
+    texts = (parseaddr(text)[1] if "<" in text else text for text in given if isinstance(text, str))
     return tuple(comparable(text) for text in texts if text and text.isprintable())
 
 

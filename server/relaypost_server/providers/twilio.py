@@ -19,11 +19,18 @@ from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
+from relaypost_server.core.suppression import Reply
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
 from relaypost_server.providers._settings import ProviderSettings, missing
-from relaypost_server.providers.twilio_receipts import LARGEST_CALLBACK, OPTED_OUT, callback_url, read_form
+from relaypost_server.providers.twilio_receipts import (
+    LARGEST_CALLBACK,
+    OPTED_OUT,
+    callback_url,
+    read_form,
+    read_reply,
+)
 from relaypost_server.settings import Endpoint, Prices, Problem, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
@@ -114,6 +121,12 @@ class Twilio:
         if public_url is None or token is None:
             raise CallbackRefusedError(Disbelief.NOT_SET_UP)
         return read_form(callback, public_url, token.get_secret_value())
+
+    async def read_reply(self, callback: Callback) -> Reply | None:
+        public_url, token = self._settings.public_url, self._settings.auth_token
+        if public_url is None or token is None:
+            raise CallbackRefusedError(Disbelief.NOT_SET_UP)
+        return read_reply(callback, public_url, token.get_secret_value())
 
     async def check(self) -> Sequence[Finding]:
         return [await asyncio.to_thread(_account, self._settings)]

@@ -11,7 +11,7 @@ from twilio.request_validator import RequestValidator
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief
-from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.core.suppression import Reply, SuppressionReason
 from relaypost_server.providers._receipts import addresses, only, ours
 
 LARGEST_CALLBACK = 64 * 1024
@@ -47,6 +47,9 @@ _SUPPRESSING = {
     OPTED_OUT: SuppressionReason.UNSUBSCRIBED,
 }
 """Codes that tell of the number; the other permanent ones tell of the message."""
+_STOP = frozenset(["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"])
+_START = frozenset(["START", "YES", "UNSTOP"])
+"""Words that Twilio obeys where they are all of a message: "Twilio support for opt-out keywords"."""
 _TWILIOS_OWN = frozenset(["30001", "30002", "30008", "30017", "30022", "30023", "30027", "30500"])
 """The message never reached a carrier, or nobody can say why it failed."""
 _REGISTRATION = frozenset(["30018", "30024", "30032", "30033", "30034", "30035"])
@@ -102,6 +105,22 @@ def read_form(callback: Callback, public_url: str, token: str) -> Sequence[Deliv
             raw=only(form, _KEPT),
         )
     ]
+
+
+def read_reply(callback: Callback, public_url: str, token: str) -> Reply | None:
+    """What a person wrote; None where the callback is a receipt. Raises CallbackRefusedError."""
+    if urlsplit(callback.path).query:  # Receipts bear the id of their message.
+        return None
+    form = _verified(callback, public_url, token)
+    if form.get("SmsStatus") != "received":
+        return None
+    [sender] = addresses([form.get("From")]) or ("",)
+    if not sender:
+        raise CallbackRefusedError(Disbelief.MALFORMED)
+    # With Advanced Opt-Out Twilio says itself what it made of the message, in whatever language it was.
+    word = (form.get("OptOutType") or form.get("Body", "")).strip().upper()
+    wants = True if word in _START else False if word in _STOP else None
+    return Reply(provider="twilio", address=sender, wants_messages=wants, time=callback.receive_time)
 
 
 def _verified(callback: Callback, public_url: str, token: str) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ would not do: a transaction that took a number earlier may commit later.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from asyncpg.pool import PoolConnectionProxy
 from relaypost_server.core.suppression import (
     EVERY_CALLER,
     Change,
+    Reply,
     Suppression,
     SuppressionPolicy,
     SuppressionQuery,
@@ -30,6 +32,9 @@ PAGE = 2000
 """Rows in one look: some 10 ms of the event loop's time."""
 REMEMBERED = 7 * 86_400.0
 """Seconds for which a row is kept that is off the list: replicas read the whole list more often than that."""
+
+STOP_REACHES_BACK = 90 * 86_400.0
+"""Seconds: a STOP is an answer to whatever a person got from the number within these."""
 
 
 class PostgresSuppressions:
@@ -77,6 +82,21 @@ class PostgresSuppressions:
             query.page_size,
         )
         return [_suppression(row) for row in found]
+
+    async def hear(self, reply: Reply) -> int:
+        if reply.wants_messages:
+            return len(await self._database.fetch("lift_stops", reply.address, reply.provider))
+        rows = await self._database.fetch("callers_who_wrote", reply.address, reply.provider, STOP_REACHES_BACK)
+        callers = [row["caller"] for row in rows] or [EVERY_CALLER]
+        stop = Suppression(
+            address=reply.address,
+            caller="",
+            reason=SuppressionReason.UNSUBSCRIBED,
+            source=SuppressionSource.PROVIDER,
+            provider=reply.provider,
+            create_time=reply.time,
+        )
+        return await self.note([replace(stop, caller=caller) for caller in callers])
 
     async def claim_opt_outs(self, provider: str, *, every: float) -> bool:
         return bool(await self._database.fetch("claim_opt_outs", provider, every))

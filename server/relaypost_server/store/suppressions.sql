@@ -117,6 +117,24 @@ WHERE
     AND address IN (SELECT lower(recipient) FROM unnest(message.recipients) AS recipient)
 ORDER BY address, message.caller, event.event_time DESC;
 
+-- name: callers_who_wrote
+-- Whose messages a provider has brought to a number in the last $3 seconds.
+SELECT DISTINCT caller FROM relaypost.messages
+WHERE recipients @> ARRAY[$1] AND provider = $2 AND create_time > now() - make_interval(secs => $3);
+
+-- name: lift_stops
+-- Takes off what a person who wants messages again said to this provider before.
+UPDATE relaypost.suppressions AS known SET remove_time = now(), change = pg_current_xact_id()
+FROM (
+    SELECT address, caller FROM relaypost.suppressions
+    WHERE
+        address = $1 AND provider = $2 AND reason = 'unsubscribed' AND source <> 'manual' AND remove_time IS NULL
+    ORDER BY caller
+    FOR UPDATE
+) AS gone
+WHERE known.address = gone.address AND known.caller = gone.caller
+RETURNING known.address;
+
 -- name: claim_opt_outs
 -- Whether nobody has read a provider's own list in the last $2 seconds: whoever is told so reads it.
 INSERT INTO relaypost.opt_out_reads AS known (provider, read_time) VALUES ($1, now())

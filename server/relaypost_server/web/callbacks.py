@@ -64,12 +64,17 @@ class CallbackRoutes:
             receive_time=datetime.now(UTC),
         )
         try:
-            await self._callbacks.receive(provider, callback)
+            replied = await self._callbacks.receive(provider, callback)
         except CallbackRefusedError as error:
             return _answer(400 if error.why is Disbelief.MALFORMED else 403, _REFUSED)
         except (CallbackUnverifiedError, LogUnavailableError):
             return _answer(503, _LATER)
-        return _answer(200, _ACCEPTED)
+        return _silence() if replied else _answer(200, _ACCEPTED)
+
+
+def _silence() -> web.Response:
+    """To a person's message, in TwiML: nothing is written back."""
+    return web.Response(text="<Response/>", content_type="text/xml", headers={"Cache-Control": "no-store"})
 
 
 def _answer(status: int, word: str) -> web.Response:
