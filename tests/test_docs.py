@@ -25,6 +25,7 @@ from relaypost_server.core.money import Money
 from relaypost_server.core.otp import Conversion
 from relaypost_server.core.outcome import POLICY, Effect, Kind, Next, Outcome
 from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.settings import variables
@@ -35,7 +36,7 @@ from tests.peers import ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").rglob("README.md")])
 DEPLOYED = sorted(p for p in (ROOT / "deploy").iterdir() if p.is_file())
 TOLD = [*PAGES, *DEPLOYED]
-MODELS = (GatewaySettings, OtpSettings, *(p.Settings for p in PROVIDERS))
+MODELS = (GatewaySettings, OtpSettings, DeliverySettings, *(p.Settings for p in PROVIDERS))
 SETTINGS = {name for model in MODELS for name in variables(model)}
 REASONS = {name.removeprefix("ERROR_REASON_") for name in failure_pb2.ErrorReason.DESCRIPTOR.values_by_name}
 CONSTANTS = re.compile(
@@ -113,6 +114,7 @@ def _counted() -> Metrics:
     metrics.callback_refused("ses", "forged")
     metrics.otp("sent", "sms")
     metrics.suppressed(Channel.SMS, SuppressionReason.BOUNCED)
+    metrics.silence(Channel.SMS, "twilio", "sent")
     conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)
     metrics.watch_conversions(lambda: [conversion])
     return metrics

@@ -17,6 +17,7 @@ from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.assembly import otps
 from relaypost_server.assembly.chains import Chains, build_chains, build_senders
+from relaypost_server.assembly.confirmations import run_silences
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url, open_database, open_requests
 from relaypost_server.assembly.suppressions import open_suppressions
@@ -95,7 +96,8 @@ class Gateway:
         http = HttpServer(build(health, site.metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))
         http_port = await http.start(gateway.http_address)
         site.running.push_async_callback(http.stop)
-        senders = build_senders(site, chains, message_log, requests, suppressions)
+        silences = run_silences(site, database, chains, suppressions)
+        senders = build_senders(site, chains, message_log, requests, suppressions, silences)
         watcher = Watcher(message_log)
         servicers = Servicers(
             messaging=MessagingServicer(

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from relaypost_server.addresses import parse_email
 from relaypost_server.core.message import Address
 from relaypost_server.core.suppression import SuppressionPolicy
+from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.flow.dispatch import Limits
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
@@ -184,6 +185,7 @@ class Config:
     gateway: GatewaySettings
     providers: tuple[ChosenProvider, ...]
     otp: OtpSettings
+    delivery: DeliverySettings
 
 
 def load_env_file(environ: MutableMapping[str, str] = os.environ) -> None:
@@ -206,8 +208,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     gateway, problems = read(GatewaySettings, environ)
     otp, mistakes = read(OtpSettings, environ)
     problems += mistakes
+    delivery, mistakes = read(DeliverySettings, environ)
+    problems += mistakes
     models = {kind.Settings for kind in PROVIDERS}
-    problems += unknown(environ, [GatewaySettings, OtpSettings, *models])
+    problems += unknown(environ, [GatewaySettings, OtpSettings, DeliverySettings, *models])
     problems += _aws_problems(environ)
     settings: dict[type[ProviderSettings], ProviderSettings] = {}
     for model in sorted(models, key=lambda m: m.__name__):
@@ -217,13 +221,13 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
             settings[model] = found
             problems += found.problems()
             problems += _enabled_but_not_configured(found)
-    if problems or gateway is None or otp is None:
+    if problems or gateway is None or otp is None or delivery is None:
         raise SettingsError(problems)
     chosen = _choose(gateway, settings)
     problems = _production_problems(gateway, chosen, otp)
     if problems:
         raise SettingsError(problems)
-    return Config(gateway, chosen, otp)
+    return Config(gateway, chosen, otp, delivery)
 
 
 def _choose(

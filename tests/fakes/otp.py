@@ -64,7 +64,12 @@ def otps(
 
 def code_in(message: Any) -> str:
     """The code in a message that a provider received."""
-    found = re.search(r"\b[0-9]{4,10}\b", message.content.text)
+    return code_of(message.content.text)
+
+
+def code_of(text: str) -> str:
+    """The code in a text."""
+    found = re.search(r"\b[0-9]{4,10}\b", text)
     assert found is not None
     return found.group()
 

@@ -15,11 +15,14 @@ from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, LogUnavailableError, MessageQuery
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.core.retry_budget import RetryBudget
+from relaypost_server.core.silence import News, OtpSend
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
 from relaypost_server.flow.requests import Requests, Terms
+from relaypost_server.flow.second_send import SecondSend
 from relaypost_server.flow.send import Sender
+from relaypost_server.flow.silence import Room, Silences
 from relaypost_server.flow.suppressions import Screen
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
@@ -158,6 +161,36 @@ class FakeRequests:
 
 
 @dataclass
+class FakeSilences:
+    """A `SilenceLog` that knows what it is told, and keeps what is claimed and finished."""
+
+    known: dict[str, News] = field(default_factory=dict)
+    available: bool = True
+    grants: bool = True
+    claimed: list[tuple[str, str]] = field(default_factory=list)
+    finished: list[tuple[str, tuple[Attempt, ...], str]] = field(default_factory=list)
+
+    async def news(self, waiting: Mapping[str, OtpSend | None]) -> Mapping[str, News]:
+        self._check()
+        return {message_id: self.known.get(message_id, News()) for message_id in waiting}
+
+    async def claim(
+        self, record: MessageRecord, attempts: Sequence[Attempt], provider: str, otp: OtpSend | None, *, first: bool
+    ) -> bool:
+        self._check()
+        self.claimed.append((record.id, provider))
+        return self.grants
+
+    async def finish(self, record: MessageRecord, attempts: Sequence[Attempt], *, sent_by: str) -> None:
+        self._check()
+        self.finished.append((record.id, tuple(attempts), sent_by))
+
+    def _check(self) -> None:
+        if not self.available:
+            raise LogUnavailableError
+
+
+@dataclass
 class Rig:
     """One channel with fake providers, and everything that is measured about it."""
 
@@ -171,6 +204,9 @@ class Rig:
     log: FakeLog = field(default_factory=FakeLog)
     requests: FakeRequests = field(default_factory=FakeRequests)
     without_log: bool = False
+    silence_log: Any = field(default_factory=FakeSilences)
+    room: Room = field(default_factory=lambda: Room(messages=100, bytes=1_000_000))
+    reporting: tuple[str, ...] = ("a",)
     metrics: Metrics = field(default_factory=Metrics)
     screen: Screen | None = None
 
@@ -194,10 +230,19 @@ class Rig:
         )
         terms = Terms(lease=45.0, without_log=self.without_log, clock=clock)
         requests = Requests(self.requests, terms, self.metrics)
+        self.silences = Silences(
+            self.silence_log,
+            SecondSend(self.silence_log, self.screen, limits=self.limits, clock=clock),
+            reporting=self.reporting,
+            room=self.room,
+            metrics=self.metrics,
+            clock=clock,
+        )
         self.sender: Sender[Any] = Sender(
             self.dispatcher,
             self.log,
             requests,
+            self.silences,
             limits=self.limits,
             metrics=self.metrics,
             clock=clock,

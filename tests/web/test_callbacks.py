@@ -40,6 +40,7 @@ class FakeReader:
 
     name: str = "fake"
     largest_callback: int = 1000
+    reports: bool = True
     says: Sequence[DeliveryEvent] | Exception = ()
     received: list[Callback] = field(default_factory=list)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Required, TypedDict
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import (
     admin_service_pb2 as admin_pb,
@@ -89,6 +90,8 @@ class SmsFields(Options, Words, total=False):
     promotional: bool
     max_price_micros: int
     """The most that the message may cost, in millionths of a US dollar."""
+    confirm_within: float
+    """Seconds, 5 to 600: without a receipt by then the next provider sends it once more."""
 
 
 class OtpFields(TypedDict, total=False):
@@ -110,6 +113,8 @@ class OtpFields(TypedDict, total=False):
     client_address: str
     """The IP address of the person who asked, by which sends are limited."""
     at_most_once: bool
+    confirm_within: float
+    """Seconds, 5 to 600: without a sign that it arrived by then the next provider sends the same code once more."""
 
 
 class MessageQuery(TypedDict, total=False):
@@ -142,6 +147,14 @@ def _timestamp(moment: datetime | None) -> Timestamp | None:
     stamp = Timestamp()
     stamp.FromDatetime(moment)
     return stamp
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromMilliseconds(round(seconds * 1000))
+    return duration
 
 
 def resolve_request(message_id: str, *, sent: bool) -> admin_pb.ResolveMessageRequest:
@@ -193,11 +206,12 @@ def sms_request(fields: SmsFields) -> pb.SendSmsRequest:
         delivery_guarantee=_guarantee(fields),
         metadata=fields.get("metadata"),
         request_id=fields.get("request_id", ""),
+        confirm_within=_duration(fields.get("confirm_within")),
     )
 
 
 def otp_request(fields: OtpFields) -> otp_pb.SendOtpRequest:
-    email, phone, ttl = fields.get("email"), fields.get("phone"), fields.get("ttl")
+    email, phone = fields.get("email"), fields.get("phone")
     if email is not None and phone is not None:
         raise ValueError("a code goes to an email address or to a phone, not to both")
     request = otp_pb.SendOtpRequest(
@@ -209,13 +223,13 @@ def otp_request(fields: OtpFields) -> otp_pb.SendOtpRequest:
         request_id=fields.get("request_id", ""),
         client_address=fields.get("client_address", ""),
         delivery_guarantee=_guarantee(fields),
+        ttl=_duration(fields.get("ttl")),
+        confirm_within=_duration(fields.get("confirm_within")),
     )
     if email is not None:
         request.email_address = email
     if phone is not None:
         request.phone.number, request.phone.region_code = phone, fields.get("region_code", "")
-    if ttl is not None:
-        request.ttl.FromMilliseconds(round(ttl * 1000))
     return request
 
 

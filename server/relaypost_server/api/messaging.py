@@ -14,12 +14,19 @@ from relaypost_server.api import errors, pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.errors import ApiError
-from relaypost_server.api.request_keys import read_caller, read_guarantee, read_key, read_message_id
+from relaypost_server.api.request_keys import (
+    read_caller,
+    read_confirm_within,
+    read_guarantee,
+    read_key,
+    read_message_id,
+)
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
 from relaypost_server.core.message import Channel, Content, Email, Guarantee, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery, Renderer
+from relaypost_server.core.silence import Confirm
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.requests import RequestInProgressError, RequestReusedError
 from relaypost_server.flow.send import Sender, Sent
@@ -76,12 +83,14 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         else:
             sms = read_sms(request.sms, self._templates, bad)
         guarantee = read_guarantee(request.delivery_guarantee, bad)
+        within = read_confirm_within(request, guarantee, bad)
         metadata = _metadata(request.metadata, bad)
         caller = read_caller(context, bad)
         key = read_key("SendSms", request.request_id, caller, bad)
         bad.check()
-        sent = await _send(self._texts, sms, guarantee, metadata, caller, key, context)
-        response = pb.SendSmsResponse(replayed=sent.replayed)
+        confirm = None if within is None else Confirm(within=within)
+        sent = await _send(self._texts, sms, guarantee, metadata, caller, key, context, confirm)
+        response = pb.SendSmsResponse(replayed=sent.replayed, confirm_until=pack.time(sent.confirm_until))
         pack.fill_message(response.message, sent.record)
         return response
 
@@ -144,6 +153,7 @@ async def _send(
     caller: str,
     key: RequestKey | None,
     context: Context,
+    confirm: Confirm | None = None,
 ) -> Sent:
     if not sender.configured:
         raise ApiError(errors.not_configured(content.channel))
@@ -155,6 +165,7 @@ async def _send(
             time_left=context.time_remaining(),
             caller_name=caller,
             key=key,
+            confirm=confirm,
         )
     except RequestReusedError:
         raise ApiError(errors.request_reused()) from None

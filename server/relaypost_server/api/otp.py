@@ -45,6 +45,7 @@ class OtpServicer(otp_service_pb2_grpc.OtpServiceServicer):
             expire_time=pack.time(made.otp.expire_time),
             resend_time=pack.time(made.resend_time),
             replayed=made.sent.replayed,
+            confirm_until=pack.time(made.sent.confirm_until),
         )
         pack.fill_message(response.message, made.sent.record)
         return response
@@ -71,6 +72,7 @@ class OtpServicer(otp_service_pb2_grpc.OtpServiceServicer):
             otp_id=made.otp.id,
             expire_time=pack.time(made.otp.expire_time),
             resend_time=pack.time(made.resend_time),
+            confirm_until=pack.time(made.sent.confirm_until),
         )
         pack.fill_message(response.message, made.sent.record)
         return response

@@ -9,7 +9,7 @@ from relaypost.v1 import otp_service_pb2 as pb
 
 from relaypost_server.addresses import AddressError, Phone, is_region, parse_email, parse_phone
 from relaypost_server.api.edge import Context
-from relaypost_server.api.request_keys import read_caller, read_guarantee, read_key
+from relaypost_server.api.request_keys import read_caller, read_confirm_within, read_guarantee, read_key
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Channel
 from relaypost_server.core.otp import (
@@ -47,6 +47,11 @@ def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violatio
         bad.add("purpose", complaint if request.purpose else "is required")
     caller = read_caller(context, bad)
     read_key("SendOtp", request.request_id, caller, bad)
+    guarantee = read_guarantee(request.delivery_guarantee, bad)
+    ttl = _ttl(request.ttl, bad) if request.HasField("ttl") else USUAL_TTL
+    within = read_confirm_within(request, guarantee, bad)
+    if within is not None and within >= ttl:
+        bad.add("confirm_within", "must be less than ttl")
     return OtpRequest(
         caller=caller,
         request_id=request.request_id,
@@ -58,8 +63,9 @@ def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violatio
         locale=request.locale,
         variables=dict(request.variables),
         length=_length(request.code_length, bad),
-        ttl=_ttl(request.ttl, bad) if request.HasField("ttl") else USUAL_TTL,
-        guarantee=read_guarantee(request.delivery_guarantee, bad),
+        ttl=ttl,
+        guarantee=guarantee,
+        confirm_within=within,
     )
 
 

@@ -122,6 +122,17 @@ def _provider_health(health: ProviderHealth) -> provider_health_pb2.ProviderHeal
             )
             for c in health.conversions
         ],
+        delivery_rates=[
+            provider_health_pb2.DeliveryRate(
+                country=r.country,
+                delivered=r.delivered,
+                undelivered=r.undelivered,
+                not_its_fault=r.not_its_fault,
+                unknown=r.unknown,
+                window=_duration(r.window),
+            )
+            for r in health.delivery_rates
+        ],
     )
     if health.last_failure:
         packed.last_failure_time.FromDatetime(health.last_failure.time)

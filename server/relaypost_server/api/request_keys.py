@@ -3,14 +3,16 @@
 import re
 from uuid import UUID
 
-from relaypost.v1 import message_pb2
+from relaypost.v1 import message_pb2, messaging_service_pb2, otp_service_pb2
 
 from relaypost_server.api import pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
 from relaypost_server.core.message import Guarantee
+from relaypost_server.core.silence import LONGEST, SHORTEST
 
+_Confirmable = messaging_service_pb2.SendSmsRequest | otp_service_pb2.SendOtpRequest
 CALLER = "relaypost-caller"
 """The metadata key by which a service says who it is. Its word is taken: who may call is the network's to say."""
 _REQUEST_ID = re.compile(r"[!-~]{1,255}")
@@ -48,6 +50,18 @@ def read_message_id(value: str, bad: Violations) -> str:
     except ValueError:
         bad.add("message_id", "is not a message id" if value else "is required")
         return ""
+
+
+def read_confirm_within(request: _Confirmable, guarantee: Guarantee, bad: Violations) -> float | None:
+    """Seconds to wait for a confirmation; None not to wait."""
+    if not request.HasField("confirm_within"):
+        return None
+    seconds = request.confirm_within.seconds + request.confirm_within.nanos / 1e9
+    if not SHORTEST <= seconds <= LONGEST:
+        bad.add("confirm_within", f"must be from {SHORTEST:.0f} s to {LONGEST:.0f} s")
+    if guarantee is Guarantee.AT_MOST_ONCE:
+        bad.add("confirm_within", "may send a second copy, which delivery_guarantee AT_MOST_ONCE rules out")
+    return seconds
 
 
 def read_guarantee(value: "message_pb2.DeliveryGuarantee.ValueType", bad: Violations) -> Guarantee:

@@ -14,6 +14,7 @@ from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.dispatch import Dispatcher
 from relaypost_server.flow.requests import Requests
 from relaypost_server.flow.send import Sender
+from relaypost_server.flow.silence import Silences
 from relaypost_server.flow.suppressions import Screen
 
 DRAIN_SECONDS = 0.3
@@ -49,10 +50,12 @@ def build_chains(site: Site) -> Chains:
     )
 
 
-def build_senders(site: Site, chains: Chains, message_log: MessageLog, requests: Requests, screen: Screen) -> Senders:
+def build_senders(
+    site: Site, chains: Chains, message_log: MessageLog, requests: Requests, screen: Screen, silences: Silences
+) -> Senders:
     return Senders(
-        emails=_sender(site, chains.emails, message_log, requests, screen),
-        texts=_sender(site, chains.texts, message_log, requests, screen),
+        emails=_sender(site, chains.emails, message_log, requests, screen, silences),
+        texts=_sender(site, chains.texts, message_log, requests, screen, silences),
     )
 
 
@@ -68,7 +71,9 @@ def _link(site: Site, chosen: ChosenProvider, provider: Any) -> Link[Any]:
     )
 
 
-def _sender(site: Site, chain: Chain[Any], message_log: MessageLog, requests: Requests, screen: Screen) -> Sender[Any]:
+def _sender(
+    site: Site, chain: Chain[Any], message_log: MessageLog, requests: Requests, screen: Screen, silences: Silences
+) -> Sender[Any]:
     gateway = site.config.gateway
     retries = RetryBudget(gateway.retry_ratio)
     dispatcher = Dispatcher(chain, limits=gateway.limits, retries=retries, tracing=site.tracing, clock=site.clock)
@@ -76,6 +81,7 @@ def _sender(site: Site, chain: Chain[Any], message_log: MessageLog, requests: Re
         dispatcher,
         message_log,
         requests,
+        silences,
         limits=gateway.limits,
         metrics=site.metrics,
         clock=site.clock,

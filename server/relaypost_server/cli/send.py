@@ -73,14 +73,28 @@ def send_email(
 @click.option("--region", "region_code", default="", help="The region of a national number, for example US.")
 @click.option("--text", required=True)
 @click.option("--sender-id", default="", help="The sender to show, where the country allows it.")
+@click.option(
+    "--confirm-within",
+    type=click.FloatRange(5, 600),
+    help="Seconds to wait for a receipt before the next provider sends it once more.",
+)
 @click.option("--promotional", is_flag=True, help="Marketing: cheaper, and less reliable.")
 @_metadata
 @_at_most_once
 @_request_id
 @target_options
 @as_json
-def send_sms(target: str, timeout: float, as_json: bool, metadata: tuple[tuple[str, str], ...], **sms: Any) -> None:
+def send_sms(
+    target: str,
+    timeout: float,
+    as_json: bool,
+    metadata: tuple[tuple[str, str], ...],
+    confirm_within: float | None,
+    **sms: Any,
+) -> None:
     """Send one text message through the gateway."""
+    if confirm_within is not None:
+        sms["confirm_within"] = confirm_within
     with calling(target, as_json=as_json) as client:
         _show(client.send_sms(timeout=timeout, metadata=dict(metadata), **sms), as_json=as_json)
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from relaypost_server.cli._common import as_json, print_json
 from relaypost_server.config import GatewaySettings
 from relaypost_server.core.money import PriceList
+from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.settings import Settings, variables
@@ -56,8 +57,8 @@ def reference() -> str:
 
 
 def _models() -> list[type[Settings]]:
-    """The gateway's settings, those of one-time passwords, then those of each provider, each class once."""
-    return [GatewaySettings, OtpSettings, *dict.fromkeys(p.Settings for p in PROVIDERS)]
+    """The gateway's settings, those of its features, then those of each provider, each class once."""
+    return [GatewaySettings, OtpSettings, DeliverySettings, *dict.fromkeys(p.Settings for p in PROVIDERS)]
 
 
 def _all() -> Iterator[tuple[str, FieldInfo]]:

@@ -7,7 +7,7 @@ in any order; the state they add up to depends on none of that.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
 
 from relaypost_server.core.message import MessageState
@@ -53,6 +53,17 @@ class RejectReason(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
     """The recipient asked for no more messages."""
     OTHER = "other"
+
+
+class Blame(Enum):
+    """Whose fault it is that a message did not arrive."""
+
+    ROUTE = "route"
+    """The provider's, or that of its carriers: another provider may fare better."""
+    RECIPIENT = "recipient"
+    """The address's or the message's: it would be so with every provider."""
+    NOBODY = "nobody"
+    """A phone that is off, or a mailbox that is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +115,30 @@ class DeliveryEvent:
         """The state that the event alone would put the message in."""
         return _STATES.get(self.type)
 
+    @property
+    def blame(self) -> Blame | None:
+        """Whose fault it is that the message did not arrive; None where the event does not say that."""
+        return blame(self.type, self.reject_reason, permanent=self.permanent)
 
+
+def blame(kind: EventType, reason: RejectReason | None, *, permanent: bool) -> Blame | None:
+    """Whose fault it is; None where such an event does not say that a message did not arrive.
+
+    In doubt it is not the provider's: a bad address must never bench a healthy provider.
+    """
+    if kind not in UNDELIVERED:
+        return None
+    if reason is RejectReason.TIMED_OUT:
+        return Blame.NOBODY
+    if reason in _RECIPIENTS_REASONS or (kind is EventType.BOUNCED and permanent):
+        return Blame.RECIPIENT
+    return Blame.ROUTE
+
+
+UNDELIVERED = frozenset([EventType.FAILED, EventType.BOUNCED])
+_RECIPIENTS_REASONS = frozenset(
+    [RejectReason.INVALID, RejectReason.BOUNCED, RejectReason.UNSUBSCRIBED, RejectReason.SPAM]
+)
 _RANKS = {
     EventType.SENT: 10,
     EventType.DEFERRED: 20,
@@ -147,15 +181,18 @@ class Standing:
     """When the event happened that decided the state, by the provider's clock."""
 
 
-def fold(events: Iterable[DeliveryEvent], standing: Standing | None = None) -> Standing | None:
+def fold(
+    events: Iterable[DeliveryEvent], standing: Standing | None = None, *, sent_again_by: str = ""
+) -> Standing | None:
     """What the events add up to, on top of an earlier standing; None where they say nothing about the state.
 
     The highest rank decides, and of equals the earliest: whatever the order of
     the events, and however often each is given, the result is the same.
+    `sent_again_by`: who carries a second copy; that others failed says nothing then.
     """
     for event in events:
         state = event.state
-        if state is None:
+        if state is None or (event.type in UNDELIVERED and sent_again_by not in ("", event.provider)):
             continue
         if standing is None or (event.rank, standing.time) > (standing.rank, event.time):
             standing = Standing(state=state, rank=event.rank, time=event.time)

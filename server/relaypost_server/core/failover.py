@@ -25,6 +25,7 @@ class SkipReason(StrEnum):
     NO_TIME = "too little time left"
     NOT_ON_RECORD = "the attempt could not be put on record first"
     TAKEN_OVER = "another gateway took the request over"
+    HAS_IT = "took the message before"
 
 
 _LAST_SKIPS = frozenset({SkipReason.NOT_ON_RECORD, SkipReason.TAKEN_OVER})

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from relaypost_server.core.breaker import CircuitState, OpenReason
+from relaypost_server.core.delivery_rates import DeliveryRate
 from relaypost_server.core.message import Channel
 from relaypost_server.core.outcome import Kind
 
@@ -47,6 +48,7 @@ class ProviderHealth:
     last_success_time: datetime | None
     last_failure: LastFailure | None
     conversions: tuple[CountryConversion, ...] = ()
+    delivery_rates: tuple[DeliveryRate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

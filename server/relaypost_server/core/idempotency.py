@@ -97,14 +97,17 @@ class Resume:
     record: MessageRecord
 
 
-def fingerprint(content: Email | Sms, guarantee: Guarantee, metadata: Mapping[str, str]) -> str:
+def fingerprint(
+    content: Email | Sms, guarantee: Guarantee, metadata: Mapping[str, str], confirm_within: float | None = None
+) -> str:
     """The SHA-256 of what a request asks for, in hexadecimal digits.
 
     Taken over the normalised fields: neither the order of a map nor the bytes
     on the wire matter. Empty fields are left out, so that a field that a later
     version adds changes no fingerprint of a request that does not use it.
     """
-    return sha256(json.dumps([content, guarantee, metadata], default=_plain, sort_keys=True).encode()).hexdigest()
+    asked = [content, guarantee, metadata] if confirm_within is None else [content, guarantee, metadata, confirm_within]
+    return sha256(json.dumps(asked, default=_plain, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

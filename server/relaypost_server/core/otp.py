@@ -10,6 +10,7 @@ from hashlib import sha256
 from relaypost_server.core.limits import Charge, Rate, charges, prefix_of
 from relaypost_server.core.message import Channel, Guarantee
 from relaypost_server.core.otp_codes import Bound, StoredCode
+from relaypost_server.core.silence import Confirm, OtpSend
 
 SHORTEST_CODE, LONGEST_CODE, USUAL_CODE = 4, 10, 6
 SHORTEST_TTL, LONGEST_TTL, USUAL_TTL = 30.0, 3600.0, 300.0
@@ -55,6 +56,8 @@ class OtpRequest:
     ttl: float = USUAL_TTL
     """Seconds."""
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
+    confirm_within: float | None = None
+    """Seconds to wait for a sign that the message arrived; None not to wait."""
 
     @property
     def prefix(self) -> str:
@@ -72,7 +75,8 @@ class OtpRequest:
     @property
     def fingerprint(self) -> str:
         """The SHA-256 of all that is asked for, in hexadecimal digits. The code has no part in it."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        asked = {name: value for name, value in asdict(self).items() if value is not None}
+        return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,11 @@ class Otp:
     def bound(self) -> Bound:
         """What the code belongs to."""
         return Bound(otp_id=self.id, purpose=self.request.purpose, destination=self.request.destination)
+
+    def confirm(self, number: int) -> Confirm | None:
+        """What is waited for after the send of this number."""
+        within = self.request.confirm_within
+        return Confirm(within=within, otp=OtpSend(otp_id=self.id, number=number)) if within else None
 
     def name_of_send(self, number: int) -> str:
         """Names a message that carries the code, the first one 1: whoever sends it claims this name."""

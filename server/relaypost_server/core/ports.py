@@ -85,6 +85,8 @@ class CallbackReader(Protocol):
     name: str
     largest_callback: int
     """Bytes."""
+    reports: bool
+    """Whether what its receipts need is set."""
 
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         """What a callback of the provider reports about messages of this gateway, each only if it bears an id of one.

@@ -26,6 +26,8 @@ class MessageRecord:
     recipients: tuple[str, ...]
     caller: str = ""
     """The service that asked for it; "" for one that does not say who it is."""
+    country: str = ""
+    """ISO 3166-1 alpha-2 code of a phone's country; "" for none, and for email."""
     create_time: datetime
     update_time: datetime
     provider: str = ""
@@ -75,6 +77,7 @@ def _asked(message: Message[Email] | Message[Sms]) -> dict[str, Any]:
         "sender": content.sender.email if isinstance(content, Email) else content.sender_id,
         "recipients": content.recipients,
         "caller": message.caller,
+        "country": content.country if isinstance(content, Sms) else "",
         "create_time": message.create_time,
         "tags": content.tags if isinstance(content, Email) else {},
         "metadata": message.metadata,

@@ -176,6 +176,7 @@ class Otps:
                 caller_name=request.caller,
                 key=key,
                 asked=request.fingerprint,
+                confirm=otp.confirm(number),
             )
         else:
             sent = await self._texts.send(
@@ -186,6 +187,7 @@ class Otps:
                 caller_name=request.caller,
                 key=key,
                 asked=request.fingerprint,
+                confirm=otp.confirm(number),
             )
         self._metrics.otp("sent", sent.record.state)
         return SentOtp(otp=otp, resend_time=self._policy.resend_time(otp), sent=sent)

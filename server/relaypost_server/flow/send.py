@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic
+from datetime import datetime
+from typing import Any, Generic
 
 import structlog
 
@@ -16,10 +17,12 @@ from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import LogUnavailableError, MessageLog
 from relaypost_server.core.record import MessageRecord, record_at_start, record_of
 from relaypost_server.core.screening import Screening
+from relaypost_server.core.silence import Confirm
 from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
 from relaypost_server.flow.requests import ClaimedRequest, Journal, NoJournal, RequestInProgressError, Requests
+from relaypost_server.flow.silence import Silences
 from relaypost_server.flow.suppressions import NoScreen, Screen
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -38,6 +41,8 @@ class Sent:
     verdict: Verdict
     replayed: bool = False
     """An earlier request with the same request_id was answered so."""
+    confirm_until: datetime | None = None
+    """A confirmation of the message is waited for until then."""
 
 
 class Sender(Generic[Content]):
@@ -48,6 +53,7 @@ class Sender(Generic[Content]):
         dispatcher: Dispatcher[Content],
         message_log: MessageLog,
         requests: Requests,
+        silences: Silences,
         *,
         limits: Limits,
         metrics: Metrics,
@@ -59,6 +65,7 @@ class Sender(Generic[Content]):
         self._screen = screen or NoScreen()
         self._log = message_log
         self._requests = requests
+        self._silences = silences
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
@@ -80,11 +87,15 @@ class Sender(Generic[Content]):
         caller_name: str = "",
         key: RequestKey | None = None,
         asked: str = "",
+        confirm: Confirm | None = None,
     ) -> Sent:
         """Sends the content within `time_left` seconds; None for the default.
 
         A caller who goes away stops the walk after the attempt that runs, but
         neither that attempt nor its record: a byte may have left already.
+
+        `confirm`: once a provider took it, a confirmation is waited for, and
+        without one a second copy goes out.
 
         With a `key`, raises RequestReusedError, RequestInProgressError or
         LogUnavailableError; then nothing was sent. `caller_name`: the service
@@ -103,9 +114,10 @@ class Sender(Generic[Content]):
             caller=caller_name,
         )
         caller = Caller(began=began, end=began + self._limits.budget(time_left))
-        walk = asyncio.create_task(
-            self._send(message, caller) if key is None else self._send_once(message, caller, key, asked)
-        )
+        doing = self._send(message, caller) if key is None else self._send_once(message, caller, key, asked, confirm)
+        if confirm is not None:
+            doing = self._follow(doing, message, confirm)
+        walk = asyncio.create_task(doing)
         self._running[walk] = caller
         walk.add_done_callback(self._running.pop)
         try:
@@ -132,13 +144,24 @@ class Sender(Generic[Content]):
         await self._log.append(record)
         return Sent(record=record, verdict=delivery.verdict)
 
-    async def _send_once(self, message: Message[Content], caller: Caller, key: RequestKey, asked: str) -> Sent:
+    async def _follow(self, walk: Coroutine[Any, Any, Sent], message: Message[Content], confirm: Confirm) -> Sent:
+        """Sends, then waits for a confirmation."""
+        sent = await walk
+        if sent.replayed:
+            return sent
+        followed = replace(message, id=sent.record.id)
+        return replace(sent, confirm_until=self._silences.follow(followed, sent.record, confirm, self._dispatcher))
+
+    async def _send_once(
+        self, message: Message[Content], caller: Caller, key: RequestKey, asked: str, confirm: Confirm | None
+    ) -> Sent:
         """Claims the request first, or answers as an earlier one was answered."""
         suppressed = self._suppressed(message)
         nobody_left = len(suppressed) == len(message.content.recipients)
         claim = Claim(
             key=key,
-            fingerprint=asked or fingerprint(message.content, message.guarantee, message.metadata),
+            fingerprint=asked
+            or fingerprint(message.content, message.guarantee, message.metadata, confirm.within if confirm else None),
             record=record_at_start(message),
             first_provider="" if nobody_left else self._dispatcher.first_choice(),
         )

@@ -76,6 +76,7 @@ class SendGrid:
 
     def __init__(self, settings: SendGridSettings) -> None:
         self._settings = settings
+        self.reports = settings.webhook_key is not None
         self._http = HttpClient(f"{settings.endpoint}/v3/mail/send", settings)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}

@@ -80,6 +80,7 @@ class Ses:
 
     def __init__(self, settings: SesSettings, fetcher: Fetcher | None = None) -> None:
         self._settings = settings
+        self.reports = settings.topic_arn is not None
         self._topic = settings.topic_arn and SnsMessages(
             settings.topic_arn,
             endpoint=settings.topic_endpoint,

@@ -98,6 +98,7 @@ class Twilio:
 
     def __init__(self, settings: TwilioSettings) -> None:
         self._settings = settings
+        self.reports = settings.public_url is not None
         url = f"{settings.endpoint}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
         self._http = HttpClient(url, settings)
         token = settings.auth_token.get_secret_value() if settings.auth_token else ""

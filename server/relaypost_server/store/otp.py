@@ -140,6 +140,7 @@ def _columns(otp_id: str, request: OtpRequest, code: StoredCode) -> tuple[object
         code.mark,
         code.seal,
         code.length,
+        request.confirm_within,
     )
 
 
@@ -159,6 +160,7 @@ def _otp(row: Row) -> Otp:
             length=row["length"],
             ttl=row["ttl"],
             guarantee=Guarantee(row["guarantee"]),
+            confirm_within=row["confirm_within"],
         ),
         code=stored_code(row),
         sends=row["sends"],

@@ -11,7 +11,7 @@
 -- gateways wait for one another.
 WITH batch AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS document (
-        op text, id uuid, channel text, state text, guarantee text, sender text, recipients text[],
+        op text, id uuid, channel text, state text, guarantee text, sender text, recipients text[], country text,
         create_time timestamptz, update_time timestamptz, provider text, provider_message_id text,
         possible_duplicate boolean, cost_micros bigint, cost_currency text, tags jsonb, metadata jsonb,
         attempts jsonb, caller text, method text, request_id text, fingerprint text, fence bigint,
@@ -45,12 +45,12 @@ WITH batch AS MATERIALIZED (
     RETURNING request.message_id
 ), new_messages AS (
     INSERT INTO relaypost.messages (
-        id, channel, state, guarantee, sender, recipients, caller, create_time, update_time, provider,
+        id, channel, state, guarantee, sender, recipients, caller, country, create_time, update_time, provider,
         provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
     )
     SELECT
-        id, channel, state, guarantee, sender, recipients, coalesce(caller, ''), create_time, update_time, provider,
-        provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
+        id, channel, state, guarantee, sender, recipients, coalesce(caller, ''), coalesce(country, ''), create_time,
+        update_time, provider, provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
     FROM batch WHERE op = 'insert' OR (op = 'claim' AND id IN (SELECT message_id FROM claimed))
     ON CONFLICT (id) DO NOTHING
 ), changed_messages AS (
@@ -233,7 +233,7 @@ FROM (
 WITH requests AS MATERIALIZED (
     SELECT message_id FROM relaypost.requests WHERE message_id = ANY($1::uuid[]) FOR UPDATE SKIP LOCKED
 ), messages AS MATERIALIZED (
-    SELECT id FROM relaypost.messages
+    SELECT id, sent_again_by FROM relaypost.messages
     WHERE
         id = ANY($1::uuid[])
         AND (
@@ -245,7 +245,13 @@ WITH requests AS MATERIALIZED (
     UPDATE relaypost.delivery_events AS event SET waiting = false
     FROM messages
     WHERE event.message_id = messages.id AND event.waiting
-    RETURNING event.message_id, provider, provider_message_id, state, rank, event_time
+    RETURNING
+        event.message_id, event.provider, provider_message_id, state, event_time,
+        -- That one provider failed says nothing while another one carries a second copy.
+        CASE
+            WHEN type IN ('failed', 'bounced') AND messages.sent_again_by NOT IN ('', event.provider) THEN 0
+            ELSE rank
+        END AS rank
 ), best AS MATERIALIZED (
     SELECT DISTINCT ON (message_id) * FROM news WHERE rank > 0 ORDER BY message_id, rank DESC, event_time
 ), changed AS (
@@ -282,11 +288,11 @@ WHERE waiting AND receive_time < now() - make_interval(secs => $1);
 -- A new code; nothing where an earlier request had the same name.
 INSERT INTO relaypost.otps (
     id, caller, request_id, fingerprint, channel, destination, country, prefix, purpose, template, locale,
-    variables, guarantee, ttl, pepper, mark, seal, length, expire_time
+    variables, guarantee, ttl, pepper, mark, seal, length, confirm_within, expire_time
 )
 SELECT
     $1, $2, nullif($3, ''), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::float8, $15, $16, $17, $18,
-    now() + make_interval(secs => $14::float8)
+    $19::float8, now() + make_interval(secs => $14::float8)
 ON CONFLICT (caller, request_id) DO NOTHING
 RETURNING *, extract(epoch FROM expire_time - now())::float8 AS time_left;
 
@@ -482,7 +488,7 @@ WHERE (name, key) IN (
 -- name: otp_conversions
 -- Codes that are over, by the provider that carried each last.
 SELECT
-    otp.channel, message.provider, otp.country,
+    otp.channel, coalesce(nullif(message.sent_again_by, ''), message.provider) AS provider, otp.country,
     count(*)::integer AS sent,
     count(otp.used_time)::integer AS verified
 FROM relaypost.otps AS otp
@@ -494,4 +500,70 @@ WHERE
     otp.create_time > now() - make_interval(secs => $1)
     AND (otp.used_time IS NOT NULL OR otp.expire_time <= now())
     AND message.provider <> ''
-GROUP BY otp.channel, message.provider, otp.country;
+GROUP BY 1, 2, 3;
+
+-- name: news_of_messages
+-- What is known of messages that are waited for; `otp_id` and `number` are those of the code that a message carries.
+SELECT
+    message.id::text,
+    otp.used_time IS NOT NULL AS verified,
+    message.sent_again_time IS NOT NULL
+    OR (waiting.otp_id IS NOT NULL AND (otp.id IS NULL OR otp.expire_time <= now() OR otp.sends <> waiting.number))
+    AS moot
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[]) AS waiting (id, otp_id, number)
+JOIN relaypost.messages AS message ON message.id = waiting.id
+LEFT JOIN relaypost.otps AS otp ON otp.id = waiting.otp_id;
+
+-- name: news_events
+-- Receipts of some messages that tell whether they arrived.
+SELECT * FROM relaypost.delivery_events WHERE message_id = ANY($1::uuid[]) AND type = ANY($2::text[]);
+
+-- name: claim_second_send
+-- Makes one gateway the only one that sends a message once more, unless it has arrived after all; its id.
+UPDATE relaypost.messages AS message
+SET sent_again_time = now(), sent_again_by = $2, possible_duplicate = true
+WHERE
+    id = $1 AND sent_again_time IS NULL AND state <> 'sending'
+    AND NOT EXISTS (
+        SELECT FROM relaypost.delivery_events AS event WHERE event.message_id = message.id AND event.type = ANY($3)
+    )
+    AND ($4::uuid IS NULL OR EXISTS (
+        SELECT FROM relaypost.otps
+        WHERE otps.id = $4 AND sends = $5::smallint AND used_time IS NULL AND expire_time > now()
+    ))
+RETURNING id;
+
+-- name: move_second_send
+-- The provider before certainly took nothing; another one is about to be asked.
+UPDATE relaypost.messages SET sent_again_by = $2 WHERE id = $1 AND sent_again_time IS NOT NULL RETURNING id;
+
+-- name: end_second_send
+-- `sent_again_by` is empty where certainly nothing was sent.
+UPDATE relaypost.messages AS message
+SET
+    sent_again_by = $2,
+    possible_duplicate = $3,
+    cost_micros = CASE WHEN $4::bigint IS NULL THEN cost_micros ELSE coalesce(cost_micros, 0) + $4 END,
+    cost_currency = coalesce(cost_currency, $5)
+WHERE id = $1 AND sent_again_time IS NOT NULL;
+
+-- name: refold_delivery_events
+-- The state of a message as its receipts add up to once it is known who has the second copy: see
+-- `core.delivery.fold`. Receipts that wait are folded in later, by the same rule.
+UPDATE relaypost.messages AS message
+SET
+    state = coalesce(best.state, 'sent'),
+    delivery_rank = coalesce(best.rank, 0),
+    delivery_time = best.event_time,
+    update_time = CASE WHEN message.state = coalesce(best.state, 'sent') THEN message.update_time ELSE now() END
+FROM (SELECT $1::uuid AS id) AS asked
+LEFT JOIN LATERAL (
+    SELECT event.state, event.rank, event.event_time
+    FROM relaypost.delivery_events AS event JOIN relaypost.messages ON messages.id = event.message_id
+    WHERE
+        event.message_id = asked.id AND event.rank > 0
+        AND NOT (event.type IN ('failed', 'bounced') AND messages.sent_again_by NOT IN ('', event.provider))
+    ORDER BY event.rank DESC, event.event_time
+    LIMIT 1
+) AS best ON true
+WHERE message.id = asked.id;

@@ -70,6 +70,8 @@ class Metrics(Collector):
         self._suppressed = Counter[Labels]()
         self._suppressions: Callable[[], int] = lambda: 0
         self._suppressions_age: Callable[[], float] = lambda: 0.0
+        self._silences = Counter[Labels]()
+        self._unheard: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._conversions: Callable[[], Iterable[Conversion]] = tuple
         self._dropped = 0
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
@@ -123,6 +125,14 @@ class Metrics(Collector):
         """Reads the size of the suppression list, and its age in seconds, whenever the metrics are read."""
         self._suppressions = size
         self._suppressions_age = age
+
+    def silence(self, channel: Channel, provider: str, result: str) -> None:
+        """What became of a message for which a confirmation was asked, by the provider that took it first."""
+        self._silences[channel, provider, result] += 1
+
+    def watch_silences(self, waiting: Callable[[], tuple[int, int]]) -> None:
+        """Reads the messages that wait for a confirmation, and their bytes, whenever the metrics are read."""
+        self._unheard = waiting
 
     def watch_conversions(self, conversions: Callable[[], Iterable[Conversion]]) -> None:
         """Reads the conversions of one-time passwords whenever the metrics are read."""
@@ -179,6 +189,15 @@ class Metrics(Collector):
         yield _gauge("suppressions", "Entries of the suppression list.", (), [((), self._suppressions())])
         age = self._suppressions_age()
         yield _gauge("suppressions_age_seconds", "Since the list was last read.", (), [((), age)])
+        yield _counter(
+            "silences",
+            "Messages with confirm_within: confirmed, sent (again), failed, given_up, or why none was waited for.",
+            (*where, "result"),
+            self._silences.items(),
+        )
+        messages, size = self._unheard()
+        yield _gauge("silence_waiting_messages", "Messages that wait for a confirmation.", (), [((), messages)])
+        yield _gauge("silence_waiting_bytes", "The memory that they take up.", (), [((), size)])
         found = [((c.channel.value, c.provider, c.country), c) for c in self._conversions()]
         by = (*where, "country")
         sent, verified = ([(k, getattr(c, count)) for k, c in found] for count in ("sent", "verified"))

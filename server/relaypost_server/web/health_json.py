@@ -55,6 +55,17 @@ def _provider(provider: ProviderHealth) -> dict[str, Any]:
             {"country": c.country, "sent": c.sent, "verified": c.verified, "window": f"{c.window:g}s"}
             for c in provider.conversions
         ],
+        "deliveryRates": [
+            {
+                "country": r.country,
+                "delivered": r.delivered,
+                "undelivered": r.undelivered,
+                "notItsFault": r.not_its_fault,
+                "unknown": r.unknown,
+                "window": f"{r.window:g}s",
+            }
+            for r in provider.delivery_rates
+        ],
     }
     return {name: value for name, value in found.items() if value is not None}
 

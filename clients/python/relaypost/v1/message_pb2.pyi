@@ -602,7 +602,8 @@ class Message(_message.Message):
     """That provider's id of the message."""
     possible_duplicate: _builtins.bool
     """Whether the recipient may get the message twice: an earlier provider lost
-    its answer, and a later one accepted the message, or may have.
+    its answer, and a later one accepted the message, or may have; or it was sent
+    once more because no receipt came in time.
     """
     @_builtins.property
     def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -147,6 +148,7 @@ class SendSmsRequest(_message.Message):
     DELIVERY_GUARANTEE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONFIRM_WITHIN_FIELD_NUMBER: _builtins.int
     delivery_guarantee: _message_pb2.DeliveryGuarantee.ValueType
     """What to do when a provider's answer is lost. Default: AT_LEAST_ONCE."""
     request_id: _builtins.str
@@ -167,6 +169,16 @@ class SendSmsRequest(_message.Message):
         At most 20; a key has 1 to 64 characters, a value at most 512.
         """
 
+    @_builtins.property
+    def confirm_within(self) -> _duration_pb2.Duration:
+        """How long to wait for a receipt that the phone got it: 5 s to 10 min. If none
+        comes in that time, or one says that the provider's route failed, the same
+        text goes out by the next provider, once. The recipient may then get it
+        twice, so it is refused together with AT_MOST_ONCE. The text waits in the
+        gateway's memory: if the gateway ends, nothing more is sent. Default: none,
+        and a message that a provider took is left to it.
+        """
+
     def __init__(
         self,
         *,
@@ -174,10 +186,11 @@ class SendSmsRequest(_message.Message):
         delivery_guarantee: _message_pb2.DeliveryGuarantee.ValueType = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         request_id: _builtins.str = ...,
+        confirm_within: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sms", b"sms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_within", b"confirm_within", "sms", b"sms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_guarantee", b"delivery_guarantee", "metadata", b"metadata", "request_id", b"request_id", "sms", b"sms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_within", b"confirm_within", "delivery_guarantee", b"delivery_guarantee", "metadata", b"metadata", "request_id", b"request_id", "sms", b"sms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,21 +204,31 @@ class SendSmsResponse(_message.Message):
 
     MESSAGE_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    CONFIRM_UNTIL_FIELD_NUMBER: _builtins.int
     replayed: _builtins.bool
     """Whether this is the answer to an earlier request with the same request_id."""
     @_builtins.property
     def message(self) -> _message_pb2.Message:
         """The message: SENT, or UNCONFIRMED. For an earlier request: as it is now."""
 
+    @_builtins.property
+    def confirm_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when the gateway waits for a receipt, by its clock. Not set where it
+        does not wait: without `confirm_within`; for an earlier request; where the
+        provider that took the message reports no receipts, no other provider is
+        left, or too many messages wait already.
+        """
+
     def __init__(
         self,
         *,
         message: _message_pb2.Message | None = ...,
         replayed: _builtins.bool = ...,
+        confirm_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_until", b"confirm_until", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "replayed", b"replayed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_until", b"confirm_until", "message", b"message", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -88,6 +88,7 @@ class SendOtpRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
     DELIVERY_GUARANTEE_FIELD_NUMBER: _builtins.int
+    CONFIRM_WITHIN_FIELD_NUMBER: _builtins.int
     email_address: _builtins.str
     """An email address of at most 254 characters, for example "ada@example.com"."""
     purpose: _builtins.str
@@ -134,6 +135,16 @@ class SendOtpRequest(_message.Message):
     def ttl(self) -> _duration_pb2.Duration:
         """How long the code lives: 30 s to 1 h. Default: 5 min."""
 
+    @_builtins.property
+    def confirm_within(self) -> _duration_pb2.Duration:
+        """How long to wait for a sign that the message arrived: the code was
+        verified, or a receipt says so. 5 s to 10 min, and less than `ttl`. If none
+        comes in that time, or a receipt says that the provider's route failed, the
+        same code goes out by the next provider, once for each message; messages of
+        ResendOtp are waited for alike. Refused together with AT_MOST_ONCE; see
+        SendSmsRequest. Default: none.
+        """
+
     def __init__(
         self,
         *,
@@ -148,10 +159,11 @@ class SendOtpRequest(_message.Message):
         request_id: _builtins.str = ...,
         client_address: _builtins.str = ...,
         delivery_guarantee: _message_pb2.DeliveryGuarantee.ValueType = ...,
+        confirm_within: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "email_address", b"email_address", "phone", b"phone", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_within", b"confirm_within", "destination", b"destination", "email_address", b"email_address", "phone", b"phone", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "code_length", b"code_length", "delivery_guarantee", b"delivery_guarantee", "destination", b"destination", "email_address", b"email_address", "locale", b"locale", "phone", b"phone", "purpose", b"purpose", "request_id", b"request_id", "template", b"template", "ttl", b"ttl", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "code_length", b"code_length", "confirm_within", b"confirm_within", "delivery_guarantee", b"delivery_guarantee", "destination", b"destination", "email_address", b"email_address", "locale", b"locale", "phone", b"phone", "purpose", b"purpose", "request_id", b"request_id", "template", b"template", "ttl", b"ttl", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_destination: _TypeAlias = _typing.Literal["email_address", "phone"]  # noqa: Y015
     _WhichOneofArgType_destination: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
@@ -170,6 +182,7 @@ class SendOtpResponse(_message.Message):
     RESEND_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    CONFIRM_UNTIL_FIELD_NUMBER: _builtins.int
     otp_id: _builtins.str
     """Names the code for the other methods: a UUID in its canonical text form."""
     replayed: _builtins.bool
@@ -186,6 +199,14 @@ class SendOtpResponse(_message.Message):
     def message(self) -> _message_pb2.Message:
         """The message that carried the code: SENT, or UNCONFIRMED."""
 
+    @_builtins.property
+    def confirm_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when the gateway waits for a sign that the message arrived, by its
+        clock. Not set where it does not wait: without `confirm_within`; for an
+        earlier request; where no other provider is left, or too many messages wait
+        already.
+        """
+
     def __init__(
         self,
         *,
@@ -194,10 +215,11 @@ class SendOtpResponse(_message.Message):
         resend_time: _timestamp_pb2.Timestamp | None = ...,
         message: _message_pb2.Message | None = ...,
         replayed: _builtins.bool = ...,
+        confirm_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "message", b"message", "resend_time", b"resend_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_until", b"confirm_until", "expire_time", b"expire_time", "message", b"message", "resend_time", b"resend_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "message", b"message", "otp_id", b"otp_id", "replayed", b"replayed", "resend_time", b"resend_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_until", b"confirm_until", "expire_time", b"expire_time", "message", b"message", "otp_id", b"otp_id", "replayed", b"replayed", "resend_time", b"resend_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,6 +325,7 @@ class ResendOtpResponse(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     RESEND_TIME_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    CONFIRM_UNTIL_FIELD_NUMBER: _builtins.int
     otp_id: _builtins.str
     """The same id as before."""
     @_builtins.property
@@ -317,6 +340,10 @@ class ResendOtpResponse(_message.Message):
     def message(self) -> _message_pb2.Message:
         """The message that carried the code this time: SENT, or UNCONFIRMED."""
 
+    @_builtins.property
+    def confirm_until(self) -> _timestamp_pb2.Timestamp:
+        """As in SendOtpResponse."""
+
     def __init__(
         self,
         *,
@@ -324,10 +351,11 @@ class ResendOtpResponse(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         resend_time: _timestamp_pb2.Timestamp | None = ...,
         message: _message_pb2.Message | None = ...,
+        confirm_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "message", b"message", "resend_time", b"resend_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_until", b"confirm_until", "expire_time", b"expire_time", "message", b"message", "resend_time", b"resend_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "message", b"message", "otp_id", b"otp_id", "resend_time", b"resend_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirm_until", b"confirm_until", "expire_time", b"expire_time", "message", b"message", "otp_id", b"otp_id", "resend_time", b"resend_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,21 +27,23 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from relaypost.v1 import message_pb2 as relaypost_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"relaypost/v1/provider_health.proto\x12\x0crelaypost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1arelaypost/v1/message.proto\"h\n\nConversion\x12\x0f\n\x07\x63ountry\x18\x01 \x01(\t\x12\x0c\n\x04sent\x18\x02 \x01(\x05\x12\x10\n\x08verified\x18\x03 \x01(\x05\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc3\x05\n\x0eProviderHealth\x12\x10\n\x08provider\x18\x01 \x01(\t\x12&\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x31\n\rcircuit_state\x18\x05 \x01(\x0e\x32\x1a.relaypost.v1.CircuitState\x12\x33\n\x0e\x63ircuit_reason\x18\x06 \x01(\x0e\x32\x1b.relaypost.v1.CircuitReason\x12\x37\n\x13\x63ircuit_change_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nretry_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x63onsecutive_failures\x18\t \x01(\x05\x12\x14\n\x0crecent_calls\x18\n \x01(\x05\x12\x17\n\x0frecent_failures\x18\x0b \x01(\x05\x12)\n\x06window\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x11last_success_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_failure_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x11last_failure_kind\x18\x0f \x01(\x0e\x32\x19.relaypost.v1.OutcomeKind\x12\x19\n\x11last_failure_code\x18\x10 \x01(\t\x12\x1b\n\x13last_failure_detail\x18\x11 \x01(\t\x12-\n\x0b\x63onversions\x18\x12 \x03(\x0b\x32\x18.relaypost.v1.Conversion\"y\n\rChannelHealth\x12&\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x0f\n\x07serving\x18\x02 \x01(\x08\x12/\n\tproviders\x18\x03 \x03(\x0b\x32\x1c.relaypost.v1.ProviderHealth\"f\n\x10MessageLogHealth\x12\x11\n\tavailable\x18\x01 \x01(\x08\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x13\n\x0bspool_bytes\x18\x03 \x01(\x03\x12\x19\n\x11takes_request_ids\x18\x04 \x01(\x08*\xb6\x01\n\rCircuitReason\x12\x1e\n\x1a\x43IRCUIT_REASON_UNSPECIFIED\x10\x00\x12\'\n#CIRCUIT_REASON_CONSECUTIVE_FAILURES\x10\x01\x12\x1f\n\x1b\x43IRCUIT_REASON_FAILURE_RATE\x10\x02\x12\x1a\n\x16\x43IRCUIT_REASON_ACCOUNT\x10\x03\x12\x1f\n\x1b\x43IRCUIT_REASON_PROBE_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"relaypost/v1/provider_health.proto\x12\x0crelaypost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1arelaypost/v1/message.proto\"h\n\nConversion\x12\x0f\n\x07\x63ountry\x18\x01 \x01(\t\x12\x0c\n\x04sent\x18\x02 \x01(\x05\x12\x10\n\x08verified\x18\x03 \x01(\x05\x12)\n\x06window\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9a\x01\n\x0c\x44\x65liveryRate\x12\x0f\n\x07\x63ountry\x18\x01 \x01(\t\x12\x11\n\tdelivered\x18\x02 \x01(\x05\x12\x13\n\x0bundelivered\x18\x03 \x01(\x05\x12\x15\n\rnot_its_fault\x18\x04 \x01(\x05\x12\x0f\n\x07unknown\x18\x05 \x01(\x05\x12)\n\x06window\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf7\x05\n\x0eProviderHealth\x12\x10\n\x08provider\x18\x01 \x01(\t\x12&\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x10\n\x08priority\x18\x03 \x01(\x05\x12\x11\n\tavailable\x18\x04 \x01(\x08\x12\x31\n\rcircuit_state\x18\x05 \x01(\x0e\x32\x1a.relaypost.v1.CircuitState\x12\x33\n\x0e\x63ircuit_reason\x18\x06 \x01(\x0e\x32\x1b.relaypost.v1.CircuitReason\x12\x37\n\x13\x63ircuit_change_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nretry_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14\x63onsecutive_failures\x18\t \x01(\x05\x12\x14\n\x0crecent_calls\x18\n \x01(\x05\x12\x17\n\x0frecent_failures\x18\x0b \x01(\x05\x12)\n\x06window\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x11last_success_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_failure_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x11last_failure_kind\x18\x0f \x01(\x0e\x32\x19.relaypost.v1.OutcomeKind\x12\x19\n\x11last_failure_code\x18\x10 \x01(\t\x12\x1b\n\x13last_failure_detail\x18\x11 \x01(\t\x12-\n\x0b\x63onversions\x18\x12 \x03(\x0b\x32\x18.relaypost.v1.Conversion\x12\x32\n\x0e\x64\x65livery_rates\x18\x13 \x03(\x0b\x32\x1a.relaypost.v1.DeliveryRate\"y\n\rChannelHealth\x12&\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x0f\n\x07serving\x18\x02 \x01(\x08\x12/\n\tproviders\x18\x03 \x03(\x0b\x32\x1c.relaypost.v1.ProviderHealth\"f\n\x10MessageLogHealth\x12\x11\n\tavailable\x18\x01 \x01(\x08\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x13\n\x0bspool_bytes\x18\x03 \x01(\x03\x12\x19\n\x11takes_request_ids\x18\x04 \x01(\x08*\xd6\x01\n\rCircuitReason\x12\x1e\n\x1a\x43IRCUIT_REASON_UNSPECIFIED\x10\x00\x12\'\n#CIRCUIT_REASON_CONSECUTIVE_FAILURES\x10\x01\x12\x1f\n\x1b\x43IRCUIT_REASON_FAILURE_RATE\x10\x02\x12\x1a\n\x16\x43IRCUIT_REASON_ACCOUNT\x10\x03\x12\x1f\n\x1b\x43IRCUIT_REASON_PROBE_FAILED\x10\x04\x12\x1e\n\x1a\x43IRCUIT_REASON_UNDELIVERED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'relaypost.v1.provider_health_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CIRCUITREASON']._serialized_start=1189
-  _globals['_CIRCUITREASON']._serialized_end=1371
+  _globals['_CIRCUITREASON']._serialized_start=1398
+  _globals['_CIRCUITREASON']._serialized_end=1612
   _globals['_CONVERSION']._serialized_start=145
   _globals['_CONVERSION']._serialized_end=249
-  _globals['_PROVIDERHEALTH']._serialized_start=252
-  _globals['_PROVIDERHEALTH']._serialized_end=959
-  _globals['_CHANNELHEALTH']._serialized_start=961
-  _globals['_CHANNELHEALTH']._serialized_end=1082
-  _globals['_MESSAGELOGHEALTH']._serialized_start=1084
-  _globals['_MESSAGELOGHEALTH']._serialized_end=1186
+  _globals['_DELIVERYRATE']._serialized_start=252
+  _globals['_DELIVERYRATE']._serialized_end=406
+  _globals['_PROVIDERHEALTH']._serialized_start=409
+  _globals['_PROVIDERHEALTH']._serialized_end=1168
+  _globals['_CHANNELHEALTH']._serialized_start=1170
+  _globals['_CHANNELHEALTH']._serialized_end=1291
+  _globals['_MESSAGELOGHEALTH']._serialized_start=1293
+  _globals['_MESSAGELOGHEALTH']._serialized_end=1395
 # @@protoc_insertion_point(module_scope)

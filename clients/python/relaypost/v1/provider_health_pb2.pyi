@@ -38,6 +38,8 @@ class _CircuitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Circuit
     """The provider refused our account: credentials, suspension, a pause."""
     CIRCUIT_REASON_PROBE_FAILED: _CircuitReason.ValueType  # 4
     """A probe of the half-open circuit failed."""
+    CIRCUIT_REASON_UNDELIVERED: _CircuitReason.ValueType  # 5
+    """Too few of the messages that it took arrived, as its receipts tell."""
 
 class CircuitReason(_CircuitReason, metaclass=_CircuitReasonEnumTypeWrapper):
     """Why a circuit is not closed."""
@@ -52,6 +54,8 @@ CIRCUIT_REASON_ACCOUNT: CircuitReason.ValueType  # 3
 """The provider refused our account: credentials, suspension, a pause."""
 CIRCUIT_REASON_PROBE_FAILED: CircuitReason.ValueType  # 4
 """A probe of the half-open circuit failed."""
+CIRCUIT_REASON_UNDELIVERED: CircuitReason.ValueType  # 5
+"""Too few of the messages that it took arrived, as its receipts tell."""
 Global___CircuitReason: _TypeAlias = CircuitReason  # noqa: Y015
 
 @_typing.final
@@ -95,6 +99,57 @@ class Conversion(_message.Message):
 Global___Conversion: _TypeAlias = Conversion  # noqa: Y015
 
 @_typing.final
+class DeliveryRate(_message.Message):
+    """What became of the messages to one country that one provider took, as far as
+    its receipts tell. Of the latest messages, those are left out that a receipt
+    may still be on its way for.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    UNDELIVERED_FIELD_NUMBER: _builtins.int
+    NOT_ITS_FAULT_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    country: _builtins.str
+    """ISO 3166-1 alpha-2 code of the phone's country, for example "US". Empty for
+    email and for numbers of no country.
+    """
+    delivered: _builtins.int
+    """Messages of which a receipt says that they arrived."""
+    undelivered: _builtins.int
+    """Messages of which a receipt says that they did not."""
+    not_its_fault: _builtins.int
+    """Those of `undelivered` that were the recipient's or the message's fault,
+    such as a number that does not exist: they say nothing about the provider.
+    """
+    unknown: _builtins.int
+    """Messages of which no receipt says either."""
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """The length of the window that all counts look back over."""
+
+    def __init__(
+        self,
+        *,
+        country: _builtins.str = ...,
+        delivered: _builtins.int = ...,
+        undelivered: _builtins.int = ...,
+        not_its_fault: _builtins.int = ...,
+        unknown: _builtins.int = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "delivered", b"delivered", "not_its_fault", b"not_its_fault", "undelivered", b"undelivered", "unknown", b"unknown", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryRate: _TypeAlias = DeliveryRate  # noqa: Y015
+
+@_typing.final
 class ProviderHealth(_message.Message):
     """One provider as the gateway sees it now. Reading it changes nothing."""
 
@@ -118,6 +173,7 @@ class ProviderHealth(_message.Message):
     LAST_FAILURE_CODE_FIELD_NUMBER: _builtins.int
     LAST_FAILURE_DETAIL_FIELD_NUMBER: _builtins.int
     CONVERSIONS_FIELD_NUMBER: _builtins.int
+    DELIVERY_RATES_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider's name, for example "ses"."""
     channel: _message_pb2.Channel.ValueType
@@ -170,6 +226,13 @@ class ProviderHealth(_message.Message):
         same database, as counted within the last minute. Empty where none was sent.
         """
 
+    @_builtins.property
+    def delivery_rates(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryRate]:
+        """What became of what the provider took, by country, over all gateways on the
+        same database, as counted within the last minute. Empty for providers that
+        report no receipts, and where nothing was sent.
+        """
+
     def __init__(
         self,
         *,
@@ -191,10 +254,11 @@ class ProviderHealth(_message.Message):
         last_failure_code: _builtins.str = ...,
         last_failure_detail: _builtins.str = ...,
         conversions: _abc.Iterable[Global___Conversion] | None = ...,
+        delivery_rates: _abc.Iterable[Global___DeliveryRate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["circuit_change_time", b"circuit_change_time", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "retry_time", b"retry_time", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "channel", b"channel", "circuit_change_time", b"circuit_change_time", "circuit_reason", b"circuit_reason", "circuit_state", b"circuit_state", "consecutive_failures", b"consecutive_failures", "conversions", b"conversions", "last_failure_code", b"last_failure_code", "last_failure_detail", b"last_failure_detail", "last_failure_kind", b"last_failure_kind", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "priority", b"priority", "provider", b"provider", "recent_calls", b"recent_calls", "recent_failures", b"recent_failures", "retry_time", b"retry_time", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "channel", b"channel", "circuit_change_time", b"circuit_change_time", "circuit_reason", b"circuit_reason", "circuit_state", b"circuit_state", "consecutive_failures", b"consecutive_failures", "conversions", b"conversions", "delivery_rates", b"delivery_rates", "last_failure_code", b"last_failure_code", "last_failure_detail", b"last_failure_detail", "last_failure_kind", b"last_failure_kind", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "priority", b"priority", "provider", b"provider", "recent_calls", b"recent_calls", "recent_failures", b"recent_failures", "retry_time", b"retry_time", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

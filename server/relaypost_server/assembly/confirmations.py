@@ -1,0 +1,30 @@
+"""What waits for the confirmation of messages."""
+
+from relaypost_server.assembly.chains import DRAIN_SECONDS, Chains
+from relaypost_server.assembly.site import Site
+from relaypost_server.core.ports import CallbackReader
+from relaypost_server.flow.second_send import SecondSend
+from relaypost_server.flow.silence import Room, Silences
+from relaypost_server.flow.suppressions import Screen
+from relaypost_server.store.database import Database
+from relaypost_server.store.silences import PostgresSilences
+
+
+def run_silences(site: Site, database: Database, chains: Chains, screen: Screen) -> Silences:
+    delivery, silence_log = site.config.delivery, PostgresSilences(database)
+    silences = Silences(
+        silence_log,
+        SecondSend(silence_log, screen, limits=site.config.gateway.limits, clock=site.clock),
+        reporting=reporting(chains),
+        room=Room(messages=delivery.waiting_messages, bytes=delivery.waiting_bytes),
+        metrics=site.metrics,
+        clock=site.clock,
+    )
+    silences.start()
+    site.running.push_async_callback(silences.stop, seconds=DRAIN_SECONDS)
+    return silences
+
+
+def reporting(chains: Chains) -> frozenset[str]:
+    """The providers whose receipts are set up."""
+    return frozenset(p.name for p in chains.providers if isinstance(p, CallbackReader) and p.reports)
