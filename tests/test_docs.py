@@ -19,6 +19,7 @@ from relaypost_server.cli import main
 from relaypost_server.config import GatewaySettings
 from relaypost_server.core.breaker import CircuitState, OpenReason
 from relaypost_server.core.delivery import EventType
+from relaypost_server.core.delivery_rates import DeliveryRate
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import Money
@@ -115,6 +116,8 @@ def _counted() -> Metrics:
     metrics.otp("sent", "sms")
     metrics.suppressed(Channel.SMS, SuppressionReason.BOUNCED)
     metrics.silence(Channel.SMS, "twilio", "sent")
+    rate = DeliveryRate(channel=Channel.SMS, provider="twilio", country="US", delivered=1, window=60.0)
+    metrics.watch_delivery_rates(lambda: [rate])
     conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)
     metrics.watch_conversions(lambda: [conversion])
     return metrics

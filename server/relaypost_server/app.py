@@ -17,7 +17,7 @@ from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.assembly import otps
 from relaypost_server.assembly.chains import Chains, build_chains, build_senders
-from relaypost_server.assembly.confirmations import run_silences
+from relaypost_server.assembly.confirmations import run_delivery_upkeep, run_silences
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url, open_database, open_requests
 from relaypost_server.assembly.suppressions import open_suppressions
@@ -91,6 +91,7 @@ class Gateway:
             message_log,
             requests_without_log=requests.without_log,
             otps=otps.run_upkeep(site, otp_store),
+            deliveries=run_delivery_upkeep(site, database, chains),
         )
         callbacks = _callbacks(site, database, chains, suppressions)
         http = HttpServer(build(health, site.metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))

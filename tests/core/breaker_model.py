@@ -177,6 +177,14 @@ class BreakerModel:
         wanted = 0.0 if isnan(seconds) else min(max(seconds, 0.0), LONGEST_COOL_DOWN)
         self.cool_until = max(self.cool_until, self.now + wanted)
 
+    def bench(self) -> None:
+        """Whatever the calls say: open, and for at least the open time from now on."""
+        if self.state is OPEN:
+            until = self.now + self._open_time().low
+            self.reopens = Range(max(self.reopens.low, until), max(self.reopens.high, until))
+        else:
+            self._open(self.now, OpenReason.UNDELIVERED)
+
     def _open_time(self) -> Range:
         seconds = self.policy.open_seconds
         if self.policy.escalate:

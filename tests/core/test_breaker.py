@@ -292,3 +292,33 @@ def test_the_result_of_a_lost_probe_comes_too_late_even_where_nobody_looked_in_b
     assert isinstance(probe, Permit)
     circuit.settle(probe, Effect.SUCCESS, 75.0)
     assert circuit.state(75.0) is CircuitState.OPEN
+
+
+def test_a_benched_circuit_is_open_for_as_long_as_it_is_benched_and_says_why() -> None:
+    circuit = breaker()
+    before = circuit.admit(0.0, timeout=TIMEOUT)
+    assert isinstance(before, Permit)
+    circuit.bench(0.0)
+    assert circuit.snapshot(0.0).reason is OpenReason.UNDELIVERED
+    circuit.settle(before, Effect.SUCCESS, 1.0)
+    assert circuit.refusal(1.0) == Refusal(RefusalReason.OPEN, 60.0)
+    circuit.bench(50.0)
+    assert circuit.refusal(50.0) == Refusal(RefusalReason.OPEN, 110.0)
+    assert circuit.generation == 1
+    circuit.bench(50.0)
+    assert circuit.state(109.9) is CircuitState.OPEN
+    assert circuit.state(110.0) is CircuitState.HALF_OPEN
+
+
+def test_benching_ends_a_probe_and_shortens_no_open_time() -> None:
+    circuit = opened(open_seconds=60.0, escalate=True)
+    probe = circuit.admit(60.0, timeout=TIMEOUT)
+    assert isinstance(probe, Permit)
+    circuit.bench(61.0)
+    assert circuit.refusal(61.0) == Refusal(RefusalReason.OPEN, 181.0)
+    circuit.settle(probe, Effect.SUCCESS, 62.0)
+    assert circuit.state(62.0) is CircuitState.OPEN
+    lucky = breaker(jitter=1.0)
+    lucky.bench(0.0)
+    lucky.bench(1.0)
+    assert lucky.refusal(1.0) == Refusal(RefusalReason.OPEN, 66.0)

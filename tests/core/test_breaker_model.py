@@ -129,6 +129,16 @@ class BreakerMachine(RuleBasedStateMachine):
             breaker.cool_down(seconds, self.now)
         self.model.cool_down(seconds)
 
+    @rule(again=st.booleans())
+    def bench(self, again: bool) -> None:
+        """Once, or twice within the same open time."""
+        for _ in range(1 + again):
+            self.model.observe(self.breaker.refusal(self.now))
+            for breaker in (self.breaker, self.twin):
+                breaker.bench(self.now)
+            self.model.bench()
+            self._move(self.now + 1.0)
+
     @invariant()
     def agrees(self) -> None:
         """What the breaker shows is what the model expects."""

@@ -153,6 +153,22 @@ async def test_what_nobody_confirms_goes_out_once_more_and_nothing_else_does(bun
         assert not plain.possible_duplicate
         assert (await on_record(client, plain.message_id)).attempts[0].provider == "twilio"
         assert counted((await running.get("/metrics"))[1]) == {"sent": 4, "confirmed": 2, "given_up": 1}
+        await check_health(world, bundled_database)
+
+
+async def check_health(world: Peers, database: str) -> None:
+    """What arrived, as a gateway counts it that starts later."""
+    environ = world.environ(RELAYPOST_DELIVERY_SETTLE_MINUTES="0")
+    async with gateway(environ, database=database) as later, AsyncClient(later.grpc) as client:
+        async with asyncio.timeout(20):
+            while not (twilio := (await client.provider_health()).channels[1].providers[0]).delivery_rates:
+                await asyncio.sleep(0.05)
+        [rate] = twilio.delivery_rates
+        found = (rate.delivered, rate.undelivered, rate.not_its_fault, rate.unknown)
+        assert (rate.country, rate.window.seconds, found) == ("US", 1800, (2, 2, 1, 5))
+        _, out, _ = await run("health", "--target", later.grpc)
+        assert "22% of 9" in out
+        assert "1 lost, 1 not its fault, 5" in " ".join(out.split())
 
 
 async def watched(client: AsyncClient, message_id: str) -> list[message_pb2.Message]:

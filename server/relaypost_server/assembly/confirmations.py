@@ -1,12 +1,14 @@
-"""What waits for the confirmation of messages."""
+"""What waits for the confirmation of messages, and counts what arrives."""
 
 from relaypost_server.assembly.chains import DRAIN_SECONDS, Chains
 from relaypost_server.assembly.site import Site
 from relaypost_server.core.ports import CallbackReader
+from relaypost_server.flow.delivery_upkeep import DeliveryUpkeep
 from relaypost_server.flow.second_send import SecondSend
 from relaypost_server.flow.silence import Room, Silences
 from relaypost_server.flow.suppressions import Screen
 from relaypost_server.store.database import Database
+from relaypost_server.store.fates import PostgresFates
 from relaypost_server.store.silences import PostgresSilences
 
 
@@ -28,3 +30,19 @@ def run_silences(site: Site, database: Database, chains: Chains, screen: Screen)
 def reporting(chains: Chains) -> frozenset[str]:
     """The providers whose receipts are set up."""
     return frozenset(p.name for p in chains.providers if isinstance(p, CallbackReader) and p.reports)
+
+
+def run_delivery_upkeep(site: Site, database: Database, chains: Chains) -> DeliveryUpkeep:
+    delivery = site.config.delivery
+    upkeep = DeliveryUpkeep(
+        PostgresFates(database),
+        [chains.emails, chains.texts],
+        reporting=reporting(chains),
+        window=delivery.window_minutes * 60,
+        settle=delivery.settle_minutes * 60,
+        policy=delivery.sickness,
+        metrics=site.metrics,
+        clock=site.clock,
+    )
+    site.run(upkeep)
+    return upkeep

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relaypost_server.cli._common import FAILED, as_json, calling, print_json, target_options
+from relaypost_server.cli.arrivals import arrivals
 
 WATCH_SECONDS = 1.0
 _CIRCUITS = {
@@ -48,14 +49,15 @@ def health(target: str, timeout: float, as_json: bool, watch: bool) -> None:
 
 
 def picture(health: pb.GetProviderHealthResponse) -> Group:
-    """A table for each channel, and a line for the message log."""
+    """Tables for each channel, and a line for the message log."""
     log = health.message_log
     line = Text.from_markup("message log  " + ("[green]up[/]" if log.available else "[red]down[/]"))
     if log.waiting:
         line.append(f", {log.waiting} records wait, {log.spool_bytes} bytes of them on disk")
     if not log.takes_request_ids:
         line.append(", requests with a request_id are refused")
-    return Group(*(_channel(channel) for channel in health.channels), line)
+    parts = [part for channel in health.channels for part in (_channel(channel), arrivals(channel)) if part]
+    return Group(*parts, line)
 
 
 def _channel(channel: provider_health_pb2.ChannelHealth) -> Table | Text:

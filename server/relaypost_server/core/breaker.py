@@ -29,6 +29,8 @@ class OpenReason(StrEnum):
     FAILURE_RATE = "failure_rate"
     ACCOUNT = "account"
     PROBE_FAILED = "probe_failed"
+    UNDELIVERED = "undelivered"
+    """Too little of what the provider took has arrived."""
 
 
 class RefusalReason(StrEnum):
@@ -153,6 +155,14 @@ class Breaker:
     def cool_down(self, seconds: float, now: float) -> None:
         """Keeps calls away for a while without opening: the provider throttles us."""
         self._cool_until = max(self._cool_until, now + min(seconds, LONGEST_COOL_DOWN))
+
+    def bench(self, now: float) -> None:
+        """Opens, or stays open for the open time from now on, whatever the calls say: what they hand over is lost."""
+        self._advance(now)
+        if self._state is CircuitState.OPEN:
+            self._open_until = max(self._open_until, now + self._open_time())
+        else:
+            self._open(OpenReason.UNDELIVERED, now)
 
     def snapshot(self, now: float) -> CircuitSnapshot:
         refusal = self.refusal(now)

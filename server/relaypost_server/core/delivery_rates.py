@@ -79,9 +79,9 @@ def rates(fates: Iterable[Fate], *, window: float) -> tuple[DeliveryRate, ...]:
 class SicknessPolicy:
     """When a provider that takes messages is sick all the same, for they do not arrive."""
 
-    below: float = 0.5
+    below: float = 0.3
     """The part that arrives, 0 to 1; 0: never."""
-    least: int = 20
+    least: int = 50
     """Messages; fewer say nothing."""
 
     def is_sick(self, found: Sequence[DeliveryRate]) -> bool:

@@ -67,6 +67,12 @@ class Link(Generic[Content]):
             self._breaker.cool_down(wait, now)
         self.notice(now)
 
+    def bench(self) -> None:
+        """Keeps messages away: what the provider takes does not arrive."""
+        now = self._clock.monotonic()
+        self._breaker.bench(now)
+        self.notice(now)
+
     def remember(self, attempt: Attempt) -> None:
         """Keeps the attempt for those who ask after the provider's health."""
         self._metrics.attempt(self.provider.channel, attempt)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from relaypost_server.core.delivery_rates import DeliveryRate
 from relaypost_server.core.health import ChannelHealth, CountryConversion, Health, MessageLogHealth
 from relaypost_server.core.message import Email, Sms
 from relaypost_server.core.otp import Conversion
@@ -25,6 +26,12 @@ class CountedConversions(Protocol):
     conversions: Sequence[Conversion]
 
 
+class CountedDeliveries(Protocol):
+    """What arrived, as it was counted last."""
+
+    rates: Sequence[DeliveryRate]
+
+
 class HealthReader:
     """Reads only: it takes no permit and calls nobody."""
 
@@ -35,18 +42,30 @@ class HealthReader:
         *,
         requests_without_log: bool = False,
         otps: CountedConversions | None = None,
+        deliveries: CountedDeliveries | None = None,
     ) -> None:
         self._chains = chains
         self._log = message_log
         self._requests_without_log = requests_without_log
         self._otps = otps
+        self._deliveries = deliveries
 
     def read(self) -> Health:
         log = self._log.health()
         return Health(
-            channels=tuple(self._with_conversions(chain.health()) for chain in self._chains),
+            channels=tuple(self._with_rates(self._with_conversions(chain.health())) for chain in self._chains),
             message_log=replace(log, takes_request_ids=log.available or self._requests_without_log),
         )
+
+    def _with_rates(self, health: ChannelHealth) -> ChannelHealth:
+        if self._deliveries is None or not self._deliveries.rates:
+            return health
+        found: dict[str, list[DeliveryRate]] = defaultdict(list)
+        for rate in self._deliveries.rates:
+            if rate.channel is health.channel:
+                found[rate.provider].append(rate)
+        providers = [replace(p, delivery_rates=tuple(found[p.provider])) for p in health.providers]
+        return replace(health, providers=tuple(providers))
 
     def _with_conversions(self, health: ChannelHealth) -> ChannelHealth:
         if self._otps is None or not self._otps.conversions:

@@ -567,3 +567,23 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS best ON true
 WHERE message.id = asked.id;
+
+-- name: delivery_fates
+-- What became of the latest messages of a time, by the most telling receipt of each provider that took one.
+SELECT
+    message.channel, attempt.provider, message.country, event.type, event.reject_reason, event.permanent,
+    count(*)::integer AS messages
+FROM (
+    SELECT id, channel, country FROM relaypost.messages WHERE id BETWEEN $1::uuid AND $2::uuid
+    ORDER BY id DESC
+    LIMIT $3
+) AS message
+JOIN relaypost.attempts AS attempt
+    ON attempt.message_id = message.id AND attempt.kind = 'accepted' AND attempt.provider = ANY($4::text[])
+LEFT JOIN LATERAL (
+    SELECT type, reject_reason, permanent FROM relaypost.delivery_events
+    WHERE message_id = message.id AND provider = attempt.provider AND type = ANY($5::text[])
+    ORDER BY rank DESC, event_time
+    LIMIT 1
+) AS event ON true
+GROUP BY 1, 2, 3, 4, 5, 6;

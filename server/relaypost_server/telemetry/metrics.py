@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from relaypost_server.core.breaker import CircuitState, OpenReason
 from relaypost_server.core.delivery import EventType
+from relaypost_server.core.delivery_rates import DeliveryRate
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import MICROS
@@ -72,6 +73,7 @@ class Metrics(Collector):
         self._suppressions_age: Callable[[], float] = lambda: 0.0
         self._silences = Counter[Labels]()
         self._unheard: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._rates: Callable[[], Iterable[DeliveryRate]] = tuple
         self._conversions: Callable[[], Iterable[Conversion]] = tuple
         self._dropped = 0
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
@@ -133,6 +135,10 @@ class Metrics(Collector):
     def watch_silences(self, waiting: Callable[[], tuple[int, int]]) -> None:
         """Reads the messages that wait for a confirmation, and their bytes, whenever the metrics are read."""
         self._unheard = waiting
+
+    def watch_delivery_rates(self, rates: Callable[[], Iterable[DeliveryRate]]) -> None:
+        """Reads what arrived, by provider and country, whenever the metrics are read."""
+        self._rates = rates
 
     def watch_conversions(self, conversions: Callable[[], Iterable[Conversion]]) -> None:
         """Reads the conversions of one-time passwords whenever the metrics are read."""
@@ -198,6 +204,17 @@ class Metrics(Collector):
         messages, size = self._unheard()
         yield _gauge("silence_waiting_messages", "Messages that wait for a confirmation.", (), [((), messages)])
         yield _gauge("silence_waiting_bytes", "The memory that they take up.", (), [((), size)])
+        fates = [
+            ((r.channel.value, r.provider, r.country, fate), getattr(r, fate))
+            for r in self._rates()
+            for fate in ("delivered", "undelivered", "not_its_fault", "unknown")
+        ]
+        yield _gauge(
+            "delivery_recent_messages",
+            "What became of the messages of the last window, over all gateways; undelivered includes not_its_fault.",
+            (*where, "country", "fate"),
+            fates,
+        )
         found = [((c.channel.value, c.provider, c.country), c) for c in self._conversions()]
         by = (*where, "country")
         sent, verified = ([(k, getattr(c, count)) for k, c in found] for count in ("sent", "verified"))
