@@ -115,6 +115,7 @@ def _counted() -> Metrics:
     metrics.callback_refused("ses", "forged")
     metrics.otp("sent", "sms")
     metrics.suppressed(Channel.SMS, SuppressionReason.BOUNCED)
+    metrics.look_up("twilio", "settled")
     metrics.silence(Channel.SMS, "twilio", "sent")
     rate = DeliveryRate(channel=Channel.SMS, provider="twilio", country="US", delivered=1, window=60.0)
     metrics.watch_delivery_rates(lambda: [rate])

@@ -17,7 +17,7 @@ from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.assembly import otps
 from relaypost_server.assembly.chains import Chains, build_chains, build_senders
-from relaypost_server.assembly.confirmations import run_delivery_upkeep, run_silences
+from relaypost_server.assembly.confirmations import run_delivery_upkeep, run_look_ups, run_silences
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url, open_database, open_requests
 from relaypost_server.assembly.suppressions import open_suppressions
@@ -160,6 +160,7 @@ def _stop_signals() -> asyncio.Future[signal.Signals]:
 def _callbacks(site: Site, database: Database, chains: Chains, suppressions: Suppressions) -> Callbacks:
     deliveries = PostgresDeliveries(database, site.config.gateway.suppress)
     site.run(Matcher(deliveries))
+    run_look_ups(site, database, deliveries, chains)
     readers = [p for p in chains.providers if isinstance(p, CallbackReader)]
     return Callbacks(readers, deliveries, site.metrics, suppressions)
 

@@ -1,13 +1,16 @@
-"""What waits for the confirmation of messages, and counts what arrives."""
+"""What waits for the confirmation of messages, asks for it, and counts what arrives."""
 
 from relaypost_server.assembly.chains import DRAIN_SECONDS, Chains
 from relaypost_server.assembly.site import Site
-from relaypost_server.core.ports import CallbackReader
+from relaypost_server.core.look_ups import Answering
+from relaypost_server.core.ports import CallbackReader, DeliveryLog
 from relaypost_server.flow.delivery_upkeep import DeliveryUpkeep
+from relaypost_server.flow.look_ups import LookUps
 from relaypost_server.flow.second_send import SecondSend
 from relaypost_server.flow.silence import Room, Silences
 from relaypost_server.flow.suppressions import Screen
 from relaypost_server.store.database import Database
+from relaypost_server.store.doubts import PostgresDoubts
 from relaypost_server.store.fates import PostgresFates
 from relaypost_server.store.silences import PostgresSilences
 
@@ -25,6 +28,11 @@ def run_silences(site: Site, database: Database, chains: Chains, screen: Screen)
     silences.start()
     site.running.push_async_callback(silences.stop, seconds=DRAIN_SECONDS)
     return silences
+
+
+def run_look_ups(site: Site, database: Database, deliveries: DeliveryLog, chains: Chains) -> None:
+    answering = [p for p in chains.providers if isinstance(p, Answering)]
+    site.run(LookUps(PostgresDoubts(database), deliveries, answering, site.metrics))
 
 
 def reporting(chains: Chains) -> frozenset[str]:

@@ -17,6 +17,7 @@ from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
 
 from relaypost_server.core.delivery import DeliveryEvent
+from relaypost_server.core.look_ups import Doubt
 from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
@@ -27,6 +28,7 @@ from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._settings import ProviderSettings
 from relaypost_server.providers._threads import built
+from relaypost_server.providers.sendgrid_look_up import PAUSE, find
 from relaypost_server.providers.sendgrid_receipts import LARGEST_CALLBACK, read_batch
 from relaypost_server.settings import Endpoint, Prices, Secret, VerificationKey, Window, prefixed
 
@@ -56,6 +58,11 @@ class SendGridSettings(ProviderSettings):
     webhook_window_seconds: Window = Field(
         300.0, description="how far from now the time may be that a batch of receipts was signed at, in seconds"
     )
+    look_ups: bool = Field(
+        False,
+        description="true where the account has the add-on Email Activity: SendGrid is then asked what became of "
+        "messages that may have been sent; default false",
+    )
     prices: Prices = Field(
         PRICES, description='USD for each recipient, as in {"as_of": "2026-07-01", "default": "0.0009"}'
     )
@@ -73,10 +80,13 @@ class SendGrid:
     Settings: ClassVar = SendGridSettings
 
     largest_callback = LARGEST_CALLBACK
+    by_our_id = True
+    look_up_pause = PAUSE
 
     def __init__(self, settings: SendGridSettings) -> None:
         self._settings = settings
         self.reports = settings.webhook_key is not None
+        self.looks_up = settings.look_ups
         self._http = HttpClient(f"{settings.endpoint}/v3/mail/send", settings)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -95,6 +105,11 @@ class SendGrid:
         if not self._settings.webhook_key:
             raise CallbackRefusedError(Disbelief.NOT_SET_UP)
         return await read_batch(callback, self._settings.webhook_key, self._settings.webhook_window_seconds)
+
+    async def look_up(self, doubt: Doubt) -> Sequence[DeliveryEvent]:
+        return await asyncio.to_thread(
+            lambda: find(_client(self._settings), doubt, self._settings.connect_timeout_seconds)
+        )
 
     async def check(self) -> Sequence[Finding]:
         return [await asyncio.to_thread(_scopes, self._settings)]
@@ -203,11 +218,15 @@ def _wait(answer: Answer) -> float | None:
     return min(wait, LONGEST_RETRY_AFTER) if wait >= 0 else None
 
 
+def _client(settings: SendGridSettings) -> Any:
+    """The SDK's client, for questions."""
+    return SendGridAPIClient(settings.api_key.get_secret_value() if settings.api_key else "", settings.endpoint)
+
+
 def _scopes(settings: SendGridSettings) -> Finding:
     """Asks for the key's scopes; blocking."""
-    api = SendGridAPIClient(settings.api_key.get_secret_value() if settings.api_key else "", settings.endpoint)
     try:
-        answer = api.client.scopes.get(timeout=settings.connect_timeout_seconds)
+        answer = _client(settings).client.scopes.get(timeout=settings.connect_timeout_seconds)
     except HTTPError as error:
         refused = error.status_code in (401, 403)
         return Finding(

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from pydantic import Field
 
 from relaypost_server.core.delivery import DeliveryEvent
+from relaypost_server.core.look_ups import Doubt
 from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
@@ -24,6 +25,7 @@ from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
 from relaypost_server.providers._settings import ProviderSettings, missing
+from relaypost_server.providers.twilio_look_up import find
 from relaypost_server.providers.twilio_receipts import (
     LARGEST_CALLBACK,
     OPTED_OUT,
@@ -67,6 +69,11 @@ class TwilioSettings(ProviderSettings):
         description="the URL under which providers reach this gateway's HTTP side, as in https://post.example.com; "
         "default: Twilio is asked for no receipts",
     )
+    look_ups: bool = Field(
+        True,
+        description="false where other programs with this account text the same people: else Twilio is asked what "
+        "became of messages that may have been sent",
+    )
     prices: Prices = Field(
         PRICES,
         description='USD for each segment, as in {"as_of": "2026-07-01", "default": "0.05", "US": "0.0118"}',
@@ -95,10 +102,13 @@ class Twilio:
     Settings: ClassVar = TwilioSettings
 
     largest_callback = LARGEST_CALLBACK
+    by_our_id = False
+    look_up_pause = 1.0
 
     def __init__(self, settings: TwilioSettings) -> None:
         self._settings = settings
         self.reports = settings.public_url is not None
+        self.looks_up = settings.look_ups
         url = f"{settings.endpoint}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
         self._http = HttpClient(url, settings)
         token = settings.auth_token.get_secret_value() if settings.auth_token else ""
@@ -128,6 +138,9 @@ class Twilio:
         if public_url is None or token is None:
             raise CallbackRefusedError(Disbelief.NOT_SET_UP)
         return read_reply(callback, public_url, token.get_secret_value())
+
+    async def look_up(self, doubt: Doubt) -> Sequence[DeliveryEvent]:
+        return await asyncio.to_thread(lambda: find(_client(self._settings), doubt, _senders(self._settings, doubt)))
 
     async def check(self) -> Sequence[Finding]:
         return [await asyncio.to_thread(_account, self._settings)]
@@ -221,20 +234,33 @@ def _kind(status: int, code: str) -> Kind:
     return Kind.UNSUPPORTED
 
 
-def _account(settings: TwilioSettings) -> Finding:
-    """Asks for the account; blocking."""
-    # Imported here: the SDK takes a second to load, and only checks use it.
-    from requests.exceptions import RequestException
-    from twilio.base.exceptions import TwilioException
+def _senders(settings: TwilioSettings, doubt: Doubt) -> Sequence[str]:
+    """Who sent the message, if it was sent: see `request_form`."""
+    if doubt.sender and not doubt.recipient.startswith("+1"):
+        return [doubt.sender]
+    return [settings.messaging_service_sid or settings.phone_number or ""]
+
+
+def _client(settings: TwilioSettings) -> Any:
+    """The SDK's client, for questions; blocking."""
+    # Imported here: the SDK takes a second to load, and only checks and look-ups use it.
     from twilio.http.http_client import TwilioHttpClient
     from twilio.rest import Client
 
-    sid, token = settings.account_sid or "", settings.auth_token
+    token = settings.auth_token
     http = TwilioHttpClient(timeout=settings.connect_timeout_seconds, max_retries=0)
-    client = Client(sid, token.get_secret_value() if token else "", http_client=http)
+    client = Client(settings.account_sid or "", token.get_secret_value() if token else "", http_client=http)
     client.api.base_url = settings.endpoint
+    return client
+
+
+def _account(settings: TwilioSettings) -> Finding:
+    """Asks for the account; blocking."""
+    from requests.exceptions import RequestException
+    from twilio.base.exceptions import TwilioException
+
     try:
-        account = client.api.v2010.accounts(sid)
+        account = _client(settings).api.v2010.accounts(settings.account_sid or "")
         return _judge(account.fetch(), account.balance.fetch())
     except TwilioException as error:
         status = getattr(error, "status", None)

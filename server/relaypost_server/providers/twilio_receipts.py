@@ -5,6 +5,8 @@ messages"; error codes 30001 to 30999: twilio.com/docs/api/errors.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from twilio.request_validator import RequestValidator
@@ -85,26 +87,41 @@ def read_form(callback: Callback, public_url: str, token: str) -> Sequence[Deliv
     sid, status = form.get("MessageSid"), form.get("MessageStatus")
     if not sid or not status:
         raise CallbackRefusedError(Disbelief.MALFORMED)
-    code = form.get("ErrorCode", "")
-    kind, reason = _classify(status, code)
     return [
-        DeliveryEvent(
-            provider="twilio",
-            event_id=f"{sid} {status}",
-            message_id=message_id,
-            provider_message_id=sid,
-            type=kind,
-            time=callback.receive_time,  # Twilio tells none.
-            reject_reason=reason,
-            permanent=kind is not EventType.BOUNCED or code in _PERMANENT,
-            provider_code=code or status,
+        status_event(
+            message_id,
+            sid=sid,
+            status=status,
+            code=form.get("ErrorCode", ""),
             detail=form.get("ErrorMessage", ""),
-            alert=code in _REGISTRATION,
-            recipients=addresses([form.get("To")]),
-            suppression=_SUPPRESSING.get(code) if kind is EventType.BOUNCED else None,
+            to=form.get("To", ""),
+            time=callback.receive_time,  # Twilio tells none.
             raw=only(form, _KEPT),
         )
     ]
+
+
+def status_event(
+    message_id: str, *, to: str, sid: str, status: str, code: str, detail: str, time: datetime, raw: Mapping[str, Any]
+) -> DeliveryEvent:
+    """The event that a message of Twilio has this status; the same one, however it became known."""
+    kind, reason = _classify(status, code)
+    return DeliveryEvent(
+        provider="twilio",
+        event_id=f"{sid} {status}",
+        message_id=message_id,
+        provider_message_id=sid,
+        type=kind,
+        time=time,
+        reject_reason=reason,
+        permanent=kind is not EventType.BOUNCED or code in _PERMANENT,
+        provider_code=code or status,
+        detail=detail,
+        alert=code in _REGISTRATION,
+        recipients=addresses([to]),
+        suppression=_SUPPRESSING.get(code) if kind is EventType.BOUNCED else None,
+        raw=raw,
+    )
 
 
 def read_reply(callback: Callback, public_url: str, token: str) -> Reply | None:

@@ -587,3 +587,46 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS event ON true
 GROUP BY 1, 2, 3, 4, 5, 6;
+
+-- name: claim_look_ups
+-- Lost answers of a provider that are to be asked about now: 2 minutes after the end of the walk, then 10 minutes, an
+-- hour and 6 hours after the time before. With each come the provider's ids of other messages to the recipient, and
+-- how many other answers about that recipient were lost at the same time.
+WITH due AS MATERIALIZED (
+    SELECT id FROM relaypost.messages AS message
+    WHERE
+        state = 'unconfirmed' AND look_ups < 4
+        AND create_time > now() - interval '1 day'
+        AND update_time < now() - interval '2 minutes'
+        AND (look_up_time IS NULL OR look_up_time < now() - interval '10 minutes' * power(6, look_ups - 1))
+        AND EXISTS (
+            SELECT FROM relaypost.attempts WHERE message_id = message.id AND kind = 'unconfirmed' AND provider = $1
+        )
+    ORDER BY id
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE relaypost.messages AS message
+    SET look_ups = look_ups + 1, look_up_time = now()
+    FROM due
+    WHERE message.id = due.id
+    RETURNING message.id, recipients, sender
+)
+SELECT
+    claimed.id::text AS message_id,
+    coalesce(claimed.recipients[1], '') AS recipient,
+    claimed.sender, attempt.start_time, attempt.duration,
+    count(*) FILTER (WHERE other.provider_id = '')::integer AS rivals,
+    coalesce(array_agg(other.provider_id) FILTER (WHERE other.provider_id <> ''), '{}') AS known
+FROM claimed
+JOIN relaypost.attempts AS attempt
+    ON attempt.message_id = claimed.id AND attempt.kind = 'unconfirmed' AND attempt.provider = $1
+LEFT JOIN LATERAL (
+    SELECT coalesce(nullif(made.provider_message_id, ''), message.provider_message_id) AS provider_id
+    FROM relaypost.messages AS message JOIN relaypost.attempts AS made ON made.message_id = message.id
+    WHERE
+        message.recipients @> claimed.recipients[1:1] AND message.id <> claimed.id
+        AND made.provider = $1 AND made.kind IN ('accepted', 'unconfirmed')
+        AND made.start_time BETWEEN attempt.start_time - interval '3 minutes' AND attempt.start_time + interval '3 minutes'
+) AS other ON true
+GROUP BY claimed.id, claimed.recipients, claimed.sender, attempt.start_time, attempt.duration;

@@ -71,6 +71,7 @@ class Metrics(Collector):
         self._suppressed = Counter[Labels]()
         self._suppressions: Callable[[], int] = lambda: 0
         self._suppressions_age: Callable[[], float] = lambda: 0.0
+        self._look_ups = Counter[Labels]()
         self._silences = Counter[Labels]()
         self._unheard: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._rates: Callable[[], Iterable[DeliveryRate]] = tuple
@@ -127,6 +128,10 @@ class Metrics(Collector):
         """Reads the size of the suppression list, and its age in seconds, whenever the metrics are read."""
         self._suppressions = size
         self._suppressions_age = age
+
+    def look_up(self, provider: str, result: str) -> None:
+        """What a provider could tell about a message that may have been sent."""
+        self._look_ups[provider, result] += 1
 
     def silence(self, channel: Channel, provider: str, result: str) -> None:
         """What became of a message for which a confirmation was asked, by the provider that took it first."""
@@ -195,6 +200,12 @@ class Metrics(Collector):
         yield _gauge("suppressions", "Entries of the suppression list.", (), [((), self._suppressions())])
         age = self._suppressions_age()
         yield _gauge("suppressions_age_seconds", "Since the list was last read.", (), [((), age)])
+        yield _counter(
+            "look_ups",
+            "Questions about messages that may have been sent: settled, ambiguous, not_found or failed.",
+            ("provider", "result"),
+            self._look_ups.items(),
+        )
         yield _counter(
             "silences",
             "Messages with confirm_within: confirmed, sent (again), failed, given_up, or why none was waited for.",
