@@ -292,3 +292,23 @@ def test_a_delivery_that_nobody_accepted_names_nobody_and_knows_no_cost() -> Non
     walk = (attempt("a", Kind.FAULTED),)
     delivery = Delivery(attempts=walk, verdict=judge(walk))
     assert (delivery.accepted, total_cost(walk), walk[0].duration) == (None, None, 0.0)
+
+
+@pytest.mark.parametrize("reason", [SkipReason.NOT_ON_RECORD, SkipReason.TAKEN_OVER])
+def test_a_reason_that_holds_for_every_provider_ends_the_walk(reason: SkipReason) -> None:
+    taken = step(attempt("a", Kind.SKIPPED, reason, retry_after=7.0))
+    expected = Ending.NOT_ON_RECORD if reason is SkipReason.NOT_ON_RECORD else Ending.EXHAUSTED
+    assert isinstance(taken, Finish)
+    assert (taken.verdict.ending, taken.verdict.retry_after) == (expected, 7.0)
+    assert (taken.verdict.state, taken.verdict.cut_short) == (MessageState.FAILED, False)
+
+
+def test_a_provider_that_has_the_message_is_passed_over() -> None:
+    taken = step(attempt("a", Kind.SKIPPED, SkipReason.HAS_IT), guarantee=AMO)
+    assert isinstance(taken, Try)
+    assert taken.provider == "b"
+
+
+def test_a_lost_answer_at_the_end_of_a_chain_is_not_cut_short() -> None:
+    verdict = judge([attempt("a", Kind.UNCONFIRMED)])
+    assert (verdict.ending, verdict.cut_short) == (Ending.UNCONFIRMED, False)

@@ -34,6 +34,10 @@ def test_only_the_one_message_that_can_be_meant_settles() -> None:
     assert settled_by(doubt(), [], by_our_id=False) == []
 
 
+def test_a_doubt_is_shown_without_the_address() -> None:
+    assert "4155550123" not in repr(doubt())
+
+
 def test_what_bears_our_own_id_is_certain() -> None:
     assert settled_by(doubt(3, "SM1"), [ONE, OTHER], by_our_id=True) == [ONE, OTHER]
 

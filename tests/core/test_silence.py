@@ -7,18 +7,22 @@ import pytest
 from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.delivery import Blame, DeliveryEvent, EventType, RejectReason, fold
 from relaypost_server.core.failover import Attempt, SkipReason
-from relaypost_server.core.message import Guarantee, MessageState
+from relaypost_server.core.message import Attachment, Guarantee, MessageState
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.silence import (
     AGAIN,
+    LONGEST,
+    SHORTEST,
     News,
     Step,
     before_the_walk,
     decide,
     explained,
+    may_be_followed,
     second_copy,
     still_untouched,
     weight,
+    went_out,
 )
 from tests import messages
 from tests.receipts import event
@@ -39,7 +43,11 @@ def attempt(provider: str, kind: Kind) -> Attempt:
         (None, Step.WAIT, Step.SEND_AGAIN),
         (News(), Step.WAIT, Step.SEND_AGAIN),
         (News(events=(event(EventType.DELIVERED),)), Step.CONFIRMED, Step.CONFIRMED),
-        (News(events=(event(EventType.OPENED),)), Step.CONFIRMED, Step.CONFIRMED),
+        *(
+            (News(events=(event(kind),)), Step.CONFIRMED, Step.CONFIRMED)
+            for kind in (EventType.OPENED, EventType.CLICKED, EventType.COMPLAINED, EventType.UNSUBSCRIBED)
+        ),
+        (News(events=(event(EventType.OTHER),)), Step.WAIT, Step.SEND_AGAIN),
         (News(events=(ROUTE, event(EventType.DELIVERED))), Step.CONFIRMED, Step.CONFIRMED),
         (News(verified=True), Step.CONFIRMED, Step.CONFIRMED),
         (News(verified=True, moot=True), Step.CONFIRMED, Step.CONFIRMED),
@@ -84,6 +92,38 @@ def test_only_providers_that_certainly_do_not_have_it_are_left() -> None:
         ("b", Kind.SKIPPED, SkipReason.HAS_IT),
         ("c", Kind.SKIPPED, SkipReason.HAS_IT),
     ]
+    assert {a.outcome.detail for a in passed_over} == {"took the message before"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "went"),
+    [
+        ([], False),
+        ([Kind.FAULTED, Kind.SKIPPED], False),
+        ([Kind.FAULTED, Kind.ACCEPTED], True),
+        ([Kind.UNCONFIRMED], True),
+    ],
+)
+def test_whether_a_second_copy_is_out(kinds: list[Kind], went: bool) -> None:
+    assert went_out([attempt("b", kind) for kind in kinds]) is went
+
+
+@pytest.mark.parametrize(
+    ("state", "provider", "followed"),
+    [
+        (MessageState.SENT, "a", True),
+        (MessageState.SENT, "", False),
+        (MessageState.UNCONFIRMED, "", False),
+        (MessageState.UNCONFIRMED, "a", False),
+        (MessageState.FAILED, "a", False),
+    ],
+)
+def test_only_what_a_provider_took_is_followed(state: MessageState, provider: str, followed: bool) -> None:
+    assert may_be_followed(record(state=state, provider=provider)) is followed
+
+
+def test_the_bounds_are_those_that_the_api_tells() -> None:
+    assert (SHORTEST, LONGEST) == (5.0, 600.0)
 
 
 def test_the_second_copy_is_the_last_and_lives_no_longer_than_the_first() -> None:
@@ -104,9 +144,10 @@ def test_the_attempt_says_why_it_was_made() -> None:
     assert explained(skipped) == skipped
 
 
-def test_attachments_weigh_what_they_hold() -> None:
-    assert weight(messages.full_email()) > weight(messages.email())
-    assert weight(messages.sms(text="x" * 1000)) - weight(messages.sms(text="")) == 2000
+def test_a_message_weighs_what_it_holds() -> None:
+    assert weight(messages.sms(text="x" * 1000)) == 4000
+    file = Attachment(filename="a", content=b"x" * 700)
+    assert weight(messages.email(subject="x" * 10, text="x" * 20, html="x" * 30, attachments=(file,))) == 2820
 
 
 @pytest.mark.parametrize(

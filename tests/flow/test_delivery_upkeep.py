@@ -65,7 +65,7 @@ class World:
             reporting=["a"],
             window=1800.0,
             settle=300.0,
-            policy=SicknessPolicy(),
+            policy=SicknessPolicy(below=0.3, least=50),
             metrics=self.rig.metrics,
             clock=self.clock.clock(),
         )
@@ -146,7 +146,14 @@ async def test_the_rates_are_in_health_and_metrics() -> None:
     health = HealthReader([world.rig.chain], world.rig.log, deliveries=world.upkeep).read()
     a, b = health.channels[0].providers
     expected = DeliveryRate(
-        channel=Channel.SMS, provider="a", country="US", delivered=3, undelivered=3, not_its_fault=1, window=1800.0
+        channel=Channel.SMS,
+        provider="a",
+        country="US",
+        delivered=3,
+        undelivered=3,
+        not_its_fault=1,
+        unknown=0,
+        window=1800.0,
     )
     assert (a.delivery_rates, b.delivery_rates) == ((expected,), ())
     line = 'relaypost_delivery_recent_messages{channel="sms",country="US",fate="undelivered",provider="a"} 3.0'

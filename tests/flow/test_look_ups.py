@@ -56,7 +56,9 @@ class FakeLog:
         return 0
 
 
-DOUBT = Doubt(message_id=ID, provider="fake", recipient="+14155550123", sender="", start_time=NOW, duration=1.0)
+DOUBT = Doubt(
+    message_id=ID, provider="fake", recipient="+14155550123", sender="", start_time=NOW, duration=1.0, rivals=0
+)
 FOUND = event(provider="fake", provider_message_id="1")
 
 

@@ -12,7 +12,7 @@ from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.silence import AGAIN, Confirm, News, OtpSend
 from relaypost_server.core.suppression import SuppressionReason
-from relaypost_server.flow import second_send
+from relaypost_server.flow import second_send, silence
 from relaypost_server.flow.send import Sent
 from relaypost_server.flow.silence import Room
 from tests import messages
@@ -206,6 +206,54 @@ async def test_memory_is_bounded_by_number_and_by_bytes(room: Room) -> None:
     await look(made, after=WITHIN)
     assert (await send(made, text="x" * 1000)).confirm_until is not None
     assert received(made) == [3, 1]
+
+
+async def test_a_storm_of_second_sends_is_spread_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "MOST_AT_ONCE", 2)
+    release = asyncio.Event()
+
+    async def slow(message: object, timeout: float) -> Any:
+        await release.wait()
+        return ACCEPTED
+
+    made = rig([ACCEPTED], [slow])
+    for _ in range(5):
+        await send(made)
+    assert made.clock is not None
+    made.clock.turn(WITHIN)
+    for _ in range(3):
+        await made.silences.look()
+        await asyncio.sleep(0.01)
+    assert received(made) == [5, 2]
+    assert "relaypost_silence_waiting_messages 3.0" in made.metrics.render().decode()
+    release.set()
+    for _ in range(3):
+        await look(made)
+    assert received(made) == [5, 5]
+
+
+async def test_no_bug_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "LOOK_SECONDS", 0.01)
+    made, looks = rig(), []
+
+    async def broken(waiting: object) -> Any:
+        looks.append(waiting)
+        if len(looks) < 3:
+            raise RuntimeError("a bug")
+        return {}
+
+    made.silence_log.news = broken
+    made.silence_log.claim = broken
+    made.silences.start()
+    await send(made)
+    assert made.clock is not None
+    async with asyncio.timeout(10):
+        while len(looks) < 3:
+            await asyncio.sleep(0.01)
+        made.clock.turn(WITHIN)
+        while not counted(made, "failed"):
+            await asyncio.sleep(0.01)
+    await made.silences.stop(seconds=1)
 
 
 async def test_a_message_without_the_wish_is_not_followed() -> None:

@@ -27,7 +27,7 @@ import pytest
 
 from tests.mutants.mutate import Mutant, mutants
 
-TARGETS = ("outcome", "rolling", "retry_budget", "breaker", "failover")
+TARGETS = ("outcome", "rolling", "retry_budget", "breaker", "failover", "silence", "delivery_rates", "look_ups")
 LIMIT = 90
 """Seconds of processor time; a mutant that takes more has been noticed, for it does not end."""
 ROOT = Path(__file__).parents[2]
@@ -37,6 +37,9 @@ TESTS = (
     "test_failover.py",
     "test_outcome.py",
     "test_small_parts.py",
+    "test_silence.py",
+    "test_delivery_rates.py",
+    "test_look_ups.py",
     "test_chain_model.py",
     "test_breaker_model.py",
 )

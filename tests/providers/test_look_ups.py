@@ -17,7 +17,7 @@ from tests.fakes.http import HANG, Reply, answer, closed_port, fake_http
 from tests.messages import ID, NOW
 from tests.providers.configured import OVER_HTTP, TWILIO, build
 
-DOUBT = Doubt(message_id=ID, provider="", recipient="+14155550123", sender="", start_time=NOW, duration=1.0)
+DOUBT = Doubt(message_id=ID, provider="", recipient="+14155550123", sender="", start_time=NOW, duration=1.0, rivals=0)
 SERVICE = "MG0123456789abcdef0123456789abcdef"
 
 

@@ -30,11 +30,11 @@ class DeliveryRate:
     channel: Channel
     provider: str
     country: str
-    delivered: int = 0
-    undelivered: int = 0
-    not_its_fault: int = 0
+    delivered: int
+    undelivered: int
+    not_its_fault: int
     """Those of `undelivered` that say nothing about the provider."""
-    unknown: int = 0
+    unknown: int
     window: float
     """Seconds that the counts look back over."""
 
@@ -79,9 +79,9 @@ def rates(fates: Iterable[Fate], *, window: float) -> tuple[DeliveryRate, ...]:
 class SicknessPolicy:
     """When a provider that takes messages is sick all the same, for they do not arrive."""
 
-    below: float = 0.3
+    below: float
     """The part that arrives, 0 to 1; 0: never."""
-    least: int = 50
+    least: int
     """Messages; fewer say nothing."""
 
     def is_sick(self, found: Sequence[DeliveryRate]) -> bool:
@@ -90,4 +90,4 @@ class SicknessPolicy:
         Only what speaks for or against the provider counts: bad addresses never bench a healthy one.
         """
         delivered, lost = sum(r.delivered for r in found), sum(r.lost for r in found)
-        return delivered + lost >= max(self.least, 1) and delivered < self.below * (delivered + lost)
+        return delivered + lost >= self.least and delivered < self.below * (delivered + lost)

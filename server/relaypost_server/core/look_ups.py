@@ -27,7 +27,7 @@ class Doubt:
     start_time: datetime
     duration: float
     """Seconds."""
-    rivals: int = 0
+    rivals: int
     """Other messages to the recipient whose answers were lost at the same time."""
     known: frozenset[str] = frozenset()
     """The provider's ids of other messages to the recipient."""

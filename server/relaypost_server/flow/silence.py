@@ -83,7 +83,7 @@ class Again(Protocol):
     """Sends a message once more."""
 
     async def send(self, waiting: Waiting[Any]) -> str:
-        """What came of it, in a word for the metrics. Never raises."""
+        """What came of it, in a word for the metrics."""
         ...
 
 
@@ -109,7 +109,6 @@ class Silences:
         self._clock = clock
         self._waiting: dict[str, Waiting[Any]] = {}
         self._bytes = 0
-        self._places = asyncio.Semaphore(MOST_AT_ONCE)
         self._sending: set[asyncio.Task[None]] = set()
         self._work = asyncio.Event()
         self._stopped = False
@@ -183,7 +182,10 @@ class Silences:
     async def _run(self) -> None:
         while True:
             await self._work.wait()
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                log.exception("look at messages that wait failed", messages=len(self._waiting))
             if not self._waiting:
                 self._work.clear()
             await asyncio.sleep(LOOK_SECONDS)
@@ -207,7 +209,7 @@ class Silences:
                     self._send_again(waiting)
 
     def _send_again(self, waiting: Waiting[Any]) -> None:
-        if self._places.locked():
+        if len(self._sending) >= MOST_AT_ONCE:
             return  # At the next look.
         self._leave(waiting, None)
         task = asyncio.create_task(self._send(waiting))
@@ -215,8 +217,11 @@ class Silences:
         task.add_done_callback(self._sending.discard)
 
     async def _send(self, waiting: Waiting[Any]) -> None:
-        async with self._places:
+        result = "failed"
+        try:
             result = await self._again.send(waiting)
+        except Exception:
+            log.exception("second send failed", message_id=waiting.record.id)
         self._metrics.silence(waiting.record.channel, waiting.record.provider, result)
 
     def _leave(self, waiting: Waiting[Any], result: str | None) -> None:
