@@ -127,15 +127,6 @@ def _counted() -> Metrics:
         unknown=0,
         window=60.0,
     )
-        channel=Channel.SMS,
-        provider="twilio",
-        country="US",
-        delivered=1,
-        undelivered=0,
-        not_its_fault=0,
-        unknown=0,
-        window=60.0,
-    )
     metrics.watch_delivery_rates(lambda: [rate])
     conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)
     metrics.watch_conversions(lambda: [conversion])

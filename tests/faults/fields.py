@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 KEY = "X-Hostile"
@@ -44,6 +45,9 @@ class Leaf:
         """Whether a BadRequest that names this field means this place, which holds that value."""
         if self.part == "key":
             return field.startswith(f"{self.path} (key ") or field == f'{self.path}["{value}"]'
+        holder = self.steps[-1].containing_type
+        if holder is not None and holder.full_name == Duration.DESCRIPTOR.full_name:
+            return field == self.path.rpartition(".")[0]  # To callers a duration is one value.
         return field == (f'{self.path}["{KEY}"]' if self.part else self.path)
 
     def put(self, request: Message, value: Any) -> None:
