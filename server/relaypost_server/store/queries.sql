@@ -570,6 +570,8 @@ WHERE message.id = asked.id;
 
 -- name: delivery_fates
 -- What became of the latest messages of a time, by the most telling receipt of each provider that took one.
+-- OFFSET 0 keeps the planner to look-ups by message: without statistics it would go by the provider instead,
+-- through all receipts for each message.
 SELECT
     message.channel, attempt.provider, message.country, event.type, event.reject_reason, event.permanent,
     count(*)::integer AS messages
@@ -578,11 +580,13 @@ FROM (
     ORDER BY id DESC
     LIMIT $3
 ) AS message
-JOIN relaypost.attempts AS attempt
-    ON attempt.message_id = message.id AND attempt.kind = 'accepted' AND attempt.provider = ANY($4::text[])
+JOIN LATERAL (
+    SELECT provider, kind FROM relaypost.attempts WHERE message_id = message.id OFFSET 0
+) AS attempt ON attempt.kind = 'accepted' AND attempt.provider = ANY($4::text[])
 LEFT JOIN LATERAL (
-    SELECT type, reject_reason, permanent FROM relaypost.delivery_events
-    WHERE message_id = message.id AND provider = attempt.provider AND type = ANY($5::text[])
+    SELECT type, reject_reason, permanent
+    FROM (SELECT * FROM relaypost.delivery_events WHERE message_id = message.id OFFSET 0) AS every
+    WHERE every.provider = attempt.provider AND every.type = ANY($5::text[])
     ORDER BY rank DESC, event_time
     LIMIT 1
 ) AS event ON true
