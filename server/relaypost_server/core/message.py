@@ -37,6 +37,9 @@ class MessageState(StrEnum):
     DEFERRED = "deferred"
     BOUNCED = "bounced"
     COMPLAINED = "complained"
+    QUEUED = "queued"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
 
 
 class SmsType(StrEnum):

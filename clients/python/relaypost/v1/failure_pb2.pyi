@@ -109,6 +109,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     provider was asked, and nothing was sent. Details: SendFailure. Example: an
     address whose last message bounced.
     """
+    ERROR_REASON_QUEUE_UNAVAILABLE: _ErrorReason.ValueType  # 31
+    """UNAVAILABLE: the database or the engine of the queue cannot be reached.
+    Nothing was queued. Details: RetryInfo.
+    """
+    ERROR_REASON_MESSAGE_NOT_QUEUED: _ErrorReason.ValueType  # 32
+    """FAILED_PRECONDITION: the message is not in the queue, or is being sent."""
+    ERROR_REASON_MESSAGE_NOT_DEAD: _ErrorReason.ValueType  # 33
+    """FAILED_PRECONDITION: the message has not been given up."""
+    ERROR_REASON_BATCH_NOT_FOUND: _ErrorReason.ValueType  # 34
+    """NOT_FOUND: the caller has no batch with this id or name."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -198,6 +208,16 @@ ERROR_REASON_SUPPRESSED: ErrorReason.ValueType  # 21
 provider was asked, and nothing was sent. Details: SendFailure. Example: an
 address whose last message bounced.
 """
+ERROR_REASON_QUEUE_UNAVAILABLE: ErrorReason.ValueType  # 31
+"""UNAVAILABLE: the database or the engine of the queue cannot be reached.
+Nothing was queued. Details: RetryInfo.
+"""
+ERROR_REASON_MESSAGE_NOT_QUEUED: ErrorReason.ValueType  # 32
+"""FAILED_PRECONDITION: the message is not in the queue, or is being sent."""
+ERROR_REASON_MESSAGE_NOT_DEAD: ErrorReason.ValueType  # 33
+"""FAILED_PRECONDITION: the message has not been given up."""
+ERROR_REASON_BATCH_NOT_FOUND: ErrorReason.ValueType  # 34
+"""NOT_FOUND: the caller has no batch with this id or name."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -110,6 +110,14 @@ class _MessageStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageS
     """The recipient's server or carrier refused it, at once or later."""
     MESSAGE_STATE_COMPLAINED: _MessageState.ValueType  # 9
     """The recipient called it spam."""
+    MESSAGE_STATE_QUEUED: _MessageState.ValueType  # 10
+    """It waits in the queue for its time, for a worker, or for another try."""
+    MESSAGE_STATE_CANCELLED: _MessageState.ValueType  # 11
+    """It was cancelled before it was sent."""
+    MESSAGE_STATE_DEAD: _MessageState.ValueType  # 12
+    """It was queued, and given up: its time was over, or its tries were used up.
+    Nothing was sent. RequeueMessage gives it another chance.
+    """
 
 class MessageState(_MessageState, metaclass=_MessageStateEnumTypeWrapper):
     """What is known about a message."""
@@ -142,6 +150,14 @@ MESSAGE_STATE_BOUNCED: MessageState.ValueType  # 8
 """The recipient's server or carrier refused it, at once or later."""
 MESSAGE_STATE_COMPLAINED: MessageState.ValueType  # 9
 """The recipient called it spam."""
+MESSAGE_STATE_QUEUED: MessageState.ValueType  # 10
+"""It waits in the queue for its time, for a worker, or for another try."""
+MESSAGE_STATE_CANCELLED: MessageState.ValueType  # 11
+"""It was cancelled before it was sent."""
+MESSAGE_STATE_DEAD: MessageState.ValueType  # 12
+"""It was queued, and given up: its time was over, or its tries were used up.
+Nothing was sent. RequeueMessage gives it another chance.
+"""
 Global___MessageState: _TypeAlias = MessageState  # noqa: Y015
 
 class _OutcomeKind:
