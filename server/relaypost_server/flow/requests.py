@@ -85,9 +85,9 @@ class ClaimedRequest:
         self.taken_over = True
         return SkipReason.TAKEN_OVER
 
-    async def finish(self, record: MessageRecord, *, cut_short: bool) -> None:
-        """Puts the end of the walk on record and gives the claim back. Never raises."""
-        await self._requests.finish(record, fence=self._fence, kept=is_kept(record, cut_short=cut_short))
+    async def finish(self, record: MessageRecord, *, kept: bool) -> None:
+        """Puts the end of the walk on record and gives the claim back. `kept`: it is final. Never raises."""
+        await self._requests.finish(record, fence=self._fence, kept=kept)
 
     async def _put_on_record(self, provider: str, attempts: Sequence[Attempt]) -> SkipReason | None:
         asked_at = self._terms.clock.monotonic()

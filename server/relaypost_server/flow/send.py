@@ -10,7 +10,15 @@ from typing import Any, Generic
 import structlog
 
 from relaypost_server.core.failover import Attempt, Delivery, Verdict, judge
-from relaypost_server.core.idempotency import Claim, Replay, RequestKey, fingerprint, still_in_doubt, verdict_on
+from relaypost_server.core.idempotency import (
+    Claim,
+    Replay,
+    RequestKey,
+    fingerprint,
+    is_kept,
+    still_in_doubt,
+    verdict_on,
+)
 from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Content, Guarantee, Message, MessageState
 from relaypost_server.core.outcome import Kind
@@ -126,6 +134,10 @@ class Sender(Generic[Content]):
             caller.gone = True
             raise
 
+    def first_choice(self) -> str:
+        """Who would be asked first now; "" where no circuit lets anything through."""
+        return self._dispatcher.first_choice()
+
     async def drain(self, *, seconds: float) -> None:
         """Lets the attempts that run end within `seconds`, cuts off the others, and records both."""
         if not self._running:
@@ -182,13 +194,26 @@ class Sender(Generic[Content]):
     async def _send_claimed(
         self, message: Message[Content], caller: Caller, claimed: ClaimedRequest, suppressed: _Suppressed
     ) -> Sent:
+        sent = await self._walk(message, caller, claimed, suppressed)
+        await claimed.finish(sent.record, kept=is_kept(sent.record, cut_short=sent.verdict.cut_short))
+        return sent
+
+    async def walk(self, message: Message[Content], caller: Caller, claimed: ClaimedRequest) -> Sent:
+        """Sends a message that is claimed; its end is left to be put on record.
+
+        Raises RequestInProgressError where another gateway has taken it over.
+        """
+        return await self._walk(message, caller, claimed, self._suppressed(message))
+
+    async def _walk(
+        self, message: Message[Content], caller: Caller, claimed: ClaimedRequest, suppressed: _Suppressed
+    ) -> Sent:
         before = claimed.record
         message = replace(message, id=before.id, create_time=before.create_time)
         delivery = await self._deliver(message, caller, suppressed, journal=claimed, in_doubt=still_in_doubt(before))
         if claimed.taken_over:
             raise RequestInProgressError
         record = self._report(message, delivery, caller, earlier=before.attempts)
-        await claimed.finish(record, cut_short=delivery.verdict.cut_short)
         return Sent(record=record, verdict=delivery.verdict)
 
     def _suppressed(self, message: Message[Content]) -> _Suppressed:

@@ -24,6 +24,9 @@ class ProviderSettings(Settings):
     pool_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
         100, description="the most connections open at once, 1 to 10000"
     )
+    rate: Annotated[float, Field(ge=0, le=100_000)] = Field(
+        0.0, description="messages a second that workers send of the queue, over all of them; 0: as many as they can"
+    )
     breaker_failures: Annotated[int, Field(ge=1, le=1000)] = Field(
         5, description="consecutive failures that open the circuit, 1 to 1000"
     )

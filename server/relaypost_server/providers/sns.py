@@ -45,6 +45,12 @@ class SnsSettings(ProviderSettings):
     title: ClassVar = "Amazon SNS"
 
     priority: int = Field(1, ge=1, le=1000, description="its place in the SMS chain, from 1 (asked first) to 1000")
+    rate: float = Field(
+        20.0,
+        ge=0,
+        le=100_000,
+        description="messages of the queue that workers send a second, as SNS allows; 0: as many as they can",
+    )
     region: str | None = Field(None, alias="AWS_REGION", description="the AWS region, for example us-east-1")
     endpoint: Endpoint | None = Field(
         None, description="the URL of a private endpoint; default: the region's public one"

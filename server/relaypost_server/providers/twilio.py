@@ -49,6 +49,12 @@ class TwilioSettings(ProviderSettings):
     title: ClassVar = "Twilio"
 
     priority: int = Field(2, ge=1, le=1000, description="its place in the SMS chain, from 1 (asked first) to 1000")
+    rate: float = Field(
+        1.0,
+        ge=0,
+        le=100_000,
+        description="messages of the queue that workers send a second, as a long code can; 0: as many as they can",
+    )
     account_sid: str | None = Field(
         None, alias="TWILIO_ACCOUNT_SID", pattern="^AC[0-9a-f]{32}$", description="the account's SID: AC and 32 digits"
     )

@@ -34,7 +34,7 @@ class Database:
     def __init__(self, url: str, spool: Spool, *, auto_migrate: bool, metrics: Metrics) -> None:
         self._url = url
         self._auto_migrate = auto_migrate
-        self.writer = BatchWriter(self._connect, spool, on_drop=metrics.dropped)
+        self.writer = BatchWriter(self.connect, spool, on_drop=metrics.dropped)
         self._pool: asyncpg.Pool | None = None
         metrics.watch_log(lambda: self.writer.waiting, lambda: self.writer.spool_bytes)
 
@@ -78,8 +78,8 @@ class Database:
             log.warning("database cannot be used", error=type(error).__name__)
             raise LogUnavailableError from error
 
-    async def _connect(self) -> asyncpg.Connection:
-        """A connection to a database whose schema is up to date."""
+    async def connect(self) -> asyncpg.Connection:
+        """A new connection, the schema being up to date. Raises OSError, SchemaError or asyncpg's own."""
         connection = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS)
         try:
             await self._check_schema(connection)

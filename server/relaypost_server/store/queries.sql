@@ -135,7 +135,9 @@ LIMIT $1;
 DELETE FROM relaypost.requests
 WHERE message_id IN (
     SELECT message_id FROM relaypost.requests
-    WHERE create_time < now() - make_interval(secs => $1) AND lease_until IS NULL
+    WHERE
+        create_time < now() - make_interval(secs => $1) AND lease_until IS NULL
+        AND NOT EXISTS (SELECT FROM relaypost.queue WHERE queue.message_id = requests.message_id)
     LIMIT 5000
 );
 

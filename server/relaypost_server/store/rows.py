@@ -14,7 +14,9 @@ from relaypost_server.core.message import Channel, Guarantee, MessageState
 from relaypost_server.core.money import Money
 from relaypost_server.core.otp_codes import StoredCode
 from relaypost_server.core.outcome import Kind, Outcome, RefusedRecipient
+from relaypost_server.core.queue import Queued
 from relaypost_server.core.record import MessageRecord
+from relaypost_server.store import contents
 
 FIRST_FENCE = 1
 """Of a request that has been claimed once."""
@@ -64,6 +66,30 @@ def finished(record: MessageRecord, *, fence: int, kept: bool) -> bytes:
 def settled(record: MessageRecord, *, fence: int, kept: bool) -> bytes:
     """The document that ends an abandoned request."""
     return orjson.dumps(_message_document("settle", record) | {"fence": fence, "kept": kept})
+
+
+def queue_document(queued: Queued) -> dict[str, Any]:
+    """A message that is to be sent later, as `enqueue` takes it."""
+    record, schedule = queued.record, queued.schedule
+    return {
+        "id": record.id,
+        "channel": record.channel,
+        "guarantee": record.guarantee,
+        "sender": record.sender,
+        "recipients": record.recipients,
+        "create_time": record.create_time,
+        "tags": dict(record.tags),
+        "metadata": dict(record.metadata),
+        "caller": queued.caller,
+        "method": queued.method,
+        "request_id": queued.request_id,
+        "fingerprint": queued.fingerprint,
+        "batch_id": queued.batch_id,
+        "lane": schedule.lane,
+        "content": contents.write(queued.message.content).decode(),
+        "due_time": schedule.due,
+        "expire_time": schedule.expires,
+    }
 
 
 def batch(documents: Iterable[bytes]) -> str:

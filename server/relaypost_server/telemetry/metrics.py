@@ -20,6 +20,7 @@ from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import MICROS
 from relaypost_server.core.otp import Conversion
+from relaypost_server.core.queue import Lane
 from relaypost_server.core.suppression import SuppressionReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -75,6 +76,8 @@ class Metrics(Collector):
         self._silences = Counter[Labels]()
         self._unheard: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._rates: Callable[[], Iterable[DeliveryRate]] = tuple
+        self._enqueued = Counter[Labels]()
+        self._worked = Counter[Labels]()
         self._conversions: Callable[[], Iterable[Conversion]] = tuple
         self._dropped = 0
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
@@ -107,6 +110,14 @@ class Metrics(Collector):
     def request(self, result: str) -> None:
         """What became of a request with a request_id: begun, replayed, in_progress or reused."""
         self._requests[result,] += 1
+
+    def enqueued(self, lane: Lane, count: int) -> None:
+        """Messages that were put in the queue."""
+        self._enqueued[lane,] += count
+
+    def worked(self, lane: Lane, step: str) -> None:
+        """A queued message that was tried: done, again or dead."""
+        self._worked[lane, step] += 1
 
     def receipts(self, provider: str, kind: EventType, count: int) -> None:
         """Events that a provider reported, repeats included."""
@@ -225,6 +236,9 @@ class Metrics(Collector):
             "What became of the messages of the last window, over all gateways; undelivered includes not_its_fault.",
             (*where, "country", "fate"),
             fates,
+        yield _counter("queue_enqueued", "Messages put in the queue.", ("lane",), self._enqueued.items())
+        yield _counter(
+            "queue_tries", "Tries of queued messages, by what follows.", ("lane", "next"), self._worked.items()
         )
         found = [((c.channel.value, c.provider, c.country), c) for c in self._conversions()]
         by = (*where, "country")

@@ -1,0 +1,124 @@
+"""Takes many messages on, with as much memory for a million as for a thousand."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+
+from relaypost_server.core.ids import uuid7
+from relaypost_server.core.message import Email
+from relaypost_server.core.queue import Batch, BatchProgress, Lane, Queued
+from relaypost_server.core.queue_ports import BatchStore, QueueStore
+from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.requests import RequestReusedError
+from relaypost_server.telemetry.metrics import Metrics
+
+METHOD = "SendBulk"
+CHUNK = 500
+"""Messages in one transaction."""
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Of attachments in one transaction, whichever comes first."""
+WATCH_SECONDS = 1.0
+LONGEST_WATCH = 24 * 3600.0
+
+
+class Batches:
+    """Every batch that there is."""
+
+    def __init__(
+        self,
+        store: BatchStore,
+        queue: QueueStore,
+        *,
+        on_stored: Callable[[], None],
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        """`on_stored` is called when there is something to send."""
+        self._store = store
+        self._queue = queue
+        self._on_stored = on_stored
+        self._metrics = metrics
+        self._clock = clock
+
+    async def open(self, *, caller: str, request_id: str, fingerprint: str, lane: Lane) -> "Intake":
+        """A stream into a new batch, or into one that is there. Raises RequestReusedError or LogUnavailableError."""
+        batch_id = uuid7(int(self._clock.wall().timestamp() * 1000), int.from_bytes(os.urandom(10)))
+        batch = await self._store.open(batch_id, caller=caller, request_id=request_id, fingerprint=fingerprint)
+        if batch.fingerprint != fingerprint:
+            raise RequestReusedError
+        return Intake(batch, self._store, self._queue, lane=lane, on_stored=self._on_stored, metrics=self._metrics)
+
+    async def get(self, caller: str, *, batch_id: str = "", request_id: str = "") -> BatchProgress | None:
+        """How far a batch of the caller's is; None where there is none. Raises LogUnavailableError."""
+        batch = await self._store.find(caller, batch_id=batch_id, request_id=request_id)
+        return None if batch is None else await self._store.progress(batch)
+
+    async def watch(self, caller: str, batch_id: str) -> AsyncIterator[BatchProgress]:
+        """The batch, and again whenever it has changed, until nothing of it waits. Raises LogUnavailableError."""
+        shown: BatchProgress | None = None
+        end = self._clock.monotonic() + LONGEST_WATCH
+        while self._clock.monotonic() < end:
+            progress = await self.get(caller, batch_id=batch_id)
+            if progress is None:
+                return
+            if progress != shown:
+                shown = progress
+                yield progress
+            if progress.over:
+                return
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+class Intake:
+    """A stream of messages into a batch, stored chunk by chunk. Every method raises LogUnavailableError."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        store: BatchStore,
+        queue: QueueStore,
+        *,
+        lane: Lane,
+        on_stored: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        self.batch = batch
+        self._store = store
+        self._queue = queue
+        self._lane = lane
+        self._on_stored = on_stored
+        self._metrics = metrics
+        self._chunk: list[Queued] = []
+        self._bytes = 0
+        self._position = batch.stored
+
+    def name(self, position: int) -> str:
+        """The request_id of the message at a place: a place is stored once, however often it is streamed."""
+        return f"{self.batch.id}/{position}"
+
+    async def add(self, queued: Queued, position: int) -> None:
+        """Takes a message on; while a full chunk is stored, nothing more is read."""
+        self._chunk.append(queued)
+        self._position = position
+        content = queued.message.content
+        self._bytes += sum(len(a.content) for a in content.attachments) if isinstance(content, Email) else 0
+        if len(self._chunk) >= CHUNK or self._bytes >= CHUNK_BYTES:
+            await self._flush()
+
+    def skip(self, position: int) -> None:
+        """Passes a place by whose message was refused."""
+        self._position = position
+
+    async def close(self) -> None:
+        """Stores what is left; the stream came to its end."""
+        await self._flush()
+        await self._store.advance(self.batch.id, stored=self._position, closed=True)
+
+    async def _flush(self) -> None:
+        if self._chunk:
+            stored = await self._queue.enqueue(self._chunk)
+            self._metrics.enqueued(self._lane, sum(s.new for s in stored))
+            self._on_stored()
+        self._chunk.clear()
+        self._bytes = 0
+        await self._store.advance(self.batch.id, stored=self._position, closed=False)

@@ -1,0 +1,143 @@
+"""Takes messages on that are sent later."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from relaypost_server.core.idempotency import RequestKey, fingerprint
+from relaypost_server.core.ids import uuid7
+from relaypost_server.core.message import Email, Guarantee, Message, MessageState, Sms
+from relaypost_server.core.ports import LogUnavailableError, MessageLog
+from relaypost_server.core.queue import TIME_TO_LIVE, Lane, Queued, Schedule
+from relaypost_server.core.queue_ports import DeadLetter, QueueStore
+from relaypost_server.core.record import MessageRecord, record_at_start
+from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.requests import RequestReusedError
+from relaypost_server.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A message that is stored."""
+
+    record: MessageRecord
+    replayed: bool = False
+    """An earlier request with the same name stored it."""
+
+
+class Queueing:
+    """The queue as callers see it."""
+
+    def __init__(
+        self,
+        store: QueueStore,
+        message_log: MessageLog,
+        *,
+        on_stored: Callable[[], None],
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        """`on_stored` is called when there is something to send."""
+        self._store = store
+        self._log = message_log
+        self._on_stored = on_stored
+        self._metrics = metrics
+        self._clock = clock
+
+    async def enqueue(
+        self,
+        content: Email | Sms,
+        *,
+        schedule: Schedule,
+        guarantee: Guarantee,
+        metadata: Mapping[str, str],
+        caller: str,
+        key: RequestKey | None,
+        method: str,
+    ) -> Accepted:
+        """Stores a message. Raises RequestReusedError, LogUnavailableError or QueueUnavailableError."""
+        message = queued(
+            content,
+            schedule=schedule,
+            guarantee=guarantee,
+            metadata=metadata,
+            caller=caller,
+            method=method,
+            request_id=key.request_id if key else "",
+            now=self._clock.wall(),
+        )
+        (stored,) = await self._store.enqueue([message])
+        if not stored.new:
+            return await self._replay(message)
+        self._metrics.enqueued(schedule.lane, 1)
+        self._on_stored()
+        return Accepted(record=message.record)
+
+    async def cancel(self, message_id: str) -> MessageRecord | None:
+        """The message, cancelled; None where it is not queued, or being sent. Raises LogUnavailableError."""
+        return await self._log.get(message_id) if await self._store.cancel(message_id) else None
+
+    async def requeue(self, message_id: str) -> MessageRecord | None:
+        """The message, queued; None where it had not been given up. Raises LogUnavailableError."""
+        if not await self._store.requeue(message_id, _TTL_SECONDS):
+            return None
+        self._on_stored()
+        return await self._log.get(message_id)
+
+    async def dead_letters(self, *, before: str | None, limit: int) -> Sequence[DeadLetter]:
+        """Messages that were given up, newest first. Raises LogUnavailableError."""
+        return await self._store.dead_letters(before=before, limit=limit)
+
+    async def _replay(self, message: Queued) -> Accepted:
+        earlier = await self._store.earlier(message)
+        if earlier is None:
+            raise LogUnavailableError  # Forgotten this very moment.
+        message_id, asked = earlier
+        if asked != message.fingerprint:
+            self._metrics.request("reused")
+            raise RequestReusedError
+        record = await self._log.get(message_id)
+        if record is None:
+            raise LogUnavailableError
+        self._metrics.request("replayed")
+        return Accepted(record=record, replayed=True)
+
+
+_TTL_SECONDS: Mapping[Lane, float] = {lane: ttl.total_seconds() for lane, ttl in TIME_TO_LIVE.items()}
+
+
+def queued(
+    content: Email | Sms,
+    *,
+    schedule: Schedule,
+    guarantee: Guarantee,
+    metadata: Mapping[str, str],
+    caller: str,
+    method: str,
+    request_id: str,
+    now: datetime,
+    batch_id: str | None = None,
+) -> Queued:
+    """The message with an id, and everything that is stored with it."""
+    message_id = uuid7(int(now.timestamp() * 1000), int.from_bytes(os.urandom(10)))
+    content_of_any_channel: Any = content
+    message = Message(
+        id=message_id,
+        content=content_of_any_channel,
+        create_time=now,
+        guarantee=guarantee,
+        metadata=metadata,
+        caller=caller,
+    )
+    return Queued(
+        message=message,
+        record=replace(record_at_start(message), state=MessageState.QUEUED),
+        schedule=schedule,
+        caller=caller,
+        method=method,
+        request_id=request_id or message_id,
+        fingerprint=fingerprint(content, guarantee, metadata),
+        batch_id=batch_id,
+    )

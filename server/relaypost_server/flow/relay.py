@@ -1,0 +1,58 @@
+"""Hands messages over to the engine when they are due, and puts right what dead workers left behind."""
+
+import asyncio
+import contextlib
+
+import structlog
+
+from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.core.queue_ports import QueueStore, QueueUnavailableError
+
+POLL_SECONDS = 0.25
+"""Between two looks for messages that have become due."""
+AT_ONCE = 1000
+SWEEP_SECONDS = 5.0
+LOST_SECONDS = 6 * 3600.0
+"""A pointer that no worker followed for so long is made anew; a second one does no harm."""
+
+log = structlog.get_logger("relaypost.queue")
+
+
+class Relay:
+    """Any number of replicas may run one."""
+
+    def __init__(self, store: QueueStore) -> None:
+        self._store = store
+        self._work = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def poke(self) -> None:
+        """There may be something to hand over."""
+        self._work.set()
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._hand_over()), asyncio.create_task(self._sweep())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _hand_over(self) -> None:
+        while True:
+            self._work.clear()
+            try:
+                more = await self._store.hand_over(AT_ONCE) == AT_ONCE
+            except (LogUnavailableError, QueueUnavailableError) as error:
+                log.warning("nothing can be handed over", error=type(error).__name__)
+                more = False
+                await asyncio.sleep(SWEEP_SECONDS)
+            if not more:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._work.wait(), POLL_SECONDS)
+
+    async def _sweep(self) -> None:
+        while True:
+            with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
+                await self._store.sweep(lost=LOST_SECONDS)
+            await asyncio.sleep(SWEEP_SECONDS)

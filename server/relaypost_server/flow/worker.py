@@ -1,0 +1,166 @@
+"""Sends what is queued: follows pointers, claims messages, walks their chains, decides what follows."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import structlog
+
+from relaypost_server.core.idempotency import Begun, still_in_doubt
+from relaypost_server.core.message import Channel, Email, MessageState, Sms
+from relaypost_server.core.ports import LogUnavailableError, RequestLog
+from relaypost_server.core.queue import Dead, Death, Done, Job, Lane, Next, Pointer, after, state_of
+from relaypost_server.core.queue_ports import Queue, QueueStore, QueueUnavailableError, Step, Taken
+from relaypost_server.core.record import MessageRecord
+from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.dispatch import Caller
+from relaypost_server.flow.pacer import Pacer
+from relaypost_server.flow.requests import ClaimedRequest, RequestInProgressError, Terms
+from relaypost_server.flow.send import Sender, Sent
+from relaypost_server.telemetry.metrics import Metrics
+
+LEASE_SECONDS = 60.0
+"""How long a worker that died holds a message."""
+WALK_SECONDS = 25.0
+"""For one walk of a chain: well within half a lease."""
+WAIT_SECONDS = 1.0
+"""For the next pointer of a lane."""
+PAUSE_SECONDS = 1.0
+"""After the engine or the database was out of reach."""
+
+log = structlog.get_logger("relaypost.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Who does what for a worker."""
+
+    queue: Queue
+    store: QueueStore
+    requests: RequestLog
+    emails: Sender[Email]
+    texts: Sender[Sms]
+    pacer: Pacer
+    metrics: Metrics
+    clock: Clock
+
+
+class Worker:
+    """Works at every lane, each with as many hands as it was given, so that no lane waits for another."""
+
+    def __init__(self, crew: Crew, hands: Mapping[Lane, int], *, grace: float) -> None:
+        """`hands`: messages at once. `grace`: seconds for which a stop waits for what is being sent."""
+        self._crew = crew
+        self._hands = hands
+        self._grace = grace
+        self._stopped = asyncio.Event()
+        self._lanes: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._lanes = [asyncio.create_task(self._work(lane, hands)) for lane, hands in self._hands.items() if hands]
+
+    async def stop(self) -> None:
+        """Takes nothing more, and lets what is being sent come to its end."""
+        self._stopped.set()
+        if self._lanes:
+            _, late = await asyncio.wait(self._lanes, timeout=self._grace)
+            for lane in late:
+                lane.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _work(self, lane: Lane, hands: int) -> None:
+        jobs: set[asyncio.Task[None]] = set()
+        try:
+            while not self._stopped.is_set():
+                if len(jobs) >= hands:
+                    await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+                for taken in await self._take(lane, hands - len(jobs)):
+                    job = asyncio.create_task(self._follow(taken))
+                    jobs.add(job)
+                    job.add_done_callback(jobs.discard)
+            if jobs:
+                await asyncio.wait(jobs)
+        except asyncio.CancelledError:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            raise
+
+    async def _take(self, lane: Lane, most: int) -> "list[Taken]":
+        try:
+            return list(await self._crew.queue.take(lane, most=most, wait=WAIT_SECONDS)) if most > 0 else []
+        except QueueUnavailableError as error:
+            log.warning("queue out of reach", lane=lane.value, error=str(error))
+            await asyncio.sleep(PAUSE_SECONDS)
+            return []
+
+    async def _follow(self, taken: Taken) -> None:
+        """One pointer, to whatever end."""
+        try:
+            await self._try(taken.pointer)
+            await self._crew.queue.done([taken])
+        except (LogUnavailableError, QueueUnavailableError):
+            await asyncio.sleep(PAUSE_SECONDS)
+            await self._give_back(taken)
+        except asyncio.CancelledError:
+            await self._give_back(taken)
+            raise
+        except Exception:
+            log.exception("message cannot be worked at", message_id=taken.pointer.message_id)
+
+    async def _give_back(self, taken: Taken) -> None:
+        try:
+            await self._crew.queue.give_back([taken])
+        except QueueUnavailableError:
+            log.warning("pointer comes again by itself", message_id=taken.pointer.message_id)
+
+    async def _try(self, pointer: Pointer) -> None:
+        sender: Sender[Email] | Sender[Sms] = (
+            self._crew.emails if pointer.channel is Channel.EMAIL else self._crew.texts
+        )
+        await self._crew.pacer.turn(sender.first_choice(), urgent=pointer.lane is Lane.OTP)
+        asked_at = self._crew.clock.monotonic()
+        job = await self._crew.store.claim(pointer)
+        if job is None:  # Sent, cancelled, or somebody else is at it: then the sweep looks after it.
+            return
+        claimed = self._claimed(job, asked_at)
+        try:
+            sent = await self._send(job, claimed)
+        except RequestInProgressError:
+            return
+        if sent is None:
+            await self._bury(job, claimed)
+            return
+        now = self._crew.clock.wall()
+        step = after(job, sent.record, sent.verdict, now=now, draw=random.random())  # noqa: S311 - spreads load
+        await self._settle(job, claimed, replace(sent.record, state=state_of(sent.record, step)), step)
+
+    def _claimed(self, job: Job, asked_at: float) -> ClaimedRequest:
+        terms = Terms(lease=LEASE_SECONDS, without_log=False, clock=self._crew.clock)
+        begun = Begun(fence=job.fence, record=replace(job.record, state=MessageState.SENDING))
+        return ClaimedRequest(self._crew.requests, begun, first_provider="", held_since=asked_at, terms=terms)
+
+    async def _send(self, job: Job, claimed: ClaimedRequest) -> Sent | None:
+        """None where there is nothing to send any more. Raises RequestInProgressError."""
+        if job.message is None or self._crew.clock.wall() >= job.expires:
+            return None
+        began = self._crew.clock.monotonic()
+        caller = Caller(began=began, end=began + WALK_SECONDS)
+        if isinstance(job.message.content, Email):
+            return await self._crew.emails.walk(job.message, caller, claimed)
+        return await self._crew.texts.walk(job.message, caller, claimed)
+
+    async def _bury(self, job: Job, claimed: ClaimedRequest) -> None:
+        """The end of a message that is not tried any more."""
+        doubtful = bool(still_in_doubt(job.record))
+        state = MessageState.UNCONFIRMED if doubtful else MessageState.DEAD
+        record = replace(job.record, state=state, update_time=self._crew.clock.wall())
+        await self._settle(job, claimed, record, Dead(Death.EXPIRED if job.message else Death.UNREADABLE))
+
+    async def _settle(self, job: Job, claimed: ClaimedRequest, record: MessageRecord, step: Next) -> None:
+        await claimed.finish(record, kept=isinstance(step, Done))
+        await self._crew.store.settle(Step(message_id=record.id, next=step))
+        self._crew.metrics.worked(job.lane, type(step).__name__.lower())
+        if isinstance(step, Dead):
+            log.error("message given up", message_id=record.id, lane=job.lane.value, why=step.reason.value)

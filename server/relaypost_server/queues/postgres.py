@@ -1,0 +1,147 @@
+"""PgQueuer: the queue in the gateway's own database, and the default.
+
+A job is stored in the transaction that stores its message, so neither is ever
+without the other. PgQueuer's own workers are not used: they would decide on
+retries, which is for `core.queue` to decide.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import asyncpg
+import structlog
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
+from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.domain.settings import DBSettings, Durability
+from pgqueuer.domain.types import JobId, QueueEntrypoint, QueueManagerId
+from pgqueuer.ports.repository import EntrypointExecutionParameter
+
+from relaypost_server.core.queue import Lane, Pointer
+from relaypost_server.core.queue_ports import QueueUnavailableError, Taken
+
+SILENCE = timedelta(seconds=60)
+"""A worker that has not been heard of for so long has lost its jobs."""
+HEARTBEAT_SECONDS = 20.0
+POLL_SECONDS = 0.1
+"""Between two looks at a lane that was empty."""
+LOG_KEPT_SECONDS = 3600.0
+
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
+T = TypeVar("T")
+_LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError)
+
+log = structlog.get_logger("relaypost.queue")
+
+
+class PgQueue:
+    """A `core.queue_ports.Queue`."""
+
+    def __init__(self, connect: Connect, *, auto_migrate: bool) -> None:
+        """`connect` opens the gateway's database; without `auto_migrate` PgQueuer's tables must be there."""
+        self._connect = connect
+        self._auto_migrate = auto_migrate
+        self._worker = QueueManagerId(uuid4())
+        self._in_hand: set[JobId] = set()
+        self._connection: asyncpg.Connection | None = None
+        self._shared: Queries | None = None
+        self._connecting = asyncio.Lock()
+        self._heart: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        with contextlib.suppress(QueueUnavailableError):  # It is tried again with each question.
+            await self._queries()
+        self._heart = asyncio.create_task(self._beat())
+
+    async def close(self) -> None:
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def hand_over(self, connection: Any, pointers: Sequence[Pointer]) -> None:
+        """As `put`, within the transaction of a connection."""
+        await self._queries()  # For PgQueuer's tables.
+        await _enqueue(_queries(connection), pointers)
+
+    async def put(self, pointers: Sequence[Pointer]) -> None:
+        await self._ask(lambda queries: _enqueue(queries, pointers))
+
+    async def take(self, lane: Lane, *, most: int, wait: float) -> Sequence[Taken]:
+        end = asyncio.get_running_loop().time() + wait
+        lanes = {QueueEntrypoint(lane.value): EntrypointExecutionParameter(concurrency_limit=0)}
+        while True:
+            jobs = await self._ask(lambda queries: queries.dequeue(most, lanes, self._worker, None, SILENCE))
+            if jobs or asyncio.get_running_loop().time() >= end:
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        self._in_hand |= {job.id for job in jobs}
+        return [Taken(Pointer.read((job.payload or b"").decode(), lane), job) for job in jobs]
+
+    async def done(self, taken: Sequence[Taken]) -> None:
+        await self._ask(lambda queries: queries.log_jobs([(t.handle, "successful", None) for t in taken]))
+        self._forget(taken)
+
+    async def give_back(self, taken: Sequence[Taken]) -> None:
+        for one in taken:
+            await self._ask(lambda queries, one=one: queries.retry_job(one.handle, timedelta(0), None))  # type: ignore[misc]
+        self._forget(taken)
+
+    def _forget(self, taken: Sequence[Taken]) -> None:
+        for one in taken:
+            self._in_hand.discard(one.handle.id)
+
+    async def _ask(self, question: Callable[[Queries], Awaitable[T]]) -> T:
+        queries = await self._queries()
+        try:
+            return await question(queries)
+        except _LOST as error:
+            raise QueueUnavailableError(type(error).__name__) from error
+
+    async def _queries(self) -> Queries:
+        """PgQueuer on a connection of its own, its tables in place. Raises QueueUnavailableError."""
+        async with self._connecting:
+            if self._shared is not None and self._connection is not None and not self._connection.is_closed():
+                return self._shared
+            try:
+                self._connection = await self._connect()
+                self._shared = _queries(self._connection)
+                if self._auto_migrate:
+                    await self._shared.upgrade()
+            except _LOST as error:
+                self._shared = None
+                raise QueueUnavailableError(type(error).__name__) from error
+            return self._shared
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            try:
+                if self._in_hand:
+                    await self._ask(lambda queries: queries.update_heartbeat(list(self._in_hand)))
+                await self._ask(lambda queries: queries.driver.execute(_FORGET_LOG, LOG_KEPT_SECONDS))
+            except QueueUnavailableError as error:
+                log.warning("queue out of reach", error=str(error))
+
+
+_SETTINGS = DBSettings(db_schema="relaypost", prefix="", durability=Durability.balanced)
+_FORGET_LOG = "DELETE FROM relaypost.pgqueuer_log WHERE created < now() - make_interval(secs => $1)"
+"""The jobs that are over are on record in the message log."""
+
+
+def _queries(connection: Any) -> Queries:
+    return Queries(
+        AsyncpgDriver(connection),
+        qbe=QueryBuilderEnvironment(settings=_SETTINGS),
+        qbq=QueryQueueBuilder(settings=_SETTINGS),
+    )
+
+
+async def _enqueue(queries: Queries, pointers: Sequence[Pointer]) -> None:
+    count = len(pointers)
+    await queries.enqueue([p.lane.value for p in pointers], [str(p).encode() for p in pointers], [0] * count)
