@@ -29,6 +29,7 @@ from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
+from relaypost_server.queue_settings import QueueSettings
 from relaypost_server.settings import variables
 from relaypost_server.telemetry.metrics import Metrics
 from tests.messages import NOW
@@ -37,7 +38,7 @@ from tests.peers import ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").rglob("README.md")])
 DEPLOYED = sorted(p for p in (ROOT / "deploy").iterdir() if p.is_file())
 TOLD = [*PAGES, *DEPLOYED]
-MODELS = (GatewaySettings, OtpSettings, DeliverySettings, *(p.Settings for p in PROVIDERS))
+MODELS = (GatewaySettings, OtpSettings, DeliverySettings, QueueSettings, *(p.Settings for p in PROVIDERS))
 SETTINGS = {name for model in MODELS for name in variables(model)}
 REASONS = {name.removeprefix("ERROR_REASON_") for name in failure_pb2.ErrorReason.DESCRIPTOR.values_by_name}
 CONSTANTS = re.compile(

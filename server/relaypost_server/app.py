@@ -12,12 +12,14 @@ from relaypost_server.api.admin import AdminServicer
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.api.otp import OtpServicer
+from relaypost_server.api.queue import QueueServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.assembly import otps
 from relaypost_server.assembly.chains import Chains, build_chains, build_senders
 from relaypost_server.assembly.confirmations import run_delivery_upkeep, run_look_ups, run_silences
+from relaypost_server.assembly.queueing import build_batches, build_queueing, open_queues, run_worker
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url, open_database, open_requests
 from relaypost_server.assembly.suppressions import open_suppressions
@@ -99,12 +101,16 @@ class Gateway:
         site.running.push_async_callback(http.stop)
         silences = run_silences(site, database, chains, suppressions)
         senders = build_senders(site, chains, message_log, requests, suppressions, silences)
+        queues = await open_queues(site, database)
+        if self._config.queue.work_in_serve:
+            run_worker(site, queues, database, senders)
         watcher = Watcher(message_log)
+        email_reader = EmailReader(gateway.default_sender, gateway.max_attachment_bytes, templates)
         servicers = Servicers(
             messaging=MessagingServicer(
                 emails=senders.emails,
                 texts=senders.texts,
-                email_reader=EmailReader(gateway.default_sender, gateway.max_attachment_bytes, templates),
+                email_reader=email_reader,
                 templates=templates,
                 message_log=message_log,
                 health=health,
@@ -114,6 +120,14 @@ class Gateway:
             templates=TemplateServicer(templates),
             admin=AdminServicer(message_log),
             suppressions=SuppressionServicer(suppressions),
+            queue=QueueServicer(
+                build_queueing(site, queues, message_log),
+                build_batches(site, queues, database),
+                message_log,
+                email_reader=email_reader,
+                templates=templates,
+                channels=chains.channels,
+            ),
         )
         self._grpc = GrpcServer(servicers, health, limits=_limits(gateway), tracing=site.tracing, metrics=site.metrics)
         site.running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)

@@ -19,6 +19,7 @@ from relaypost_server.flow.dispatch import Limits
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.providers._settings import ProviderSettings, missing
+from relaypost_server.queue_settings import QueueSettings
 from relaypost_server.settings import Problem, Seconds, Settings, SettingsError, prefixed, read, unknown
 from relaypost_server.telemetry.logs import LogFormat
 from relaypost_server.templates.locales import known_tag
@@ -186,6 +187,7 @@ class Config:
     providers: tuple[ChosenProvider, ...]
     otp: OtpSettings
     delivery: DeliverySettings
+    queue: QueueSettings
 
 
 def load_env_file(environ: MutableMapping[str, str] = os.environ) -> None:
@@ -210,8 +212,11 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     problems += mistakes
     delivery, mistakes = read(DeliverySettings, environ)
     problems += mistakes
+    queue, mistakes = read(QueueSettings, environ)
+    problems += mistakes
+    problems += queue.problems() if queue else []
     models = {kind.Settings for kind in PROVIDERS}
-    problems += unknown(environ, [GatewaySettings, OtpSettings, DeliverySettings, *models])
+    problems += unknown(environ, [GatewaySettings, OtpSettings, DeliverySettings, QueueSettings, *models])
     problems += _aws_problems(environ)
     settings: dict[type[ProviderSettings], ProviderSettings] = {}
     for model in sorted(models, key=lambda m: m.__name__):
@@ -221,13 +226,13 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
             settings[model] = found
             problems += found.problems()
             problems += _enabled_but_not_configured(found)
-    if problems or gateway is None or otp is None or delivery is None:
+    if problems or gateway is None or otp is None or delivery is None or queue is None:
         raise SettingsError(problems)
     chosen = _choose(gateway, settings)
     problems = _production_problems(gateway, chosen, otp)
     if problems:
         raise SettingsError(problems)
-    return Config(gateway, chosen, otp, delivery)
+    return Config(gateway, chosen, otp, delivery, queue)
 
 
 def _choose(

@@ -31,7 +31,7 @@ MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _SERVER_FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Codes that mark a server span as failed (OpenTelemetry's conventions for gRPC)."""
-_MALFORMED = object()
+MALFORMED = object()
 """Stands for a request that could not be read."""
 
 log = structlog.get_logger("relaypost.api")
@@ -55,13 +55,23 @@ class Edge:
 
     def _wrap(self, method: str, handler: MethodHandler) -> MethodHandler:
         deserialize = _tolerant(cast(Callable[[bytes], Any], handler.request_deserializer))
+        if handler.stream_unary is not None:
+            return self._fed(method, handler, deserialize)
         if handler.unary_unary is None:
             return (
                 _stream(handler, deserialize)
                 if method.startswith("grpc.")
                 else self._watched(method, handler, deserialize)
             )
-        behaviour = cast(Behaviour, handler.unary_unary)
+        call = self._answered(method, cast(Behaviour, handler.unary_unary))
+        return grpc.unary_unary_rpc_method_handler(
+            call,
+            request_deserializer=deserialize,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _answered(self, method: str, behaviour: Behaviour) -> Behaviour:
+        """A method with one answer, in its span."""
 
         async def call(request: Any, context: Context) -> Any:
             span = self._tracing.begin_call(method, context.invocation_metadata())
@@ -78,8 +88,12 @@ class Edge:
                 await context.abort_with_status(rpc_status.to_status(failure))
             return answer
 
-        return grpc.unary_unary_rpc_method_handler(
-            call,
+        return call
+
+    def _fed(self, method: str, handler: MethodHandler, deserialize: Callable[[bytes], Any]) -> MethodHandler:
+        """A stream of requests with one answer."""
+        return grpc.stream_unary_rpc_method_handler(
+            self._answered(method, cast(Behaviour, handler.stream_unary)),
             request_deserializer=deserialize,
             response_serializer=handler.response_serializer,
         )
@@ -148,7 +162,7 @@ def _converse(behaviour: Conversation) -> Conversation:
 
 
 async def _refuse_malformed(request: Any, context: Context) -> None:
-    if request is _MALFORMED:
+    if request is MALFORMED:
         await context.abort_with_status(rpc_status.to_status(errors.malformed()))
 
 
@@ -165,7 +179,7 @@ async def _answer(behaviour: Behaviour, request: Any, context: Context) -> Any:
 
 def _refusal(request: Any, context: Context) -> status_pb2.Status | None:
     """Why the method is not called at all."""
-    if request is _MALFORMED:
+    if request is MALFORMED:
         return errors.malformed()
     if context.time_remaining() == 0:  # gRPC hands such calls over all the same.
         return errors.out_of_time()
@@ -194,10 +208,10 @@ def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
     def read(data: bytes) -> Any:
         if is_overfull(data, descriptor):
-            return _MALFORMED
+            return MALFORMED
         try:
             return deserialize(data)
         except (DecodeError, ValueError):
-            return _MALFORMED
+            return MALFORMED
 
     return read

@@ -1,10 +1,7 @@
 """MessagingService."""
 
-import base64
-import binascii
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
@@ -14,12 +11,14 @@ from relaypost_server.api import errors, pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.errors import ApiError
+from relaypost_server.api.pages import page_token, read_cursor, read_page_size
 from relaypost_server.api.request_keys import (
     read_caller,
     read_confirm_within,
     read_guarantee,
     read_key,
     read_message_id,
+    read_metadata,
 )
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
@@ -32,7 +31,6 @@ from relaypost_server.flow.requests import RequestInProgressError, RequestReused
 from relaypost_server.flow.send import Sender, Sent
 from relaypost_server.flow.watch import TooManyWatchersError, Watcher
 
-DEFAULT_PAGE, LARGEST_PAGE = 50, 500
 MOST_STATES = 20
 _CHANNELS = {packed: channel for channel, packed in pack.CHANNELS.items()}
 _STATES = {packed: state for state, packed in pack.STATES.items()}
@@ -67,7 +65,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         else:
             email = self._email_reader.read(request.email, bad)
         guarantee = read_guarantee(request.delivery_guarantee, bad)
-        metadata = _metadata(request.metadata, bad)
+        metadata = read_metadata(request.metadata, bad)
         caller = read_caller(context, bad)
         key = read_key("SendEmail", request.request_id, caller, bad)
         bad.check()
@@ -84,7 +82,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
             sms = read_sms(request.sms, self._templates, bad)
         guarantee = read_guarantee(request.delivery_guarantee, bad)
         within = read_confirm_within(request, guarantee, bad)
-        metadata = _metadata(request.metadata, bad)
+        metadata = read_metadata(request.metadata, bad)
         caller = read_caller(context, bad)
         key = read_key("SendSms", request.request_id, caller, bad)
         bad.check()
@@ -179,13 +177,6 @@ async def _send(
     return sent
 
 
-def _metadata(values: Mapping[str, str], bad: Violations) -> dict[str, str]:
-    if not values:
-        return {}
-    bad.mapping("metadata", values, most=20, key=64, value=512)
-    return dict(values)
-
-
 def _channel(field: str, value: "message_pb2.Channel.ValueType", bad: Violations) -> Channel | None:
     if value and value not in _CHANNELS:
         bad.add(field, "is not a known channel")
@@ -194,11 +185,9 @@ def _channel(field: str, value: "message_pb2.Channel.ValueType", bad: Violations
 
 def _query(request: pb.ListMessagesRequest) -> MessageQuery:
     bad = Violations()
-    if not 0 <= request.page_size <= LARGEST_PAGE:
-        bad.add("page_size", f"must be from 1 to {LARGEST_PAGE}, or 0 for {DEFAULT_PAGE}")
     query = MessageQuery(
-        page_size=request.page_size or DEFAULT_PAGE,
-        before=_cursor(request.page_token, bad),
+        page_size=read_page_size(request.page_size, bad),
+        before=read_cursor(request.page_token, bad),
         states=_states(request, bad),
         channel=_channel("channel", request.channel, bad),
         recipient=_recipient(request.recipient, bad),
@@ -238,19 +227,4 @@ def _moment(field: str, value: Timestamp | None, bad: Violations) -> datetime | 
         return None if value is None else value.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
         bad.add(field, "is not a time from the years 1 to 9999")
-        return None
-
-
-def page_token(last: str) -> str:
-    """What names the page after the message `last`."""
-    return base64.urlsafe_b64encode(UUID(last).bytes).decode().rstrip("=")
-
-
-def _cursor(token: str, bad: Violations) -> str | None:
-    if not token:
-        return None
-    try:
-        return str(UUID(bytes=base64.b64decode(token + "==", altchars=b"-_", validate=True)))
-    except (ValueError, binascii.Error):
-        bad.add("page_token", "is not a token of ours")
         return None

@@ -1,6 +1,7 @@
 """Reads the names of requests, callers and messages, and what was chosen for them."""
 
 import re
+from collections.abc import Mapping
 from uuid import UUID
 
 from relaypost.v1 import message_pb2, messaging_service_pb2, otp_service_pb2
@@ -45,10 +46,15 @@ def read_caller(context: Context, bad: Violations) -> str:
 
 def read_message_id(value: str, bad: Violations) -> str:
     """The id in its canonical form."""
+    return read_id("message_id", value, bad)
+
+
+def read_id(field: str, value: str, bad: Violations) -> str:
+    """A UUID in its canonical form."""
     try:
         return str(UUID(value))
     except ValueError:
-        bad.add("message_id", "is not a message id" if value else "is required")
+        bad.add(field, f"is not a {field.replace('_', ' ')}" if value else "is required")
         return ""
 
 
@@ -62,6 +68,14 @@ def read_confirm_within(request: _Confirmable, guarantee: Guarantee, bad: Violat
     if guarantee is Guarantee.AT_MOST_ONCE:
         bad.add("confirm_within", "may send a second copy, which delivery_guarantee AT_MOST_ONCE rules out")
     return seconds
+
+
+def read_metadata(values: Mapping[str, str], bad: Violations) -> dict[str, str]:
+    """The caller's own notes."""
+    if not values:
+        return {}
+    bad.mapping("metadata", values, most=20, key=64, value=512)
+    return dict(values)
 
 
 def read_guarantee(value: "message_pb2.DeliveryGuarantee.ValueType", bad: Violations) -> Guarantee:

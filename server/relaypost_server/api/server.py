@@ -13,6 +13,8 @@ from relaypost.v1 import (
     messaging_service_pb2_grpc,
     otp_service_pb2,
     otp_service_pb2_grpc,
+    queue_service_pb2,
+    queue_service_pb2_grpc,
     suppression_service_pb2,
     suppression_service_pb2_grpc,
     template_service_pb2,
@@ -24,6 +26,7 @@ from relaypost_server.api.edge import Edge
 from relaypost_server.api.health_service import HealthService
 from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.api.otp import OtpServicer
+from relaypost_server.api.queue import QueueServicer
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.flow.health import HealthReader
@@ -53,9 +56,17 @@ class Servicers:
     templates: TemplateServicer
     admin: AdminServicer
     suppressions: SuppressionServicer
+    queue: QueueServicer
 
 
-_FILES = (messaging_service_pb2, otp_service_pb2, template_service_pb2, admin_service_pb2, suppression_service_pb2)
+_FILES = (
+    messaging_service_pb2,
+    otp_service_pb2,
+    template_service_pb2,
+    admin_service_pb2,
+    suppression_service_pb2,
+    queue_service_pb2,
+)
 
 
 class GrpcServer:
@@ -82,6 +93,7 @@ class GrpcServer:
         template_service_pb2_grpc.add_TemplateServiceServicer_to_server(servicers.templates, edge)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicers.admin, edge)
         suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server(servicers.suppressions, edge)
+        queue_service_pb2_grpc.add_QueueServiceServicer_to_server(servicers.queue, edge)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
         names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]

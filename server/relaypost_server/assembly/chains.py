@@ -29,6 +29,11 @@ class Chains:
     texts: Chain[Sms]
     providers: Sequence[Any]
 
+    @property
+    def channels(self) -> frozenset[Channel]:
+        """Those that have a provider."""
+        return frozenset(provider.channel for provider in self.providers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Senders:

@@ -16,6 +16,7 @@ from relaypost_server.core.money import PriceList
 from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
+from relaypost_server.queue_settings import QueueSettings
 from relaypost_server.settings import Settings, variables
 
 HEAD = """# Settings
@@ -58,7 +59,7 @@ def reference() -> str:
 
 def _models() -> list[type[Settings]]:
     """The gateway's settings, those of its features, then those of each provider, each class once."""
-    return [GatewaySettings, OtpSettings, DeliverySettings, *dict.fromkeys(p.Settings for p in PROVIDERS)]
+    return [GatewaySettings, OtpSettings, DeliverySettings, QueueSettings, *dict.fromkeys(p.Settings for p in PROVIDERS)]
 
 
 def _all() -> Iterator[tuple[str, FieldInfo]]:
