@@ -8,32 +8,17 @@ from dataclasses import dataclass
 
 import structlog
 
-from relaypost_server.api.admin import AdminServicer
-from relaypost_server.api.emails import EmailReader
-from relaypost_server.api.messaging import MessagingServicer
-from relaypost_server.api.otp import OtpServicer
-from relaypost_server.api.queue import QueueServicer
-from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
-from relaypost_server.api.suppressions import SuppressionServicer
-from relaypost_server.api.templates import TemplateServicer
-from relaypost_server.assembly import otps
-from relaypost_server.assembly.chains import Chains, build_chains, build_senders
-from relaypost_server.assembly.confirmations import run_delivery_upkeep, run_look_ups, run_silences
-from relaypost_server.assembly.queueing import build_batches, build_queueing, open_queues, run_worker
+from relaypost_server.api.server import GrpcServer, ServerLimits
+from relaypost_server.assembly.parts import Parts, build_callbacks, open_parts
+from relaypost_server.assembly.queueing import run_worker
+from relaypost_server.assembly.services import build_servicers
 from relaypost_server.assembly.site import Site
-from relaypost_server.assembly.storage import database_url, open_database, open_requests
-from relaypost_server.assembly.suppressions import open_suppressions
+from relaypost_server.assembly.storage import database_url
 from relaypost_server.config import Config, GatewaySettings
-from relaypost_server.core.ports import CallbackReader
-from relaypost_server.flow.callbacks import Callbacks, Matcher
-from relaypost_server.flow.health import HealthReader
-from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.flow.watch import Watcher
-from relaypost_server.store.database import Database
-from relaypost_server.store.deliveries import PostgresDeliveries
-from relaypost_server.store.messages import PostgresLog
 from relaypost_server.telemetry.tracing import Tracing
 from relaypost_server.templates.check import open_templates
+from relaypost_server.templates.render import Templates
 from relaypost_server.web.app import HttpServer, build
 from relaypost_server.web.callbacks import CallbackRoutes
 
@@ -51,9 +36,12 @@ class Endpoints:
 class Gateway:
     """One gateway, from start to stop."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, serves: bool = True) -> None:
+        """A gateway that does not serve does nothing but work at the queue."""
         self._config = config
+        self._serves = serves
         self._running = AsyncExitStack()
+        self._grpc: GrpcServer | None = None
         self._ready = False
 
     async def start(self) -> Endpoints:
@@ -72,8 +60,9 @@ class Gateway:
     async def stop(self, *, delay: float) -> None:
         """Stops every part; goes on serving for `delay` seconds while load balancers look elsewhere."""
         self._ready = False
-        await self._grpc.turn_away()
-        await asyncio.sleep(delay)
+        if self._grpc is not None:
+            await self._grpc.turn_away()
+            await asyncio.sleep(delay)
         await self._running.aclose()
 
     async def _start(self) -> Endpoints:
@@ -82,69 +71,40 @@ class Gateway:
         url = await database_url(gateway, self._running)
         site = Site(config=self._config, running=self._running, tracing=Tracing.from_environment())
         site.running.push_async_callback(asyncio.to_thread, site.tracing.stop)
-        peppers = await otps.open_peppers(site)
-        database = await open_database(site, url)
-        message_log, requests = PostgresLog(database), open_requests(site, database)
-        chains = build_chains(site)
-        suppressions = await open_suppressions(site, database, chains)
-        otp_store = otps.open_store(site, database)
-        health = HealthReader(
-            [chains.emails, chains.texts],
-            message_log,
-            requests_without_log=requests.without_log,
-            otps=otps.run_upkeep(site, otp_store),
-            deliveries=run_delivery_upkeep(site, database, chains),
+        parts = await open_parts(site, url)
+        if self._config.queue.work_in_serve or not self._serves:
+            run_worker(site, parts.queues, parts.database, parts.senders)
+        http = await self._serve_http(site, parts)
+        grpc = await self._serve_grpc(site, parts, templates) if self._serves else ""
+        return Endpoints(grpc=grpc, http=http)
+
+    async def _serve_http(self, site: Site, parts: Parts) -> str:
+        callbacks = build_callbacks(site, parts)
+        server = HttpServer(build(parts.health, site.metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))
+        address = site.config.gateway.http_address
+        port = await server.start(address)
+        site.running.push_async_callback(server.stop)
+        return _with_port(address, port)
+
+    async def _serve_grpc(self, site: Site, parts: Parts, templates: Templates) -> str:
+        gateway = site.config.gateway
+        watcher = Watcher(parts.message_log)
+        servicers = await build_servicers(site, parts, templates, watcher)
+        self._grpc = GrpcServer(
+            servicers, parts.health, limits=_limits(gateway), tracing=site.tracing, metrics=site.metrics
         )
-        callbacks = _callbacks(site, database, chains, suppressions)
-        http = HttpServer(build(health, site.metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))
-        http_port = await http.start(gateway.http_address)
-        site.running.push_async_callback(http.stop)
-        silences = run_silences(site, database, chains, suppressions)
-        senders = build_senders(site, chains, message_log, requests, suppressions, silences)
-        queues = await open_queues(site, database)
-        if self._config.queue.work_in_serve:
-            run_worker(site, queues, database, senders)
-        watcher = Watcher(message_log)
-        email_reader = EmailReader(gateway.default_sender, gateway.max_attachment_bytes, templates)
-        servicers = Servicers(
-            messaging=MessagingServicer(
-                emails=senders.emails,
-                texts=senders.texts,
-                email_reader=email_reader,
-                templates=templates,
-                message_log=message_log,
-                health=health,
-                watcher=watcher,
-            ),
-            otp=OtpServicer(otps.build_otps(site, otp_store, peppers, templates, senders)),
-            templates=TemplateServicer(templates),
-            admin=AdminServicer(message_log),
-            suppressions=SuppressionServicer(suppressions),
-            queue=QueueServicer(
-                build_queueing(site, queues, message_log),
-                build_batches(site, queues, database),
-                message_log,
-                email_reader=email_reader,
-                templates=templates,
-                channels=chains.channels,
-            ),
-        )
-        self._grpc = GrpcServer(servicers, health, limits=_limits(gateway), tracing=site.tracing, metrics=site.metrics)
         site.running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)
         site.run(watcher)
-        grpc_port = await self._grpc.start(gateway.grpc_address)
-        return Endpoints(
-            grpc=_with_port(gateway.grpc_address, grpc_port), http=_with_port(gateway.http_address, http_port)
-        )
+        return _with_port(gateway.grpc_address, await self._grpc.start(gateway.grpc_address))
 
 
-async def run(config: Config) -> None:
+async def run(config: Config, *, serves: bool = True) -> None:
     """Runs a gateway until SIGTERM or Ctrl-C."""
-    gateway = Gateway(config)
+    gateway = Gateway(config, serves=serves)
     stopped = _stop_signals()
     endpoints = await gateway.start()
     log.info(
-        "serving",
+        "serving" if serves else "working",
         grpc=endpoints.grpc,
         http=endpoints.http,
         providers=[f"{p.kind.channel}: {p.kind.name}" for p in config.providers],
@@ -169,14 +129,6 @@ def _stop_signals() -> asyncio.Future[signal.Signals]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, note, number)
     return received
-
-
-def _callbacks(site: Site, database: Database, chains: Chains, suppressions: Suppressions) -> Callbacks:
-    deliveries = PostgresDeliveries(database, site.config.gateway.suppress)
-    site.run(Matcher(deliveries))
-    run_look_ups(site, database, deliveries, chains)
-    readers = [p for p in chains.providers if isinstance(p, CallbackReader)]
-    return Callbacks(readers, deliveries, site.metrics, suppressions)
 
 
 def _limits(gateway: GatewaySettings) -> ServerLimits:

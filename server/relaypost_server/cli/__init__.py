@@ -12,6 +12,7 @@ from relaypost_server.cli.serve import serve
 from relaypost_server.cli.settings import settings
 from relaypost_server.cli.suppression import suppression
 from relaypost_server.cli.template import template
+from relaypost_server.cli.work import work
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -22,6 +23,7 @@ def main() -> None:
 
 COMMANDS = (
     serve,
+    work,
     send_email,
     send_sms,
     list_messages,

@@ -22,11 +22,16 @@ def serve(as_json: bool) -> None:
     Without any setting it prints messages instead of sending them, and keeps
     its log in a bundled PostgreSQL. docs/settings.md lists every setting.
     """
+    run_gateway(serves=True, as_json=as_json)
+
+
+def run_gateway(*, serves: bool, as_json: bool) -> None:
+    """Runs a gateway to its end, and exits where it cannot start."""
     config = configuration()
     style = LogFormat.JSON if as_json else config.gateway.log_format
     logs.configure(level=config.gateway.log_level, style=style)
     try:
-        uvloop.run(app.run(config))
+        uvloop.run(app.run(config, serves=serves))
     except SettingsError as error:
         click.echo(str(error), err=True)
         sys.exit(MISUSED)

@@ -59,7 +59,8 @@ def reference() -> str:
 
 def _models() -> list[type[Settings]]:
     """The gateway's settings, those of its features, then those of each provider, each class once."""
-    return [GatewaySettings, OtpSettings, DeliverySettings, QueueSettings, *dict.fromkeys(p.Settings for p in PROVIDERS)]
+    features = [GatewaySettings, OtpSettings, DeliverySettings, QueueSettings]
+    return [*features, *dict.fromkeys(p.Settings for p in PROVIDERS)]
 
 
 def _all() -> Iterator[tuple[str, FieldInfo]]:

@@ -236,6 +236,7 @@ class Metrics(Collector):
             "What became of the messages of the last window, over all gateways; undelivered includes not_its_fault.",
             (*where, "country", "fate"),
             fates,
+        )
         yield _counter("queue_enqueued", "Messages put in the queue.", ("lane",), self._enqueued.items())
         yield _counter(
             "queue_tries", "Tries of queued messages, by what follows.", ("lane", "next"), self._worked.items()
