@@ -28,6 +28,9 @@ class QueueSettings(Settings):
         True,
         description="false to leave the queue to `relaypost work`; default: `serve` works at it too",
     )
+    lease_seconds: Annotated[float, Field(ge=4, le=3600)] = Field(
+        60.0, description="how long a worker that died holds a message, in seconds"
+    )
     otp_hands: Hands = Field(32, description="messages that one worker sends at once on the lane for codes, 0 to 1000")
     transactional_hands: Hands = Field(32, description="the same on the transactional lane, 0 to 1000")
     bulk_hands: Hands = Field(32, description="the same on the bulk lane, 0 to 1000")

@@ -20,6 +20,7 @@ from relaypost_server.core.ports import OtpStore
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.flow.watch import Watcher
+from tests.fakes import queue
 from tests.fakes.otp import NoOtps, built_in, otps
 from tests.fakes.providers import FakeProvider, Rig
 from tests.fakes.suppressions import without_database
@@ -65,11 +66,12 @@ async def serve() -> AsyncIterator[Serve]:
         watcher = Watcher(email_rig.log)
         health = HealthReader([email_rig.chain, text_rig.chain], email_rig.log)
         sender = default_sender or Address(email="noreply@example.com")
+        email_reader = EmailReader(sender, 20 * 1024 * 1024, templates)
         servicers = Servicers(
             messaging=MessagingServicer(
                 emails=email_rig.sender,
                 texts=text_rig.sender,
-                email_reader=EmailReader(sender, 20 * 1024 * 1024, templates),
+                email_reader=email_reader,
                 templates=templates,
                 message_log=email_rig.log,
                 health=health,
@@ -81,6 +83,7 @@ async def serve() -> AsyncIterator[Serve]:
             templates=TemplateServicer(templates),
             admin=AdminServicer(email_rig.log),
             suppressions=SuppressionServicer(suppressions or without_database()),
+            queue=queue.without_database(email_rig.log, email_reader, templates),
         )
         watcher.start()
         server = GrpcServer(

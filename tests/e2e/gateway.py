@@ -83,28 +83,32 @@ def environment(*parts: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def gateway(
-    *environ: Mapping[str, str], database: str = "", data_dir: Path | None = None, within: Sequence[str] = ()
+    *environ: Mapping[str, str],
+    database: str = "",
+    data_dir: Path | None = None,
+    within: Sequence[str] = (),
+    command: str = "serve",
 ) -> AsyncIterator[Gateway]:
     """A gateway on the given database, or on a bundled one in `data_dir`; its spool is thrown away, or there too.
 
-    `within` is a command that runs it.
+    `within` is a command that runs it. `command`: serve, or work.
     """
     with tempfile.TemporaryDirectory() as thrown_away:
         where = {"RELAYPOST_DATA_DIR": str(data_dir or thrown_away)}
         if database:
             where["RELAYPOST_DATABASE_URL"] = database
-        async with _running(environment(where, *environ), within) as running:
+        async with _running(environment(where, *environ), within, command) as running:
             yield running
 
 
 @asynccontextmanager
-async def _running(environ: Mapping[str, str], within: Sequence[str]) -> AsyncIterator[Gateway]:
+async def _running(environ: Mapping[str, str], within: Sequence[str], command: str) -> AsyncIterator[Gateway]:
     process = await asyncio.create_subprocess_exec(
         *within,
         sys.executable,
         "-m",
         "relaypost_server",
-        "serve",
+        command,
         "--json",
         env=environ,
         stdout=asyncio.subprocess.PIPE,
@@ -114,7 +118,7 @@ async def _running(environ: Mapping[str, str], within: Sequence[str]) -> AsyncIt
     running = Gateway(process)
     readers = [asyncio.create_task(_read_log(running)), asyncio.create_task(_read_output(running))]
     try:
-        await _until_serving(running)
+        await _until(running, f"{command.removesuffix('e')}ing")
         yield running
     finally:
         if process.returncode is None:
@@ -136,11 +140,11 @@ async def _read_output(running: Gateway) -> None:
         running.printed.append(line)
 
 
-async def _until_serving(running: Gateway) -> None:
+async def _until(running: Gateway, begun: str) -> None:
     async with asyncio.timeout(START_SECONDS):
-        while not running.events("serving"):
+        while not running.events(begun):
             if running.process.returncode is not None:
                 raise RuntimeError("the gateway did not start:\n" + "".join(running.raw[-30:]))
             await asyncio.sleep(0.02)
-    (event,) = running.events("serving")
+    (event,) = running.events(begun)
     running.grpc, running.http = event["grpc"], event["http"]

@@ -15,6 +15,7 @@
 
 from relaypost._async_client import AsyncClient
 from relaypost._client import Client
+from relaypost._queue_requests import bulk_email, bulk_sms
 from relaypost._requests import Address, Attachment
 from relaypost.errors import (
     InvalidRequestError,
@@ -34,4 +35,6 @@ __all__ = [
     "OtpNotVerifiedError",
     "RelaypostError",
     "SendFailedError",
+    "bulk_email",
+    "bulk_sms",
 ]

@@ -7,6 +7,15 @@ from types import TracebackType
 from typing import Self, Unpack
 
 import grpc
+from relaypost._queue_requests import (
+    QueuedEmailFields,
+    QueuedSmsFields,
+    ScheduleFields,
+    bulk_header,
+    bulk_requests,
+    enqueue_email_request,
+    enqueue_sms_request,
+)
 from relaypost._requests import (
     EmailFields,
     MessageQuery,
@@ -29,6 +38,8 @@ from relaypost.v1 import (
     messaging_service_pb2_grpc,
     otp_service_pb2 as otp_pb,
     otp_service_pb2_grpc,
+    queue_service_pb2 as queue_pb,
+    queue_service_pb2_grpc,
     suppression_service_pb2 as suppression_pb,
     suppression_service_pb2_grpc,
     template_service_pb2_grpc,
@@ -65,6 +76,7 @@ class Client:
         self.templates = template_service_pb2_grpc.TemplateServiceStub(self._channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
         self.suppressions = suppression_service_pb2_grpc.SuppressionServiceStub(self._channel)
+        self.queue = queue_service_pb2_grpc.QueueServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +102,47 @@ class Client:
             return self.stub.SendSms(
                 sms_request(sms), timeout=timeout or self._timeout, metadata=self._metadata
             ).message
+
+    def enqueue_email(self, *, timeout: float | None = None, **email: Unpack[QueuedEmailFields]) -> message_pb2.Message:
+        """Stores an email that is sent later. Raises RelaypostError; then it is not stored."""
+        request = enqueue_email_request(email)
+        with _unpacked_errors():
+            return self.queue.EnqueueEmail(request, timeout=timeout or self._timeout, metadata=self._metadata).message
+
+    def enqueue_sms(self, *, timeout: float | None = None, **sms: Unpack[QueuedSmsFields]) -> message_pb2.Message:
+        """Stores a text message that is sent later. Raises RelaypostError; then it is not stored."""
+        request = enqueue_sms_request(sms)
+        with _unpacked_errors():
+            return self.queue.EnqueueSms(request, timeout=timeout or self._timeout, metadata=self._metadata).message
+
+    def cancel_message(self, message_id: str, *, timeout: float | None = None) -> message_pb2.Message:
+        """Takes a queued message back. Raises RelaypostError where it is too late."""
+        request = queue_pb.CancelMessageRequest(message_id=message_id)
+        with _unpacked_errors():
+            return self.queue.CancelMessage(request, timeout=timeout or self._timeout, metadata=self._metadata).message
+
+    def get_batch(self, request_id: str, *, timeout: float | None = None) -> queue_pb.Batch:
+        """How far the batch of this name is."""
+        request = queue_pb.GetBatchRequest(request_id=request_id)
+        with _unpacked_errors():
+            return self.queue.GetBatch(request, timeout=timeout or self._timeout, metadata=self._metadata).batch
+
+    def send_bulk(
+        self,
+        request_id: str,
+        messages: Iterable[queue_pb.BulkMessage],
+        *,
+        validate_only: bool = False,
+        timeout: float | None = None,
+        **schedule: Unpack[ScheduleFields],
+    ) -> queue_pb.SendBulkResponse:
+        """Stores any number of messages, made by `bulk_email` and `bulk_sms`; one at a time is held.
+
+        Repeating it with the same `request_id` and messages adds what is missing. `timeout`: seconds; default: none.
+        """
+        stream = bulk_requests(bulk_header(request_id, schedule, validate_only=validate_only), messages)
+        with _unpacked_errors():
+            return self.queue.SendBulk(stream, timeout=timeout, metadata=self._metadata)
 
     def send_otp(self, *, timeout: float | None = None, **otp: Unpack[OtpFields]) -> otp_pb.SendOtpResponse:
         """Makes a code and sends it. Raises SendFailedError, OtpLimitError or InvalidRequestError."""

@@ -170,16 +170,20 @@ async def _header(requests: AsyncIterator[pb.SendBulkRequest], context: Context)
     return _Header(
         caller=caller,
         request_id=header.request_id,
-        fingerprint=_fingerprint(header),
+        fingerprint=_fingerprint(header, schedule.lane, guarantee),
         schedule=schedule,
         guarantee=guarantee,
         validate_only=header.validate_only,
     )
 
 
-def _fingerprint(header: pb.BulkHeader) -> str:
+def _fingerprint(header: pb.BulkHeader, lane: Lane, guarantee: Guarantee) -> str:
     """Of what holds for all messages: a stream is repeated with the same header."""
-    return sha256(header.SerializeToString(deterministic=True)).hexdigest()
+    times = pb.Schedule(
+        send_at=header.schedule.send_at if header.schedule.HasField("send_at") else None,
+        expire_time=header.schedule.expire_time if header.schedule.HasField("expire_time") else None,
+    )
+    return sha256(f"{lane} {guarantee} ".encode() + times.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _message(request: pb.SendBulkRequest) -> pb.BulkMessage:

@@ -15,7 +15,7 @@ from relaypost_server.flow.bulk import Batches
 from relaypost_server.flow.pacer import Pacer
 from relaypost_server.flow.queueing import Queueing
 from relaypost_server.flow.relay import Relay
-from relaypost_server.flow.worker import LEASE_SECONDS, Crew, Worker
+from relaypost_server.flow.worker import Crew, Worker
 from relaypost_server.queues import open_queue
 from relaypost_server.queues.postgres import PgQueue
 from relaypost_server.store.database import Database
@@ -44,7 +44,9 @@ async def open_queues(site: Site, database: Database) -> Queues:
         else:
             await engine.put(pointers)
 
-    store = PostgresQueue(database, lease=LEASE_SECONDS, hand_over=hand_over, same_database=isinstance(engine, PgQueue))
+    store = PostgresQueue(
+        database, lease=settings.lease_seconds, hand_over=hand_over, same_database=isinstance(engine, PgQueue)
+    )
     relay = Relay(store)
     site.running.push_async_callback(engine.close)
     await engine.start()
@@ -70,10 +72,11 @@ def run_worker(site: Site, queues: Queues, database: Database, senders: Senders)
     crew = Crew(
         queue=queues.engine,
         store=queues.store,
-        requests=PostgresRequests(database, lease=LEASE_SECONDS),
+        requests=PostgresRequests(database, lease=site.config.queue.lease_seconds),
         emails=senders.emails,
         texts=senders.texts,
         pacer=Pacer(queues.store, {p.kind.name: Pace.of(p.settings.rate) for p in _paced(site.config.providers)}),
+        lease=site.config.queue.lease_seconds,
         metrics=site.metrics,
         clock=site.clock,
     )

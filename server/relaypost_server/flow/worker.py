@@ -20,10 +20,8 @@ from relaypost_server.flow.requests import ClaimedRequest, RequestInProgressErro
 from relaypost_server.flow.send import Sender, Sent
 from relaypost_server.telemetry.metrics import Metrics
 
-LEASE_SECONDS = 60.0
-"""How long a worker that died holds a message."""
 WALK_SECONDS = 25.0
-"""For one walk of a chain: well within half a lease."""
+"""For one walk of a chain, if that is within half a lease."""
 WAIT_SECONDS = 1.0
 """For the next pointer of a lane."""
 PAUSE_SECONDS = 1.0
@@ -42,6 +40,8 @@ class Crew:
     emails: Sender[Email]
     texts: Sender[Sms]
     pacer: Pacer
+    lease: float
+    """Seconds for which a worker that died holds a message."""
     metrics: Metrics
     clock: Clock
 
@@ -137,7 +137,7 @@ class Worker:
         await self._settle(job, claimed, replace(sent.record, state=state_of(sent.record, step)), step)
 
     def _claimed(self, job: Job, asked_at: float) -> ClaimedRequest:
-        terms = Terms(lease=LEASE_SECONDS, without_log=False, clock=self._crew.clock)
+        terms = Terms(lease=self._crew.lease, without_log=False, clock=self._crew.clock)
         begun = Begun(fence=job.fence, record=replace(job.record, state=MessageState.SENDING))
         return ClaimedRequest(self._crew.requests, begun, first_provider="", held_since=asked_at, terms=terms)
 
@@ -146,7 +146,7 @@ class Worker:
         if job.message is None or self._crew.clock.wall() >= job.expires:
             return None
         began = self._crew.clock.monotonic()
-        caller = Caller(began=began, end=began + WALK_SECONDS)
+        caller = Caller(began=began, end=began + min(WALK_SECONDS, self._crew.lease / 2))
         if isinstance(job.message.content, Email):
             return await self._crew.emails.walk(job.message, caller, claimed)
         return await self._crew.texts.walk(job.message, caller, claimed)
