@@ -25,6 +25,7 @@ from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import Money
 from relaypost_server.core.otp import Conversion
 from relaypost_server.core.outcome import POLICY, Effect, Kind, Next, Outcome
+from relaypost_server.core.queue import Lane
 from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.otp_settings import OtpSettings
@@ -116,6 +117,8 @@ def _counted() -> Metrics:
     metrics.callback_refused("ses", "forged")
     metrics.otp("sent", "sms")
     metrics.suppressed(Channel.SMS, SuppressionReason.BOUNCED)
+    metrics.enqueued(Lane.BULK, 1)
+    metrics.worked(Lane.BULK, "done")
     metrics.look_up("twilio", "settled")
     metrics.silence(Channel.SMS, "twilio", "sent")
     rate = DeliveryRate(

@@ -121,6 +121,19 @@ class Client:
         with _unpacked_errors():
             return self.queue.CancelMessage(request, timeout=timeout or self._timeout, metadata=self._metadata).message
 
+    def requeue_message(self, message_id: str, *, timeout: float | None = None) -> message_pb2.Message:
+        """Gives a message of the queue another chance that was given up."""
+        request = queue_pb.RequeueMessageRequest(message_id=message_id)
+        with _unpacked_errors():
+            return self.queue.RequeueMessage(request, timeout=timeout or self._timeout, metadata=self._metadata).message
+
+    def list_dead_letters(
+        self, request: queue_pb.ListDeadLettersRequest, *, timeout: float | None = None
+    ) -> queue_pb.ListDeadLettersResponse:
+        """A page of messages that were given up."""
+        with _unpacked_errors():
+            return self.queue.ListDeadLetters(request, timeout=timeout or self._timeout, metadata=self._metadata)
+
     def get_batch(self, request_id: str, *, timeout: float | None = None) -> queue_pb.Batch:
         """How far the batch of this name is."""
         request = queue_pb.GetBatchRequest(request_id=request_id)

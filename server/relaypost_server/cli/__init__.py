@@ -2,6 +2,8 @@
 
 import click
 
+from relaypost_server.cli.bulk import bulk
+from relaypost_server.cli.dead import dead
 from relaypost_server.cli.demo import demo
 from relaypost_server.cli.doctor import doctor
 from relaypost_server.cli.health import health
@@ -26,6 +28,8 @@ COMMANDS = (
     work,
     send_email,
     send_sms,
+    bulk,
+    dead,
     list_messages,
     watch,
     resolve,

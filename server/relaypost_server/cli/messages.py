@@ -25,6 +25,8 @@ _FINAL_STATES = (
     message_pb2.MESSAGE_STATE_COMPLAINED,
     message_pb2.MESSAGE_STATE_REJECTED,
     message_pb2.MESSAGE_STATE_FAILED,
+    message_pb2.MESSAGE_STATE_CANCELLED,
+    message_pb2.MESSAGE_STATE_DEAD,
 )
 
 

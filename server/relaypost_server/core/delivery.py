@@ -166,6 +166,8 @@ FINAL_STATES = frozenset(
         MessageState.COMPLAINED,
         MessageState.REJECTED,
         MessageState.FAILED,
+        MessageState.CANCELLED,
+        MessageState.DEAD,
     ]
 )
 """States after which no news is waited for; a bounce or a complaint may still outweigh a delivery."""

@@ -117,7 +117,7 @@ class MessagingServiceServicer(object):
     def WatchMessage(self, request, context):
         """Streams one message: at once, and again within a second of each change.
         Ends after a state that nothing is expected to follow (DELIVERED, BOUNCED,
-        COMPLAINED, REJECTED or FAILED), or with the caller's deadline. A caller
+        COMPLAINED, REJECTED, FAILED, CANCELLED or DEAD), or with the caller's deadline. A caller
         without one is cut off after an hour.
 
         The only stream: docs/decisions/0021-watch-by-polling.md says why.

@@ -51,7 +51,7 @@ class MessagingServiceStub:
     WatchMessage: _grpc.UnaryStreamMultiCallable[_messaging_service_pb2.WatchMessageRequest, _messaging_service_pb2.WatchMessageResponse]
     """Streams one message: at once, and again within a second of each change.
     Ends after a state that nothing is expected to follow (DELIVERED, BOUNCED,
-    COMPLAINED, REJECTED or FAILED), or with the caller's deadline. A caller
+    COMPLAINED, REJECTED, FAILED, CANCELLED or DEAD), or with the caller's deadline. A caller
     without one is cut off after an hour.
 
     The only stream: docs/decisions/0021-watch-by-polling.md says why.
@@ -81,7 +81,7 @@ class MessagingServiceAsyncStub(MessagingServiceStub):
     WatchMessage: _aio.UnaryStreamMultiCallable[_messaging_service_pb2.WatchMessageRequest, _messaging_service_pb2.WatchMessageResponse]  # type: ignore[assignment]
     """Streams one message: at once, and again within a second of each change.
     Ends after a state that nothing is expected to follow (DELIVERED, BOUNCED,
-    COMPLAINED, REJECTED or FAILED), or with the caller's deadline. A caller
+    COMPLAINED, REJECTED, FAILED, CANCELLED or DEAD), or with the caller's deadline. A caller
     without one is cut off after an hour.
 
     The only stream: docs/decisions/0021-watch-by-polling.md says why.
@@ -144,7 +144,7 @@ class MessagingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_messaging_service_pb2.WatchMessageResponse], _abc.AsyncIterator[_messaging_service_pb2.WatchMessageResponse]]:
         """Streams one message: at once, and again within a second of each change.
         Ends after a state that nothing is expected to follow (DELIVERED, BOUNCED,
-        COMPLAINED, REJECTED or FAILED), or with the caller's deadline. A caller
+        COMPLAINED, REJECTED, FAILED, CANCELLED or DEAD), or with the caller's deadline. A caller
         without one is cut off after an hour.
 
         The only stream: docs/decisions/0021-watch-by-polling.md says why.
