@@ -23,6 +23,7 @@ from relaypost_server.assembly.storage import database_url, open_database, open_
 from relaypost_server.assembly.suppressions import open_suppressions
 from relaypost_server.config import Config, GatewaySettings
 from relaypost_server.core.ports import CallbackReader
+from relaypost_server.flow.accounts import AccountsReader
 from relaypost_server.flow.callbacks import Callbacks, Matcher
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.suppressions import Suppressions
@@ -112,7 +113,7 @@ class Gateway:
             ),
             otp=OtpServicer(otps.build_otps(site, otp_store, peppers, templates, senders)),
             templates=TemplateServicer(templates),
-            admin=AdminServicer(message_log),
+            admin=AdminServicer(message_log, AccountsReader(chains.providers, clock=site.clock)),
             suppressions=SuppressionServicer(suppressions),
         )
         self._grpc = GrpcServer(servicers, health, limits=_limits(gateway), tracing=site.tracing, metrics=site.metrics)

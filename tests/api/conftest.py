@@ -1,7 +1,8 @@
 """A gRPC server over a real socket, with fake providers behind it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import pytest
@@ -17,6 +18,8 @@ from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.ports import OtpStore
+from relaypost_server.flow.accounts import AccountsReader
+from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.flow.watch import Watcher
@@ -57,6 +60,7 @@ async def serve() -> AsyncIterator[Serve]:
         otp_store: OtpStore | None = None,
         otp_policy: OtpPolicy | None = None,
         suppressions: Suppressions | None = None,
+        accounts: Sequence[Any] = (),
     ) -> Served:
         email_rig = Rig(emails if emails is not None else [FakeProvider("a")], screen=suppressions)
         text_providers = texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)]
@@ -79,8 +83,8 @@ async def serve() -> AsyncIterator[Serve]:
                 otps(otp_store or NoOtps(), email_rig, text_rig, templates, otp_policy or OtpPolicy(), sender)
             ),
             templates=TemplateServicer(templates),
-            admin=AdminServicer(email_rig.log),
             suppressions=SuppressionServicer(suppressions or without_database()),
+            admin=AdminServicer(email_rig.log, AccountsReader(accounts, clock=Clock())),
         )
         watcher.start()
         server = GrpcServer(

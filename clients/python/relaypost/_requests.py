@@ -162,6 +162,11 @@ def resolve_request(message_id: str, *, sent: bool) -> admin_pb.ResolveMessageRe
     return admin_pb.ResolveMessageRequest(message_id=message_id, resolution=resolution)
 
 
+def spend_limit_request(dollars: int) -> admin_pb.SetMonthlySpendLimitRequest:
+    limit = message_pb2.Money(currency_code="USD", micros=dollars * 1_000_000)
+    return admin_pb.SetMonthlySpendLimitRequest(limit=limit)
+
+
 def email_request(fields: EmailFields) -> pb.SendEmailRequest:
     sender = fields.get("sender")
     email = email_pb2.Email(

@@ -70,7 +70,7 @@ def too_many_watchers() -> status_pb2.Status:
         StatusCode.RESOURCE_EXHAUSTED,
         failure_pb2.ERROR_REASON_TOO_MANY_WATCHERS,
         "too many messages are watched at this gateway",
-        _retry(5.0),
+        retry(5.0),
     )
 
 
@@ -107,7 +107,7 @@ def log_unavailable() -> status_pb2.Status:
         StatusCode.UNAVAILABLE,
         failure_pb2.ERROR_REASON_MESSAGE_LOG_UNAVAILABLE,
         "the message log cannot be read now; sending goes on",
-        _retry(5.0),
+        retry(5.0),
     )
 
 
@@ -124,7 +124,7 @@ def request_in_progress() -> status_pb2.Status:
         StatusCode.ABORTED,
         failure_pb2.ERROR_REASON_REQUEST_IN_PROGRESS,
         "a request with this request_id is still running",
-        _retry(1.0),
+        retry(1.0),
     )
 
 
@@ -133,7 +133,7 @@ def idempotency_unavailable() -> status_pb2.Status:
         StatusCode.UNAVAILABLE,
         failure_pb2.ERROR_REASON_IDEMPOTENCY_UNAVAILABLE,
         "the database that could prove the request_id new cannot be reached; nothing was sent",
-        _retry(5.0),
+        retry(5.0),
     )
 
 
@@ -174,7 +174,7 @@ def otp_limit_reached(error: LimitReachedError) -> status_pb2.Status:
         failure_pb2.ERROR_REASON_OTP_LIMIT_REACHED,
         f"a limit is reached: {error}",
         error_details_pb2.QuotaFailure(violations=violations),
-        _retry(error.retry_after),
+        retry(error.retry_after),
     )
 
 
@@ -199,7 +199,7 @@ def otp_unavailable() -> status_pb2.Status:
         StatusCode.UNAVAILABLE,
         failure_pb2.ERROR_REASON_OTP_UNAVAILABLE,
         "the database that keeps codes cannot be reached; nothing was sent",
-        _retry(5.0),
+        retry(5.0),
     )
 
 
@@ -248,7 +248,7 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
                 failure_pb2.ERROR_REASON_IDEMPOTENCY_UNAVAILABLE,
                 "the database went away between two attempts; nothing was sent",
                 failure,
-                _retry(5.0),
+                retry(5.0),
             )
     return _exhausted(verdict, failure)
 
@@ -257,10 +257,10 @@ def _exhausted(verdict: Verdict, failure: failure_pb2.SendFailure) -> status_pb2
     reason, text = failure_pb2.ERROR_REASON_PROVIDERS_EXHAUSTED, "no provider took the message; nothing was sent"
     if verdict.retry_after is None:
         return build(StatusCode.FAILED_PRECONDITION, reason, text, failure)
-    return build(StatusCode.UNAVAILABLE, reason, text, failure, _retry(verdict.retry_after))
+    return build(StatusCode.UNAVAILABLE, reason, text, failure, retry(verdict.retry_after))
 
 
-def _retry(seconds: float) -> error_details_pb2.RetryInfo:
+def retry(seconds: float) -> error_details_pb2.RetryInfo:
     delay = Duration()
     delay.FromMilliseconds(round(seconds * 1000))
     return error_details_pb2.RetryInfo(retry_delay=delay)

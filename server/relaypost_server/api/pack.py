@@ -167,6 +167,10 @@ def _split(seconds: float) -> tuple[int, int]:
     return whole, int((seconds - whole) * 1e9)
 
 
-def _fill_money(packed: message_pb2.Money, money: Money) -> None:
-    packed.currency_code = money.currency
-    packed.micros = money.micros
+def _fill_money(packed: message_pb2.Money, amount: Money) -> None:
+    packed.currency_code = amount.currency
+    packed.micros = amount.micros
+
+
+def money(amount: Money | None) -> message_pb2.Money | None:
+    return None if amount is None else message_pb2.Money(currency_code=amount.currency, micros=amount.micros)

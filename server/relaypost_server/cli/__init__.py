@@ -2,6 +2,7 @@
 
 import click
 
+from relaypost_server.cli.admin import admin
 from relaypost_server.cli.demo import demo
 from relaypost_server.cli.doctor import doctor
 from relaypost_server.cli.health import health
@@ -32,6 +33,7 @@ COMMANDS = (
     settings,
     template,
     suppression,
+    admin,
     migrate,
     demo,
 )

@@ -96,7 +96,7 @@ class Ses:
             content_type="application/json",
             classify=classify,
         )
-        self._account = SesAccount(
+        self.account = SesAccount(
             region=settings.region or "", endpoint=settings.endpoint, timeout=settings.connect_timeout_seconds
         )
 
@@ -117,7 +117,7 @@ class Ses:
         return events_of(notification) if notification else []
 
     async def check(self) -> Sequence[Finding]:
-        return await asyncio.to_thread(self._account.look_around, self._settings.sender)
+        return await asyncio.to_thread(self.account.look_around, self._settings.sender)
 
     async def close(self) -> None:
         await self._aws.close()

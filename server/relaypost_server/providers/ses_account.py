@@ -9,8 +9,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from relaypost_server.core.accounts import SenderIdentity, SendingQuota
 from relaypost_server.core.ports import Finding, Level
-from relaypost_server.providers._aws import control_client, look_up
+from relaypost_server.providers._aws import asked, control_client, look_up
 
 
 class SesAccount:
@@ -18,6 +19,39 @@ class SesAccount:
 
     def __init__(self, *, region: str, endpoint: str | None, timeout: float) -> None:
         self._client = partial(control_client, "sesv2", region=region, endpoint=endpoint, timeout=timeout)
+
+    def verify_sender(self, address: str) -> SenderIdentity:
+        """Looks for the address, then for its domain; where SES knows neither, it is asked to send the address a link.
+
+        Needs ses:CreateEmailIdentity.
+        """
+        with asked("ses"):
+            client = self._client()
+            known = _identity(client, address)
+            if known is not None:
+                return known
+            try:
+                made = client.create_email_identity(EmailIdentity=address)
+            except client.exceptions.AlreadyExistsException:  # Another gateway was asked the same.
+                made = client.get_email_identity(EmailIdentity=address)
+            verified = bool(made.get("VerifiedForSendingStatus"))
+            return SenderIdentity(identity=address, verified=verified, requested=not verified)
+
+    def sending_quota(self) -> SendingQuota:
+        """Needs ses:GetAccount."""
+        with asked("ses"):
+            account = self._client().get_account()
+        quota = account.get("SendQuota", {})
+        most = float(quota.get("Max24HourSend", 0))
+        return SendingQuota(
+            most_a_day=None if most < 0 else most,
+            most_a_second=float(quota.get("MaxSendRate", 0)),
+            sent_in_a_day=float(quota.get("SentLast24Hours", 0)),
+            sending_enabled=bool(account.get("SendingEnabled")),
+            production=bool(account.get("ProductionAccessEnabled")),
+            enforcement=str(account.get("EnforcementStatus", "")),
+            plan=str(account.get("PricingAttributes", {}).get("CurrentPlan", "")),
+        )
 
     def look_around(self, sender: str | None) -> Sequence[Finding]:
         """What stands in the way of sending, and of sending from `sender`."""
@@ -45,8 +79,8 @@ def _judged(account: dict[str, Any]) -> Finding:
     return _found("account", Level.OK, detail)
 
 
-def _sender(client: Any, sender: str) -> Finding:
-    """Looks for the address, and where SES does not know it for its domain."""
+def _identity(client: Any, sender: str) -> SenderIdentity | None:
+    """What SES knows of the address, or else of its domain."""
     for identity in (sender, sender.rpartition("@")[2]):
         try:
             found = client.get_email_identity(EmailIdentity=identity)
@@ -54,10 +88,18 @@ def _sender(client: Any, sender: str) -> Finding:
             if error.response.get("Error", {}).get("Code") != "NotFoundException":
                 raise
             continue
-        if found.get("VerifiedForSendingStatus"):
-            return _found("sender", Level.OK, "verified")
-        return _found("sender", Level.FAILURE, "not verified yet", "Follow the link, or set the DNS records, of SES.")
-    return _found("sender", Level.FAILURE, "unknown to SES", "Create an identity for OTP_FROM_EMAIL or its domain.")
+        return SenderIdentity(identity=identity, verified=bool(found.get("VerifiedForSendingStatus")))
+    return None
+
+
+def _sender(client: Any, sender: str) -> Finding:
+    known = _identity(client, sender)
+    if known is None:
+        fix = "Create an identity for OTP_FROM_EMAIL or its domain."
+        return _found("sender", Level.FAILURE, "unknown to SES", fix)
+    if known.verified:
+        return _found("sender", Level.OK, "verified")
+    return _found("sender", Level.FAILURE, "not verified yet", "Follow the link, or set the DNS records, of SES.")
 
 
 def _found(subject: str, level: Level, detail: str, fix: str = "") -> Finding:

@@ -46,6 +46,9 @@ class SnsSettings(ProviderSettings):
     endpoint: Endpoint | None = Field(
         None, description="the URL of a private endpoint; default: the region's public one"
     )
+    cloudwatch_endpoint: Endpoint | None = Field(
+        None, description="the URL of a private CloudWatch, which knows the month's spend; default: the public one"
+    )
     origination_number: str | None = Field(
         None, description="the E.164 number or short code to send from; default: SNS chooses"
     )
@@ -84,8 +87,11 @@ class Sns:
             content_type="application/x-www-form-urlencoded; charset=utf-8",
             classify=classify,
         )
-        self._account = SnsAccount(
-            region=settings.region or "", endpoint=settings.endpoint, timeout=settings.connect_timeout_seconds
+        self.account = SnsAccount(
+            region=settings.region or "",
+            endpoint=settings.endpoint,
+            metrics_endpoint=settings.cloudwatch_endpoint,
+            timeout=settings.connect_timeout_seconds,
         )
 
     async def send(self, message: Message[Sms], *, timeout: float) -> Outcome:
@@ -97,10 +103,10 @@ class Sns:
         return quote.on(await self._aws.submit(body, timeout=timeout))
 
     async def check(self) -> Sequence[Finding]:
-        return await asyncio.to_thread(self._account.look_around)
+        return await asyncio.to_thread(self.account.look_around)
 
     async def opted_out(self) -> Collection[str]:
-        return await asyncio.to_thread(self._account.opted_out)
+        return await asyncio.to_thread(self.account.opted_out)
 
     async def close(self) -> None:
         await self._aws.close()

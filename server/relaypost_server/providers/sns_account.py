@@ -4,23 +4,60 @@ Requests and answers: botocore's `sns` model. Everything here blocks, so it is f
 """
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from relaypost_server.core.accounts import SmsSpend
+from relaypost_server.core.money import MICROS, Money
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.core.redaction import printable
 from relaypost_server.core.suppression_ports import OptOutsUnreadableError
-from relaypost_server.providers._aws import control_client, look_up
+from relaypost_server.providers._aws import asked, control_client, look_up
+
+LIMIT = "MonthlySpendLimit"
+"""The name of the attribute; its value is a text of US dollars."""
+LOOK_BACK = timedelta(hours=24)
+"""The figure is published while messages are sent; an older one says nothing. Never beyond the month's begin."""
+PERIOD = timedelta(minutes=5)
 
 
 class SnsAccount:
     """Asks once, within `timeout` seconds."""
 
-    def __init__(self, *, region: str, endpoint: str | None, timeout: float) -> None:
+    def __init__(self, *, region: str, endpoint: str | None, metrics_endpoint: str | None, timeout: float) -> None:
+        """`metrics_endpoint`: of CloudWatch, where the month's spend is published."""
         self._client = partial(control_client, "sns", region=region, endpoint=endpoint, timeout=timeout)
+        self._metrics = partial(control_client, "cloudwatch", region=region, endpoint=metrics_endpoint, timeout=timeout)
+
+    def sms_spend(self) -> SmsSpend:
+        """Needs cloudwatch:GetMetricStatistics and sns:GetSMSAttributes."""
+        now = datetime.now(UTC)
+        with asked("sns"):
+            found = self._metrics().get_metric_statistics(
+                Namespace="AWS/SNS",
+                MetricName="SMSMonthToDateSpentUSD",
+                StartTime=max(now - LOOK_BACK, now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)),
+                EndTime=now + PERIOD,  # The period that runs counts as well.
+                Period=int(PERIOD.total_seconds()),
+                Statistics=["Maximum"],
+            )
+            answer = self._client().get_sms_attributes(attributes=[LIMIT])
+        latest = max(found.get("Datapoints", ()), key=lambda point: point["Timestamp"], default=None)
+        return SmsSpend(
+            spent=latest and Money.of(Decimal(str(latest["Maximum"]))),
+            spent_time=latest and latest["Timestamp"],
+            limit=_limit(answer),
+        )
+
+    def set_monthly_spend_limit(self, limit: Money) -> None:
+        """Needs sns:SetSMSAttributes. AWS takes no more than it has granted the account."""
+        with asked("sns"):
+            self._client().set_sms_attributes(attributes={LIMIT: str(limit.micros // MICROS)})
 
     def look_around(self) -> Sequence[Finding]:
         """What stands in the way of sending."""
@@ -33,7 +70,7 @@ class SnsAccount:
             ),
             look_up(
                 "spend limit",
-                lambda: _spend_limit(client.get_sms_attributes(attributes=["MonthlySpendLimit"])),
+                lambda: _spend_limit(client.get_sms_attributes(attributes=[LIMIT])),
                 fix="Allow sns:GetSMSAttributes.",
             ),
         ]
@@ -57,8 +94,15 @@ def _sandbox(status: dict[str, Any]) -> Finding:
     return Finding(subject="account", level=Level.OK, detail="out of the sandbox")
 
 
+def _limit(answer: dict[str, Any]) -> Money | None:
+    try:
+        return Money.of(Decimal(answer["attributes"][LIMIT]))
+    except (KeyError, TypeError, ArithmeticError):
+        return None
+
+
 def _spend_limit(answer: dict[str, Any]) -> Finding:
-    limit = answer.get("attributes", {}).get("MonthlySpendLimit")
+    limit = answer.get("attributes", {}).get(LIMIT)
     if limit is None:
         return Finding(
             subject="spend limit",

@@ -22,22 +22,39 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from relaypost.v1 import message_pb2 as relaypost_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n relaypost/v1/admin_service.proto\x12\x0crelaypost.v1\x1a\x1arelaypost/v1/message.proto\"Y\n\x15ResolveMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12,\n\nresolution\x18\x02 \x01(\x0e\x32\x18.relaypost.v1.Resolution\"@\n\x16ResolveMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message*V\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_SENT\x10\x01\x12\x17\n\x13RESOLUTION_NOT_SENT\x10\x02\x32k\n\x0c\x41\x64minService\x12[\n\x0eResolveMessage\x12#.relaypost.v1.ResolveMessageRequest\x1a$.relaypost.v1.ResolveMessageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n relaypost/v1/admin_service.proto\x12\x0crelaypost.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1arelaypost/v1/message.proto\"Y\n\x15ResolveMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12,\n\nresolution\x18\x02 \x01(\x0e\x32\x18.relaypost.v1.Resolution\"@\n\x16ResolveMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\"1\n\x18VerifySenderEmailRequest\x12\x15\n\remail_address\x18\x01 \x01(\t\"v\n\x19VerifySenderEmailResponse\x12\x15\n\remail_address\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x10\n\x08verified\x18\x03 \x01(\x08\x12\x1e\n\x16verification_requested\x18\x04 \x01(\x08\"\x18\n\x16GetSendingQuotaRequest\"\xd4\x01\n\x17GetSendingQuotaResponse\x12\x18\n\x10max_24_hour_send\x18\x01 \x01(\x01\x12\x15\n\rmax_send_rate\x18\x02 \x01(\x01\x12\x1a\n\x12sent_last_24_hours\x18\x03 \x01(\x01\x12\x17\n\x0fsending_enabled\x18\x04 \x01(\x08\x12!\n\x19production_access_enabled\x18\x05 \x01(\x08\x12\x1a\n\x12\x65nforcement_status\x18\x06 \x01(\t\x12\x14\n\x0cpricing_plan\x18\x07 \x01(\t\"\x14\n\x12GetSmsSpendRequest\"\x95\x01\n\x13GetSmsSpendResponse\x12\"\n\x05spent\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Money\x12.\n\nspent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\rmonthly_limit\x18\x03 \x01(\x0b\x32\x13.relaypost.v1.Money\"A\n\x1bSetMonthlySpendLimitRequest\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Money\"B\n\x1cSetMonthlySpendLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Money*V\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_SENT\x10\x01\x12\x17\n\x13RESOLUTION_NOT_SENT\x10\x02\x32\xf4\x03\n\x0c\x41\x64minService\x12[\n\x0eResolveMessage\x12#.relaypost.v1.ResolveMessageRequest\x1a$.relaypost.v1.ResolveMessageResponse\x12\x64\n\x11VerifySenderEmail\x12&.relaypost.v1.VerifySenderEmailRequest\x1a\'.relaypost.v1.VerifySenderEmailResponse\x12^\n\x0fGetSendingQuota\x12$.relaypost.v1.GetSendingQuotaRequest\x1a%.relaypost.v1.GetSendingQuotaResponse\x12R\n\x0bGetSmsSpend\x12 .relaypost.v1.GetSmsSpendRequest\x1a!.relaypost.v1.GetSmsSpendResponse\x12m\n\x14SetMonthlySpendLimit\x12).relaypost.v1.SetMonthlySpendLimitRequest\x1a*.relaypost.v1.SetMonthlySpendLimitResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'relaypost.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESOLUTION']._serialized_start=235
-  _globals['_RESOLUTION']._serialized_end=321
-  _globals['_RESOLVEMESSAGEREQUEST']._serialized_start=78
-  _globals['_RESOLVEMESSAGEREQUEST']._serialized_end=167
-  _globals['_RESOLVEMESSAGERESPONSE']._serialized_start=169
-  _globals['_RESOLVEMESSAGERESPONSE']._serialized_end=233
-  _globals['_ADMINSERVICE']._serialized_start=323
-  _globals['_ADMINSERVICE']._serialized_end=430
+  _globals['_RESOLUTION']._serialized_start=989
+  _globals['_RESOLUTION']._serialized_end=1075
+  _globals['_RESOLVEMESSAGEREQUEST']._serialized_start=111
+  _globals['_RESOLVEMESSAGEREQUEST']._serialized_end=200
+  _globals['_RESOLVEMESSAGERESPONSE']._serialized_start=202
+  _globals['_RESOLVEMESSAGERESPONSE']._serialized_end=266
+  _globals['_VERIFYSENDEREMAILREQUEST']._serialized_start=268
+  _globals['_VERIFYSENDEREMAILREQUEST']._serialized_end=317
+  _globals['_VERIFYSENDEREMAILRESPONSE']._serialized_start=319
+  _globals['_VERIFYSENDEREMAILRESPONSE']._serialized_end=437
+  _globals['_GETSENDINGQUOTAREQUEST']._serialized_start=439
+  _globals['_GETSENDINGQUOTAREQUEST']._serialized_end=463
+  _globals['_GETSENDINGQUOTARESPONSE']._serialized_start=466
+  _globals['_GETSENDINGQUOTARESPONSE']._serialized_end=678
+  _globals['_GETSMSSPENDREQUEST']._serialized_start=680
+  _globals['_GETSMSSPENDREQUEST']._serialized_end=700
+  _globals['_GETSMSSPENDRESPONSE']._serialized_start=703
+  _globals['_GETSMSSPENDRESPONSE']._serialized_end=852
+  _globals['_SETMONTHLYSPENDLIMITREQUEST']._serialized_start=854
+  _globals['_SETMONTHLYSPENDLIMITREQUEST']._serialized_end=919
+  _globals['_SETMONTHLYSPENDLIMITRESPONSE']._serialized_start=921
+  _globals['_SETMONTHLYSPENDLIMITRESPONSE']._serialized_end=987
+  _globals['_ADMINSERVICE']._serialized_start=1078
+  _globals['_ADMINSERVICE']._serialized_end=1578
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from relaypost.v1 import message_pb2 as _message_pb2
 import builtins as _builtins
@@ -95,3 +96,235 @@ class ResolveMessageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveMessageResponse: _TypeAlias = ResolveMessageResponse  # noqa: Y015
+
+@_typing.final
+class VerifySenderEmailRequest(_message.Message):
+    """The request of VerifySenderEmail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
+    email_address: _builtins.str
+    """The address to send from. Required."""
+    def __init__(
+        self,
+        *,
+        email_address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email_address", b"email_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifySenderEmailRequest: _TypeAlias = VerifySenderEmailRequest  # noqa: Y015
+
+@_typing.final
+class VerifySenderEmailResponse(_message.Message):
+    """The answer of VerifySenderEmail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    VERIFICATION_REQUESTED_FIELD_NUMBER: _builtins.int
+    email_address: _builtins.str
+    """The address, as normalised by the gateway."""
+    identity: _builtins.str
+    """What SES knows of it: the address itself, or its domain."""
+    verified: _builtins.bool
+    """Whether emails may be sent from the address."""
+    verification_requested: _builtins.bool
+    """Whether SES was asked just now to verify the address. Its owner then has a
+    link to follow; ask again afterwards.
+    """
+    def __init__(
+        self,
+        *,
+        email_address: _builtins.str = ...,
+        identity: _builtins.str = ...,
+        verified: _builtins.bool = ...,
+        verification_requested: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email_address", b"email_address", "identity", b"identity", "verification_requested", b"verification_requested", "verified", b"verified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifySenderEmailResponse: _TypeAlias = VerifySenderEmailResponse  # noqa: Y015
+
+@_typing.final
+class GetSendingQuotaRequest(_message.Message):
+    """The request of GetSendingQuota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSendingQuotaRequest: _TypeAlias = GetSendingQuotaRequest  # noqa: Y015
+
+@_typing.final
+class GetSendingQuotaResponse(_message.Message):
+    """The answer of GetSendingQuota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_24_HOUR_SEND_FIELD_NUMBER: _builtins.int
+    MAX_SEND_RATE_FIELD_NUMBER: _builtins.int
+    SENT_LAST_24_HOURS_FIELD_NUMBER: _builtins.int
+    SENDING_ENABLED_FIELD_NUMBER: _builtins.int
+    PRODUCTION_ACCESS_ENABLED_FIELD_NUMBER: _builtins.int
+    ENFORCEMENT_STATUS_FIELD_NUMBER: _builtins.int
+    PRICING_PLAN_FIELD_NUMBER: _builtins.int
+    max_24_hour_send: _builtins.float
+    """The most recipients in any 24 hours; -1 for no limit."""
+    max_send_rate: _builtins.float
+    """The most recipients a second."""
+    sent_last_24_hours: _builtins.float
+    """Recipients in the last 24 hours."""
+    sending_enabled: _builtins.bool
+    """Whether the account may send at all: false while it is paused."""
+    production_access_enabled: _builtins.bool
+    """Whether the account has left the sandbox, in which it reaches verified
+    recipients only.
+    """
+    enforcement_status: _builtins.str
+    """SES's own word on the account, for example "HEALTHY", "PROBATION" or
+    "SHUTDOWN".
+    """
+    pricing_plan: _builtins.str
+    """The pricing plan as SES names it, for example "ESSENTIALS". Empty where it
+    does not say.
+    """
+    def __init__(
+        self,
+        *,
+        max_24_hour_send: _builtins.float = ...,
+        max_send_rate: _builtins.float = ...,
+        sent_last_24_hours: _builtins.float = ...,
+        sending_enabled: _builtins.bool = ...,
+        production_access_enabled: _builtins.bool = ...,
+        enforcement_status: _builtins.str = ...,
+        pricing_plan: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforcement_status", b"enforcement_status", "max_24_hour_send", b"max_24_hour_send", "max_send_rate", b"max_send_rate", "pricing_plan", b"pricing_plan", "production_access_enabled", b"production_access_enabled", "sending_enabled", b"sending_enabled", "sent_last_24_hours", b"sent_last_24_hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSendingQuotaResponse: _TypeAlias = GetSendingQuotaResponse  # noqa: Y015
+
+@_typing.final
+class GetSmsSpendRequest(_message.Message):
+    """The request of GetSmsSpend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSmsSpendRequest: _TypeAlias = GetSmsSpendRequest  # noqa: Y015
+
+@_typing.final
+class GetSmsSpendResponse(_message.Message):
+    """The answer of GetSmsSpend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPENT_FIELD_NUMBER: _builtins.int
+    SPENT_TIME_FIELD_NUMBER: _builtins.int
+    MONTHLY_LIMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def spent(self) -> _message_pb2.Money:
+        """Spent since the month began. Not set where CloudWatch has had no figure in
+        the last 24 hours, which does not mean 0.
+        """
+
+    @_builtins.property
+    def spent_time(self) -> _timestamp_pb2.Timestamp:
+        """When the figure was taken."""
+
+    @_builtins.property
+    def monthly_limit(self) -> _message_pb2.Money:
+        """The account's own MonthlySpendLimit. Not set where it has none; then what
+        AWS granted the account holds.
+        """
+
+    def __init__(
+        self,
+        *,
+        spent: _message_pb2.Money | None = ...,
+        spent_time: _timestamp_pb2.Timestamp | None = ...,
+        monthly_limit: _message_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["monthly_limit", b"monthly_limit", "spent", b"spent", "spent_time", b"spent_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["monthly_limit", b"monthly_limit", "spent", b"spent", "spent_time", b"spent_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSmsSpendResponse: _TypeAlias = GetSmsSpendResponse  # noqa: Y015
+
+@_typing.final
+class SetMonthlySpendLimitRequest(_message.Message):
+    """The request of SetMonthlySpendLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limit(self) -> _message_pb2.Money:
+        """The new limit: whole US dollars, 1 to 1,000,000. Required."""
+
+    def __init__(
+        self,
+        *,
+        limit: _message_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMonthlySpendLimitRequest: _TypeAlias = SetMonthlySpendLimitRequest  # noqa: Y015
+
+@_typing.final
+class SetMonthlySpendLimitResponse(_message.Message):
+    """The answer of SetMonthlySpendLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limit(self) -> _message_pb2.Money:
+        """The limit as it holds now."""
+
+    def __init__(
+        self,
+        *,
+        limit: _message_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMonthlySpendLimitResponse: _TypeAlias = SetMonthlySpendLimitResponse  # noqa: Y015

@@ -109,6 +109,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     provider was asked, and nothing was sent. Details: SendFailure. Example: an
     address whose last message bounced.
     """
+    ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION: the call is about a provider that this gateway does
+    not have. ErrorInfo.metadata["provider"] names it. Example: GetSmsSpend at a
+    gateway without AWS_REGION.
+    """
+    ERROR_REASON_PROVIDER_REFUSED: _ErrorReason.ValueType  # 25
+    """The provider did not do as an operator asked. FAILED_PRECONDITION: it
+    refused the credentials, the permission or the value. UNAVAILABLE with a
+    google.rpc.RetryInfo: it is out of reach or asks for patience.
+    ErrorInfo.metadata names the "provider" and its own "code".
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -197,6 +208,17 @@ ERROR_REASON_SUPPRESSED: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION: every recipient is on the suppression list, so no
 provider was asked, and nothing was sent. Details: SendFailure. Example: an
 address whose last message bounced.
+"""
+ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION: the call is about a provider that this gateway does
+not have. ErrorInfo.metadata["provider"] names it. Example: GetSmsSpend at a
+gateway without AWS_REGION.
+"""
+ERROR_REASON_PROVIDER_REFUSED: ErrorReason.ValueType  # 25
+"""The provider did not do as an operator asked. FAILED_PRECONDITION: it
+refused the credentials, the permission or the value. UNAVAILABLE with a
+google.rpc.RetryInfo: it is out of reach or asks for patience.
+ErrorInfo.metadata names the "provider" and its own "code".
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
