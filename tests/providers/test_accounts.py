@@ -25,7 +25,8 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def client(service: str, url: str) -> Any:
-    return boto3.client(service, region_name="us-east-1", endpoint_url=url)
+    # A session of its own: boto3's default one would keep this test's credentials for all later ones.
+    return boto3.Session().client(service, region_name="us-east-1", endpoint_url=url)
 
 
 def ses(url: str) -> EmailAccount:

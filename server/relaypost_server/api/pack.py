@@ -77,6 +77,8 @@ def fill_attempt(packed: message_pb2.Attempt, made: Attempt) -> None:
     packed.circuit_state = _CIRCUITS[made.circuit]
     if outcome.cost is not None:
         _fill_money(packed.cost, outcome.cost)
+    if outcome.billed is not None:
+        _fill_money(packed.billed_cost, outcome.billed)
     packed.segments = outcome.segments
     for refused in outcome.refused:
         packed.refused_recipients.add(
