@@ -15,7 +15,7 @@ from relaypost_server.api.otp import OtpServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
-from relaypost_server.assembly import otps
+from relaypost_server.assembly import costs, otps
 from relaypost_server.assembly.chains import Chains, build_chains, build_senders
 from relaypost_server.assembly.confirmations import run_delivery_upkeep, run_look_ups, run_silences
 from relaypost_server.assembly.site import Site
@@ -113,7 +113,11 @@ class Gateway:
             ),
             otp=OtpServicer(otps.build_otps(site, otp_store, peppers, templates, senders)),
             templates=TemplateServicer(templates),
-            admin=AdminServicer(message_log, AccountsReader(chains.providers, clock=site.clock)),
+            admin=AdminServicer(
+                message_log,
+                AccountsReader(chains.providers, clock=site.clock),
+                costs.build_reader(site, database),
+            ),
             suppressions=SuppressionServicer(suppressions),
         )
         self._grpc = GrpcServer(servicers, health, limits=_limits(gateway), tracing=site.tracing, metrics=site.metrics)

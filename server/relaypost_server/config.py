@@ -14,11 +14,12 @@ from pydantic import AfterValidator, Field, SecretStr
 from relaypost_server.addresses import parse_email
 from relaypost_server.core.message import Address
 from relaypost_server.core.suppression import SuppressionPolicy
+from relaypost_server.core.tariffs import NO_TIER, Tariff
 from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.flow.dispatch import Limits
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
-from relaypost_server.providers._settings import ProviderSettings, missing
+from relaypost_server.providers._settings import PaidProviderSettings, ProviderSettings, missing
 from relaypost_server.settings import Problem, Seconds, Settings, SettingsError, prefixed, read, unknown
 from relaypost_server.telemetry.logs import LogFormat
 from relaypost_server.templates.locales import known_tag
@@ -177,6 +178,15 @@ class ChosenProvider:
     def build(self) -> Any:
         return self.kind(self.settings)
 
+    def tariff(self) -> Tariff:
+        settings: Any = self.settings
+        return Tariff(
+            provider=self.kind.name,
+            channel=self.kind.channel,
+            prices=settings.prices,
+            free=settings.free_tier or NO_TIER,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -186,6 +196,11 @@ class Config:
     providers: tuple[ChosenProvider, ...]
     otp: OtpSettings
     delivery: DeliverySettings
+
+    @property
+    def tariffs(self) -> tuple[Tariff, ...]:
+        """The prices of every provider that may charge for messages."""
+        return tuple(p.tariff() for p in self.providers if isinstance(p.settings, PaidProviderSettings))
 
 
 def load_env_file(environ: MutableMapping[str, str] = os.environ) -> None:

@@ -18,13 +18,16 @@ from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.ports import OtpStore
+from relaypost_server.core.tariffs import Tariff
 from relaypost_server.flow.accounts import AccountsReader
 from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.costs import CostReader
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.flow.watch import Watcher
+from tests.fakes.costs import FakeCosts
 from tests.fakes.otp import NoOtps, built_in, otps
-from tests.fakes.providers import FakeProvider, Rig
+from tests.fakes.providers import FakeClock, FakeProvider, Rig
 from tests.fakes.suppressions import without_database
 
 LIMITS = ServerLimits(
@@ -61,6 +64,9 @@ async def serve() -> AsyncIterator[Serve]:
         otp_policy: OtpPolicy | None = None,
         suppressions: Suppressions | None = None,
         accounts: Sequence[Any] = (),
+        costs: FakeCosts | None = None,
+        tariffs: Sequence[Tariff] = (),
+        clock: FakeClock | None = None,
     ) -> Served:
         email_rig = Rig(emails if emails is not None else [FakeProvider("a")], screen=suppressions)
         text_providers = texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)]
@@ -84,7 +90,11 @@ async def serve() -> AsyncIterator[Serve]:
             ),
             templates=TemplateServicer(templates),
             suppressions=SuppressionServicer(suppressions or without_database()),
-            admin=AdminServicer(email_rig.log, AccountsReader(accounts, clock=Clock())),
+            admin=AdminServicer(
+                email_rig.log,
+                AccountsReader(accounts, clock=Clock()),
+                CostReader(costs or FakeCosts(), tariffs, clock=(clock or FakeClock()).clock()),
+            ),
         )
         watcher.start()
         server = GrpcServer(

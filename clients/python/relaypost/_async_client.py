@@ -8,12 +8,14 @@ from typing import Self, TypeVar, Unpack
 import grpc
 from relaypost._client import DEFAULT_TIMEOUT
 from relaypost._requests import (
+    CostQuery,
     EmailFields,
     MessageQuery,
     OtpFields,
     SmsFields,
     SuppressionQuery,
     add_suppression_request,
+    cost_request,
     email_request,
     list_request,
     otp_request,
@@ -229,6 +231,14 @@ class AsyncClient:
         """Sets how many US dollars the SNS account may spend on text messages in a month."""
         request = spend_limit_request(dollars)
         call = self.admin.SetMonthlySpendLimit(request, timeout=timeout or self._timeout, metadata=self._metadata)
+        return await _unpacked_errors(call)
+
+    async def cost_report(
+        self, *, timeout: float | None = None, **query: Unpack[CostQuery]
+    ) -> admin_pb.GetCostReportResponse:
+        """What messages cost, by default since the month began, and what the month will have cost at its end."""
+        request = cost_request(query)
+        call = self.admin.GetCostReport(request, timeout=timeout or self._timeout, metadata=self._metadata)
         return await _unpacked_errors(call)
 
     async def provider_health(self, *, timeout: float | None = None) -> pb.GetProviderHealthResponse:

@@ -8,12 +8,14 @@ from typing import Self, Unpack
 
 import grpc
 from relaypost._requests import (
+    CostQuery,
     EmailFields,
     MessageQuery,
     OtpFields,
     SmsFields,
     SuppressionQuery,
     add_suppression_request,
+    cost_request,
     email_request,
     list_request,
     otp_request,
@@ -234,6 +236,14 @@ class Client:
         with _unpacked_errors():
             request = spend_limit_request(dollars)
             return self.admin.SetMonthlySpendLimit(request, timeout=timeout or self._timeout, metadata=self._metadata)
+
+    def cost_report(
+        self, *, timeout: float | None = None, **query: Unpack[CostQuery]
+    ) -> admin_pb.GetCostReportResponse:
+        """What messages cost, by default since the month began, and what the month will have cost at its end."""
+        with _unpacked_errors():
+            request = cost_request(query)
+            return self.admin.GetCostReport(request, timeout=timeout or self._timeout, metadata=self._metadata)
 
     def provider_health(self, *, timeout: float | None = None) -> pb.GetProviderHealthResponse:
         """The state of every provider."""

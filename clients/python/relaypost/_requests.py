@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Required, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
@@ -129,6 +129,15 @@ class MessageQuery(TypedDict, total=False):
     created_before: datetime
 
 
+class CostQuery(TypedDict, total=False):
+    """The arguments of `cost_report`; `relaypost.v1.GetCostReportRequest` documents them."""
+
+    first_day: date
+    last_day: date
+    group_by: "Iterable[admin_pb.CostDimension.ValueType]"
+    channel: "message_pb2.Channel.ValueType"
+
+
 def list_request(query: MessageQuery) -> pb.ListMessagesRequest:
     return pb.ListMessagesRequest(
         page_size=query.get("page_size", 0),
@@ -160,6 +169,16 @@ def _duration(seconds: float | None) -> Duration | None:
 def resolve_request(message_id: str, *, sent: bool) -> admin_pb.ResolveMessageRequest:
     resolution = admin_pb.RESOLUTION_SENT if sent else admin_pb.RESOLUTION_NOT_SENT
     return admin_pb.ResolveMessageRequest(message_id=message_id, resolution=resolution)
+
+
+def cost_request(query: CostQuery) -> admin_pb.GetCostReportRequest:
+    first, last = query.get("first_day"), query.get("last_day")
+    return admin_pb.GetCostReportRequest(
+        first_day=first.isoformat() if first else "",
+        last_day=last.isoformat() if last else "",
+        group_by=query.get("group_by", ()),
+        channel=query.get("channel", message_pb2.CHANNEL_UNSPECIFIED),
+    )
 
 
 def spend_limit_request(dollars: int) -> admin_pb.SetMonthlySpendLimitRequest:

@@ -8,6 +8,7 @@ from relaypost.v1 import admin_service_pb2 as pb, admin_service_pb2_grpc
 from relaypost_server.addresses import AddressError, parse_email
 from relaypost_server.api import errors, pack
 from relaypost_server.api.account_errors import of_account
+from relaypost_server.api.cost_reports import pack_report, read_request
 from relaypost_server.api.edge import Context
 from relaypost_server.api.errors import ApiError
 from relaypost_server.api.request_keys import read_message_id
@@ -16,6 +17,7 @@ from relaypost_server.core.accounts import AccountError
 from relaypost_server.core.money import MICROS, Money
 from relaypost_server.core.ports import MessageLog
 from relaypost_server.flow.accounts import AccountsReader
+from relaypost_server.flow.costs import CostReader
 
 LARGEST_LIMIT = 1_000_000
 """US dollars a month; a typing error of some zeros should not pass."""
@@ -25,9 +27,10 @@ _SENT = {pb.RESOLUTION_SENT: True, pb.RESOLUTION_NOT_SENT: False}
 class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     """What an operator may do."""
 
-    def __init__(self, message_log: MessageLog, accounts: AccountsReader) -> None:
+    def __init__(self, message_log: MessageLog, accounts: AccountsReader, costs: CostReader) -> None:
         self._log = message_log
         self._accounts = accounts
+        self._costs = costs
 
     async def ResolveMessage(self, request: pb.ResolveMessageRequest, context: Context) -> pb.ResolveMessageResponse:
         bad = Violations()
@@ -90,6 +93,13 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         with _explained():
             await self._accounts.set_monthly_spend_limit(limit)
         return pb.SetMonthlySpendLimitResponse(limit=pack.money(limit))
+
+    async def GetCostReport(self, request: pb.GetCostReportRequest, context: Context) -> pb.GetCostReportResponse:
+        bad = Violations()
+        wanted = read_request(request, self._costs.today(), bad)
+        bad.check()
+        report = await self._costs.report(wanted.first, wanted.last, by=wanted.by, channel=wanted.channel)
+        return pack_report(wanted, report, await self._costs.forecast(channel=wanted.channel))
 
 
 def _read_address(value: str, bad: Violations) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
+from relaypost.v1 import messaging_service_pb2 as pb, messaging_service_pb2_grpc
 
 from relaypost_server.addresses import AddressError, parse_email, parse_phone
 from relaypost_server.api import errors, pack
@@ -16,6 +16,7 @@ from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.errors import ApiError
 from relaypost_server.api.request_keys import (
     read_caller,
+    read_channel,
     read_confirm_within,
     read_guarantee,
     read_key,
@@ -24,7 +25,7 @@ from relaypost_server.api.request_keys import (
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
-from relaypost_server.core.message import Channel, Content, Email, Guarantee, MessageState, Sms
+from relaypost_server.core.message import Content, Email, Guarantee, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery, Renderer
 from relaypost_server.core.silence import Confirm
 from relaypost_server.flow.health import HealthReader
@@ -34,7 +35,6 @@ from relaypost_server.flow.watch import TooManyWatchersError, Watcher
 
 DEFAULT_PAGE, LARGEST_PAGE = 50, 500
 MOST_STATES = 20
-_CHANNELS = {packed: channel for channel, packed in pack.CHANNELS.items()}
 _STATES = {packed: state for state, packed in pack.STATES.items()}
 
 
@@ -98,7 +98,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         self, request: pb.GetProviderHealthRequest, context: Context
     ) -> pb.GetProviderHealthResponse:
         bad = Violations()
-        wanted = _channel("channel", request.channel, bad)
+        wanted = read_channel("channel", request.channel, bad)
         bad.check()
         health = self._health.read()
         return pb.GetProviderHealthResponse(
@@ -186,12 +186,6 @@ def _metadata(values: Mapping[str, str], bad: Violations) -> dict[str, str]:
     return dict(values)
 
 
-def _channel(field: str, value: "message_pb2.Channel.ValueType", bad: Violations) -> Channel | None:
-    if value and value not in _CHANNELS:
-        bad.add(field, "is not a known channel")
-    return _CHANNELS.get(value)
-
-
 def _query(request: pb.ListMessagesRequest) -> MessageQuery:
     bad = Violations()
     if not 0 <= request.page_size <= LARGEST_PAGE:
@@ -200,7 +194,7 @@ def _query(request: pb.ListMessagesRequest) -> MessageQuery:
         page_size=request.page_size or DEFAULT_PAGE,
         before=_cursor(request.page_token, bad),
         states=_states(request, bad),
-        channel=_channel("channel", request.channel, bad),
+        channel=read_channel("channel", request.channel, bad),
         recipient=_recipient(request.recipient, bad),
         provider=request.provider,
         created_from=_moment("created_from", request.created_from if request.HasField("created_from") else None, bad),

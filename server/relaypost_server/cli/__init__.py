@@ -3,6 +3,7 @@
 import click
 
 from relaypost_server.cli.admin import admin
+from relaypost_server.cli.cost import cost
 from relaypost_server.cli.demo import demo
 from relaypost_server.cli.doctor import doctor
 from relaypost_server.cli.health import health
@@ -33,6 +34,7 @@ COMMANDS = (
     settings,
     template,
     suppression,
+    cost,
     admin,
     migrate,
     demo,

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from relaypost_server.core.breaker import BreakerPolicy
-from relaypost_server.settings import Problem, Seconds, Settings
+from relaypost_server.settings import FreeUnits, Problem, Seconds, Settings
 
 
 class ProviderSettings(Settings):
@@ -61,6 +61,16 @@ class ProviderSettings(Settings):
             rate_seconds=self.breaker_rate_seconds,
             escalate=self.breaker_escalate,
         )
+
+
+class PaidProviderSettings(ProviderSettings):
+    """What providers have in common that may charge for messages. Their prices are settings of their own."""
+
+    free_tier: FreeUnits | None = Field(
+        None,
+        description="units that cost nothing, as in 62000/month, 500/day or 1000/month until 2027-06-30: recipients "
+        "of emails, segments of text messages; default: none",
+    )
 
 
 def missing(setting: str, because: str) -> Problem:

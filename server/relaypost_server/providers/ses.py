@@ -24,7 +24,7 @@ from relaypost_server.providers._http import lost_answer, retry_after
 from relaypost_server.providers._mailbox import mailbox
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
-from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._settings import PaidProviderSettings
 from relaypost_server.providers._sns_messages import TOPIC, Fetcher, HttpFetcher, SnsMessages
 from relaypost_server.providers._threads import built
 from relaypost_server.providers.ses_account import SesAccount
@@ -38,7 +38,7 @@ QUOTA_LATCH = 3600.0
 LONGEST_CONTENT_ID = 78
 
 
-class SesSettings(ProviderSettings):
+class SesSettings(PaidProviderSettings):
     """Amazon SES takes part where AWS_REGION is set. Credentials come from botocore's chain."""
 
     model_config = prefixed("ses")

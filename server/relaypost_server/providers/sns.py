@@ -22,7 +22,7 @@ from relaypost_server.providers._aws import AwsClient
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
-from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._settings import PaidProviderSettings
 from relaypost_server.providers.sns_account import SnsAccount
 from relaypost_server.settings import Endpoint, Prices, prefixed
 
@@ -35,7 +35,7 @@ _VERSION = "2010-03-31"
 _TYPES = {SmsType.TRANSACTIONAL: "Transactional", SmsType.PROMOTIONAL: "Promotional"}
 
 
-class SnsSettings(ProviderSettings):
+class SnsSettings(PaidProviderSettings):
     """Amazon SNS takes part where AWS_REGION is set. Credentials come from botocore's chain."""
 
     model_config = prefixed("sns")

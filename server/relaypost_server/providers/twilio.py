@@ -24,7 +24,7 @@ from relaypost_server.core.suppression import Reply
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote
-from relaypost_server.providers._settings import ProviderSettings, missing
+from relaypost_server.providers._settings import PaidProviderSettings, missing
 from relaypost_server.providers.twilio_look_up import find
 from relaypost_server.providers.twilio_receipts import (
     LARGEST_CALLBACK,
@@ -42,7 +42,7 @@ LONGEST_VALIDITY = 36_000
 """Seconds that Twilio takes for a ValidityPeriod."""
 
 
-class TwilioSettings(ProviderSettings):
+class TwilioSettings(PaidProviderSettings):
     """Twilio takes part where an account, its token and a number or Messaging Service are set."""
 
     model_config = prefixed("twilio")

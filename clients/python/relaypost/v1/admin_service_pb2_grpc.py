@@ -60,6 +60,11 @@ class AdminServiceStub(object):
                 request_serializer=relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitRequest.SerializeToString,
                 response_deserializer=relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitResponse.FromString,
                 _registered_method=True)
+        self.GetCostReport = channel.unary_unary(
+                '/relaypost.v1.AdminService/GetCostReport',
+                request_serializer=relaypost_dot_v1_dot_admin__service__pb2.GetCostReportRequest.SerializeToString,
+                response_deserializer=relaypost_dot_v1_dot_admin__service__pb2.GetCostReportResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -107,6 +112,14 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCostReport(self, request, context):
+        """Reports what messages cost, and foretells the month. Days and months are
+        those of UTC, and a message counts on the day on which it was taken on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -134,6 +147,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetMonthlySpendLimit,
                     request_deserializer=relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitRequest.FromString,
                     response_serializer=relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitResponse.SerializeToString,
+            ),
+            'GetCostReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCostReport,
+                    request_deserializer=relaypost_dot_v1_dot_admin__service__pb2.GetCostReportRequest.FromString,
+                    response_serializer=relaypost_dot_v1_dot_admin__service__pb2.GetCostReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -272,6 +290,33 @@ class AdminService(object):
             '/relaypost.v1.AdminService/SetMonthlySpendLimit',
             relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitRequest.SerializeToString,
             relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCostReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relaypost.v1.AdminService/GetCostReport',
+            relaypost_dot_v1_dot_admin__service__pb2.GetCostReportRequest.SerializeToString,
+            relaypost_dot_v1_dot_admin__service__pb2.GetCostReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

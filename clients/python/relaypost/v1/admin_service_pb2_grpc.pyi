@@ -53,6 +53,10 @@ class AdminServiceStub:
     stops sending within minutes once it is spent. AWS takes no more than it
     has granted the account.
     """
+    GetCostReport: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetCostReportRequest, _admin_service_pb2.GetCostReportResponse]
+    """Reports what messages cost, and foretells the month. Days and months are
+    those of UTC, and a message counts on the day on which it was taken on.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -78,6 +82,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Sets how much the SNS account may spend on text messages in a month. SNS
     stops sending within minutes once it is spent. AWS takes no more than it
     has granted the account.
+    """
+    GetCostReport: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetCostReportRequest, _admin_service_pb2.GetCostReportResponse]  # type: ignore[assignment]
+    """Reports what messages cost, and foretells the month. Days and months are
+    those of UTC, and a message counts on the day on which it was taken on.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -131,6 +139,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets how much the SNS account may spend on text messages in a month. SNS
         stops sending within minutes once it is spent. AWS takes no more than it
         has granted the account.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCostReport(
+        self,
+        request: _admin_service_pb2.GetCostReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetCostReportResponse, _abc.Awaitable[_admin_service_pb2.GetCostReportResponse]]:
+        """Reports what messages cost, and foretells the month. Days and months are
+        those of UTC, and a message counts on the day on which it was taken on.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
