@@ -15,9 +15,11 @@ from relaypost import Client
 from relaypost._requests import EmailFields, SmsFields
 from relaypost.v1 import failure_pb2, message_pb2, provider_health_pb2
 
+from relaypost_server.budget_settings import BudgetSettings
 from relaypost_server.cli import main
 from relaypost_server.config import GatewaySettings
 from relaypost_server.core.breaker import CircuitState, OpenReason
+from relaypost_server.core.budgets import Budget
 from relaypost_server.core.delivery import EventType
 from relaypost_server.core.delivery_rates import DeliveryRate
 from relaypost_server.core.failover import Attempt
@@ -37,7 +39,7 @@ from tests.peers import ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").rglob("README.md")])
 DEPLOYED = sorted(p for p in (ROOT / "deploy").iterdir() if p.is_file())
 TOLD = [*PAGES, *DEPLOYED]
-MODELS = (GatewaySettings, OtpSettings, DeliverySettings, *(p.Settings for p in PROVIDERS))
+MODELS = (GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, *(p.Settings for p in PROVIDERS))
 SETTINGS = {name for model in MODELS for name in variables(model)}
 REASONS = {name.removeprefix("ERROR_REASON_") for name in failure_pb2.ErrorReason.DESCRIPTOR.values_by_name}
 CONSTANTS = re.compile(
@@ -128,6 +130,8 @@ def _counted() -> Metrics:
         window=60.0,
     )
     metrics.watch_delivery_rates(lambda: [rate])
+    metrics.budget_alert("provider", "ses", "soft")
+    metrics.watch_spend(lambda: [("provider", "ses", 1, Budget(soft=Money(micros=1)))])
     conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)
     metrics.watch_conversions(lambda: [conversion])
     return metrics

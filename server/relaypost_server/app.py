@@ -84,7 +84,7 @@ class Gateway:
         peppers = await otps.open_peppers(site)
         database = await open_database(site, url)
         message_log, requests = PostgresLog(database), open_requests(site, database)
-        chains = build_chains(site)
+        chains = build_chains(site, await costs.keep_budgets(site, database))
         suppressions = await open_suppressions(site, database, chains)
         otp_store = otps.open_store(site, database)
         health = HealthReader(

@@ -12,6 +12,8 @@ from platformdirs import user_data_path
 from pydantic import AfterValidator, Field, SecretStr
 
 from relaypost_server.addresses import parse_email
+from relaypost_server.budget_settings import BudgetSettings
+from relaypost_server.core.budgets import Budgets
 from relaypost_server.core.message import Address
 from relaypost_server.core.suppression import SuppressionPolicy
 from relaypost_server.core.tariffs import NO_TIER, Tariff
@@ -19,7 +21,7 @@ from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.flow.dispatch import Limits
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
-from relaypost_server.providers._settings import PaidProviderSettings, ProviderSettings, missing
+from relaypost_server.providers._settings import PaidProviderSettings, ProviderSettings, aws_problems
 from relaypost_server.settings import Problem, Seconds, Settings, SettingsError, prefixed, read, unknown
 from relaypost_server.telemetry.logs import LogFormat
 from relaypost_server.templates.locales import known_tag
@@ -196,6 +198,14 @@ class Config:
     providers: tuple[ChosenProvider, ...]
     otp: OtpSettings
     delivery: DeliverySettings
+    budgets: BudgetSettings
+
+    @property
+    def all_budgets(self) -> Budgets:
+        """Those of providers and those of callers."""
+        paid = [(p.kind.name, p.settings) for p in self.providers if isinstance(p.settings, PaidProviderSettings)]
+        providers = {name: settings.budget for name, settings in paid if settings.budget is not None}
+        return Budgets(providers=providers, callers=self.budgets.caller_budgets)
 
     @property
     def tariffs(self) -> tuple[Tariff, ...]:
@@ -225,9 +235,11 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     problems += mistakes
     delivery, mistakes = read(DeliverySettings, environ)
     problems += mistakes
+    budgets, mistakes = read(BudgetSettings, environ)
+    problems += mistakes
     models = {kind.Settings for kind in PROVIDERS}
-    problems += unknown(environ, [GatewaySettings, OtpSettings, DeliverySettings, *models])
-    problems += _aws_problems(environ)
+    problems += unknown(environ, [GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, *models])
+    problems += aws_problems(environ)
     settings: dict[type[ProviderSettings], ProviderSettings] = {}
     for model in sorted(models, key=lambda m: m.__name__):
         found, mistakes = read(model, environ)
@@ -235,14 +247,14 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
         if found is not None:
             settings[model] = found
             problems += found.problems()
-            problems += _enabled_but_not_configured(found)
-    if problems or gateway is None or otp is None or delivery is None:
+            problems += found.enabled_by_halves()
+    if problems or gateway is None or otp is None or delivery is None or budgets is None:
         raise SettingsError(problems)
     chosen = _choose(gateway, settings)
     problems = _production_problems(gateway, chosen, otp)
     if problems:
         raise SettingsError(problems)
-    return Config(gateway, chosen, otp, delivery)
+    return Config(gateway, chosen, otp, delivery, budgets)
 
 
 def _choose(
@@ -283,25 +295,4 @@ def _production_problems(gateway: GatewaySettings, chosen: Sequence[ChosenProvid
     if otp.pepper is None:
         fix = "Set it to a secret of 32 characters or more, the same for all gateways; see docs/otp.md."
         problems.append(Problem(setting="RELAYPOST_OTP_PEPPER", what="is missing in production", fix=fix))
-    return problems
-
-
-def _enabled_but_not_configured(settings: ProviderSettings) -> list[Problem]:
-    if settings.enabled is not True or settings.configured:
-        return []
-    name = type(settings).model_config["alias_generator"]
-    setting = name("enabled") if callable(name) else ""
-    return [Problem(setting=setting, what="is true, but the rest is missing", fix=str(type(settings).__doc__))]
-
-
-def _aws_problems(environ: Mapping[str, str]) -> list[Problem]:
-    """Half a set of AWS variables would silently leave SES and SNS out."""
-    key, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
-    problems = []
-    if key and not environ.get("AWS_REGION"):
-        problems.append(missing("AWS_REGION", "AWS_ACCESS_KEY_ID is set"))
-    if key and not secret:
-        problems.append(missing("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID is set"))
-    if secret and not key:
-        problems.append(missing("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY is set"))
     return problems

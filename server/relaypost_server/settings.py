@@ -26,6 +26,8 @@ from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.tariffs import FreeTier, Period
 
 PREFIX = "RELAYPOST_"
+LARGEST_AMOUNT = 1_000_000_000
+"""US dollars."""
 _FREE_TIER = re.compile(r"(?P<units>\d{1,12})/(?P<per>day|month)(?: until (?P<until>\d{4}-\d{2}-\d{2}))?")
 
 
@@ -127,6 +129,19 @@ def _price(amount: str) -> Money:
     return Money.of(price)
 
 
+def dollars(value: Any) -> Money:
+    """Reads an amount such as "50" or "12.50"."""
+    if isinstance(value, Money):
+        return value
+    try:
+        amount = Decimal(value)
+    except (ValueError, TypeError, ArithmeticError):
+        amount = Decimal(-1)
+    if not amount.is_finite() or not 0 <= amount <= LARGEST_AMOUNT:
+        raise ValueError("is not an amount such as 50 or 12.50")
+    return Money.of(amount)
+
+
 def _free_tier(value: Any) -> FreeTier:
     """Reads "62000/month", "500/day" and "1000/month until 2027-06-30"."""
     if isinstance(value, FreeTier):
@@ -167,6 +182,7 @@ def _verification_key(value: str) -> str:
 
 Secret = Annotated[SecretStr, AfterValidator(_one_line)]
 VerificationKey = Annotated[str, AfterValidator(_verification_key)]
+Dollars = Annotated[Money, BeforeValidator(dollars)]
 FreeUnits = Annotated[FreeTier, BeforeValidator(_free_tier)]
 Prices = Annotated[PriceList, BeforeValidator(_price_list)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]

@@ -15,6 +15,7 @@ from relaypost_server.api.otp import OtpServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
+from relaypost_server.core.budgets import Budgets
 from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.ports import OtpStore
@@ -67,10 +68,11 @@ async def serve() -> AsyncIterator[Serve]:
         costs: FakeCosts | None = None,
         tariffs: Sequence[Tariff] = (),
         clock: FakeClock | None = None,
+        budgets: Budgets | None = None,
     ) -> Served:
         email_rig = Rig(emails if emails is not None else [FakeProvider("a")], screen=suppressions)
         text_providers = texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)]
-        text_rig = Rig(text_providers, Channel.SMS, screen=suppressions)
+        text_rig = Rig(text_providers, Channel.SMS, screen=suppressions, budgets=budgets)
         text_rig.log = email_rig.log
         watcher = Watcher(email_rig.log)
         health = HealthReader([email_rig.chain, text_rig.chain], email_rig.log)

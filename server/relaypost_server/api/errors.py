@@ -163,17 +163,12 @@ def otp_attempts_used_up() -> status_pb2.Status:
 
 
 def otp_limit_reached(error: LimitReachedError) -> status_pb2.Status:
-    violations = [
-        error_details_pb2.QuotaFailure.Violation(
-            subject=f"limit:{refusal.limit}", description=f"lets one through again in {refusal.retry_after:.0f} s"
-        )
-        for refusal in error.refusals
-    ]
+    reached = {f"limit:{r.limit}": f"lets one through again in {r.retry_after:.0f} s" for r in error.refusals}
     return build(
         StatusCode.RESOURCE_EXHAUSTED,
         failure_pb2.ERROR_REASON_OTP_LIMIT_REACHED,
         f"a limit is reached: {error}",
-        error_details_pb2.QuotaFailure(violations=violations),
+        _quota(reached),
         retry(error.retry_after),
     )
 
@@ -242,6 +237,14 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
                 "the deadline left no time for another attempt; nothing was sent",
                 failure,
             )
+        case Ending.OVER_BUDGET:
+            return build(
+                StatusCode.RESOURCE_EXHAUSTED,
+                failure_pb2.ERROR_REASON_BUDGET_EXHAUSTED,
+                "the caller's budget of the month is used up; nothing was sent",
+                _quota({f"caller:{sent.record.caller}": "the budget of the month is used up"}),
+                failure,
+            )
         case Ending.NOT_ON_RECORD:
             return build(
                 StatusCode.UNAVAILABLE,
@@ -258,6 +261,12 @@ def _exhausted(verdict: Verdict, failure: failure_pb2.SendFailure) -> status_pb2
     if verdict.retry_after is None:
         return build(StatusCode.FAILED_PRECONDITION, reason, text, failure)
     return build(StatusCode.UNAVAILABLE, reason, text, failure, retry(verdict.retry_after))
+
+
+def _quota(reached: Mapping[str, str]) -> error_details_pb2.QuotaFailure:
+    """`reached`: descriptions by subjects."""
+    violations = [error_details_pb2.QuotaFailure.Violation(subject=s, description=d) for s, d in reached.items()]
+    return error_details_pb2.QuotaFailure(violations=violations)
 
 
 def retry(seconds: float) -> error_details_pb2.RetryInfo:

@@ -90,44 +90,38 @@ def _forecast(forecast: pb.CostForecast) -> Iterable[Text | Table]:
     if not forecast.lines:
         return
     yield Text()
-    yield Text.from_markup(
-        f"[bold]{forecast.month[:7]}, if it goes on as it began[/] [dim]({forecast.elapsed:.0%} over)[/]"
-    )
+    over = f"[dim]({forecast.elapsed:.0%} over)[/]"
+    yield Text.from_markup(f"[bold]{forecast.month[:7]}, if it goes on as it began[/] {over}")
     table = Table(header_style="dim", box=None, padding=(0, 1))
-    for heading in ("", "units", "free", "cost", "", ""):
+    for heading in ("", "units", "free", "cost", ""):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for channel in sorted({line.channel for line in forecast.lines}):
         lines = [line for line in forecast.lines if line.channel == channel]
         for line in lines:
-            name = f"{channel_name(channel)} {line.provider}"
             free = f"{line.free_units:,}" if line.free_units else "-"
-            table.add_row(escape(name), f"{line.units:,}", free, amount(line.cost))
-        whole = sum(line.cost.micros for line in lines)
-        for other in forecast.alternatives:
-            if (
-                other.channel == channel
-                and other.HasField("cost")
-                and [line.provider for line in lines] != [other.provider]
-            ):
-                table.add_row(
-                    f"[dim]  all by {escape(other.provider)}[/]",
-                    "",
-                    "",
-                    f"[dim]{amount(other.cost)}[/]",
-                    _saving(other, whole),
-                )
+            name = escape(f"{channel_name(channel)} {line.provider}")
+            table.add_row(name, f"{line.units:,}", free, amount(line.cost))
+        for other in _others(forecast, lines):
+            name = f"[dim]  all by {escape(other.provider)}[/]"
+            whole = sum(line.cost.micros for line in lines)
+            table.add_row(name, "", "", f"[dim]{amount(other.cost)}[/]", _saving(other.cost, whole))
     yield table
 
 
-def _saving(other: pb.Alternative, whole: int) -> str:
-    saved = message_pb2.Money(micros=abs(other.cost.micros - whole), currency_code=other.cost.currency_code)
-    if other.cost.micros == whole:
+def _others(forecast: pb.CostForecast, lines: Sequence[pb.ForecastLine]) -> Iterable[pb.Alternative]:
+    """What else could carry the lines' channel, at a known price."""
+    as_it_is = [line.provider for line in lines]
+    for other in forecast.alternatives:
+        if other.channel == lines[0].channel and other.HasField("cost") and [other.provider] != as_it_is:
+            yield other
+
+
+def _saving(alone: message_pb2.Money, whole: int) -> str:
+    """What the chain as it is saves beside one provider alone, or what that one would save."""
+    difference = message_pb2.Money(micros=abs(alone.micros - whole), currency_code=alone.currency_code)
+    if not difference.micros:
         return ""
-    return (
-        f"[green]{amount(saved)} saved[/]"
-        if other.cost.micros > whole
-        else f"[yellow]{amount(saved)} more than that[/]"
-    )
+    return f"[green]{amount(difference)} saved[/]" if alone.micros > whole else f"[yellow]{amount(difference)} less[/]"
 
 
 def channel_name(channel: "message_pb2.Channel.ValueType") -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from relaypost_server.budget_settings import BudgetSettings
 from relaypost_server.cli._common import as_json, print_json
 from relaypost_server.config import GatewaySettings
 from relaypost_server.core.money import PriceList
@@ -58,7 +59,8 @@ def reference() -> str:
 
 def _models() -> list[type[Settings]]:
     """The gateway's settings, those of its features, then those of each provider, each class once."""
-    return [GatewaySettings, OtpSettings, DeliverySettings, *dict.fromkeys(p.Settings for p in PROVIDERS)]
+    own = dict.fromkeys(p.Settings for p in PROVIDERS)
+    return [GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, *own]
 
 
 def _all() -> Iterator[tuple[str, FieldInfo]]:

@@ -73,7 +73,7 @@ class SmtpSettings(PaidProviderSettings):
         return self.tls or (Tls.IMPLICIT if self.port == 465 else Tls.STARTTLS)
 
     def problems(self) -> list[Problem]:
-        found = []
+        found = super().problems()
         if self.user and not self.password:
             found.append(missing("SMTP_PASSWORD", "SMTP_USER is set"))
         if self.user and not self.host:

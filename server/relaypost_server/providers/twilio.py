@@ -91,7 +91,8 @@ class TwilioSettings(PaidProviderSettings):
             "TWILIO_PHONE_NUMBER": self.phone_number or self.messaging_service_sid,
         }
         there = [name for name, value in given.items() if value]
-        return [missing(name, f"{there[0]} is set") for name, value in given.items() if there and not value]
+        lacking = [missing(name, f"{there[0]} is set") for name, value in given.items() if there and not value]
+        return super().problems() + lacking
 
 
 class Twilio:

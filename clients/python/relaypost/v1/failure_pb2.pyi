@@ -120,6 +120,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     google.rpc.RetryInfo: it is out of reach or asks for patience.
     ErrorInfo.metadata names the "provider" and its own "code".
     """
+    ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 26
+    """RESOURCE_EXHAUSTED: the caller's budget of the month is used up. Nothing was
+    sent. Details: SendFailure, and a google.rpc.QuotaFailure that names the
+    caller, as in "caller:newsletter". Months are those of UTC.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -219,6 +224,11 @@ ERROR_REASON_PROVIDER_REFUSED: ErrorReason.ValueType  # 25
 refused the credentials, the permission or the value. UNAVAILABLE with a
 google.rpc.RetryInfo: it is out of reach or asks for patience.
 ErrorInfo.metadata names the "provider" and its own "code".
+"""
+ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 26
+"""RESOURCE_EXHAUSTED: the caller's budget of the month is used up. Nothing was
+sent. Details: SendFailure, and a google.rpc.QuotaFailure that names the
+caller, as in "caller:newsletter". Months are those of UTC.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
