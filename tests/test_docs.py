@@ -130,6 +130,7 @@ def _counted() -> Metrics:
         window=60.0,
     )
     metrics.watch_delivery_rates(lambda: [rate])
+    metrics.priced("twilio", 1)
     metrics.budget_alert("provider", "ses", "soft")
     metrics.watch_spend(lambda: [("provider", "ses", 1, Budget(soft=Money(micros=1)))])
     conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)

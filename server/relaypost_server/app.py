@@ -86,6 +86,7 @@ class Gateway:
         message_log, requests = PostgresLog(database), open_requests(site, database)
         chains = build_chains(site, await costs.keep_budgets(site, database))
         suppressions = await open_suppressions(site, database, chains)
+        costs.fetch_prices(site, database, chains.providers)
         otp_store = otps.open_store(site, database)
         health = HealthReader(
             [chains.emails, chains.texts],

@@ -186,6 +186,7 @@ Dollars = Annotated[Money, BeforeValidator(dollars)]
 FreeUnits = Annotated[FreeTier, BeforeValidator(_free_tier)]
 Prices = Annotated[PriceList, BeforeValidator(_price_list)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
+PricesAMinute = Annotated[int, Field(ge=0, le=3000)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Window = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
 """Seconds between now and the time that a callback was signed at."""

@@ -135,15 +135,30 @@ async def test_what_other_gateways_spent_is_learned() -> None:
     assert (await send(made, "noisy")).verdict.ending is Ending.OVER_BUDGET
 
 
-async def test_the_whole_month_is_learned_first_and_today_alone_after_that() -> None:
+async def test_today_is_learned_each_time_and_the_days_before_it_now_and_then() -> None:
     made = rig(hard=10)
     assert isinstance(made.costs, FakeCosts)
     assert made.clock is not None
-    made.clock.turn(10 * 86_400)
-    for seconds in (0, 60, 3600):
+    made.clock.turn(9 * 86_400 + 11 * 3_600)
+    learned = []
+    for seconds in (0, 60, 3_600, 3_600):  # The last one is after midnight.
         made.clock.turn(seconds)
         await keeper(made).refresh(settle_seconds=0)
-    assert [first.day for first, _ in made.costs.asked] == [1, 11, 1]
+        learned.append([(first.day, last.day) for first, last in made.costs.asked])
+        made.costs.asked.clear()
+    assert learned == [[(10, 10), (1, 9)], [(10, 10)], [(11, 11), (1, 10)], [(11, 11), (1, 10)]]
+
+
+async def test_what_was_sent_before_midnight_is_not_lost() -> None:
+    made = rig(hard=10)
+    assert isinstance(made.costs, FakeCosts)
+    assert made.clock is not None
+    made.clock.turn(12 * 3_600 - 1)
+    await send(made)
+    made.costs.known.append(spending(provider="a", estimated=1_000_000))  # So it is on record.
+    made.clock.turn(2)
+    await keeper(made).refresh(settle_seconds=0)
+    assert 'relaypost_month_spend{kind="provider",name="a"} 1.0' in made.metrics.render().decode()
 
 
 async def test_while_the_database_is_away_sends_go_on_and_are_counted() -> None:

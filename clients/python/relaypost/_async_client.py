@@ -6,22 +6,19 @@ from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import grpc
+from relaypost._admin_requests import CostQuery, cost_request, resolve_request, spend_limit_request
 from relaypost._client import DEFAULT_TIMEOUT
 from relaypost._requests import (
-    CostQuery,
     EmailFields,
     MessageQuery,
     OtpFields,
     SmsFields,
     SuppressionQuery,
     add_suppression_request,
-    cost_request,
     email_request,
     list_request,
     otp_request,
-    resolve_request,
     sms_request,
-    spend_limit_request,
     suppressions_request,
 )
 from relaypost.errors import from_rpc_error

@@ -267,9 +267,13 @@ class Delivery:
 
 
 def total_cost(attempts: Sequence[Attempt]) -> Money | None:
-    """The sum of all attempts' costs; None where none is known."""
-    total: Money | None = None
-    for attempt in attempts:
-        if attempt.outcome.cost is not None:
-            total = attempt.outcome.cost if total is None else total + attempt.outcome.cost
-    return total
+    """The sum of all attempts' costs, as billed and else as estimated; None where none is known.
+
+    As estimated alone, where bills came in several currencies.
+    """
+    for billed in (True, False):
+        costs = [(billed and a.outcome.billed) or a.outcome.cost for a in attempts]
+        known = [cost for cost in costs if cost]
+        if len({cost.currency for cost in known}) == 1:
+            return Money(micros=sum(cost.micros for cost in known), currency=known[0].currency)
+    return None

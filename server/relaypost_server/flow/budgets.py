@@ -44,7 +44,8 @@ class BudgetKeeper:
         self._refresh_seconds = refresh_seconds
         self._on_record = on_record
         self._clock = clock
-        self._thorough_at: float | None = None
+        self._looked_back = date.min, 0.0
+        """On which day, and at which monotonic time, the month's earlier days were added up last."""
         self._alerts = BudgetAlerts(metrics)
         self._task: asyncio.Task[None] | None = None
         metrics.watch_spend(self._spent)
@@ -102,17 +103,23 @@ class BudgetKeeper:
 
     async def refresh(self, *, settle_seconds: float = SETTLE_SECONDS) -> None:
         """Learns what all gateways have spent. Raises LogUnavailableError."""
-        now, today = self._clock.monotonic(), self._today()
-        thorough = self._thorough_at is None or now - self._thorough_at >= THOROUGH_SECONDS
-        first = today.replace(day=1) if thorough else today
+        today = self._today()
         self._ledger.settle()
         await asyncio.sleep(settle_seconds)
         settled = self._on_record()
-        spendings = await self._costs.spendings(first, today, by_caller=True)
-        self._ledger.take(spendings, first, today, settled=settled)
-        if thorough:
-            self._thorough_at = now
+        spendings = await self._costs.spendings(today, today, by_caller=True)
+        self._ledger.take(spendings, today, today, settled=settled)
+        await self._look_back(today)
         self._watch(self.budgets.providers, {s.caller for s in spendings})
+
+    async def _look_back(self, today: date) -> None:
+        """Now and then, and after midnight, adds up the month's earlier days anew."""
+        now, first, yesterday = self._clock.monotonic(), today.replace(day=1), today - timedelta(days=1)
+        day, looked_at = self._looked_back
+        if first < today and (day != today or now - looked_at >= THOROUGH_SECONDS):
+            earlier = await self._costs.spendings(first, yesterday, by_caller=True)
+            self._ledger.take(earlier, first, yesterday, settled=False)
+            self._looked_back = today, now
 
     async def _run(self) -> None:
         while True:

@@ -19,6 +19,13 @@ def priced(outcome: Outcome, prices: PriceList, recipients: int) -> Outcome:
     return replace(outcome, units=units, cost=price and price * units)
 
 
+def with_price_later(outcome: Outcome) -> Outcome:
+    """The outcome of a provider that will tell the price of what it accepted."""
+    if outcome.kind is not Kind.ACCEPTED or not outcome.provider_message_id:
+        return outcome
+    return replace(outcome, price_later=True)
+
+
 class SmsQuote:
     """What a text message will cost at one provider, as far as is known."""
 

@@ -6,7 +6,7 @@ sent, so it is `unconfirmed`.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import ClassVar
 from urllib.parse import urlencode
@@ -18,13 +18,15 @@ from relaypost_server.core.message import Channel, Message, Sms, SmsType
 from relaypost_server.core.money import MICROS, Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding
+from relaypost_server.core.price_ports import Unpriced
 from relaypost_server.providers._aws import AwsClient
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
-from relaypost_server.providers._pricing import SmsQuote
+from relaypost_server.providers._pricing import SmsQuote, with_price_later
 from relaypost_server.providers._settings import PaidProviderSettings
 from relaypost_server.providers.sns_account import SnsAccount
-from relaypost_server.settings import Endpoint, Prices, prefixed
+from relaypost_server.providers.sns_prices import SnsPrices
+from relaypost_server.settings import Endpoint, Prices, PricesAMinute, prefixed
 
 PRICES = PriceList(
     as_of=date(2026, 7, 1),
@@ -59,6 +61,18 @@ class SnsSettings(PaidProviderSettings):
         allow_inf_nan=False,
         description="between two looks at SNS's own list of opt-outs, in seconds; 0: it is left alone",
     )
+    delivery_log_group: str | None = Field(
+        None,
+        pattern="^[A-Za-z0-9_./#-]{1,500}$",
+        description="the CloudWatch Logs group of delivery status, where prices are, as in "
+        "sns/us-east-1/123456789012/DirectPublishToPhoneNumber; default: estimates are kept to",
+    )
+    logs_endpoint: Endpoint | None = Field(
+        None, description="the URL of a private CloudWatch Logs; default: the region's public one"
+    )
+    prices_a_minute: PricesAMinute = Field(
+        200, description="how many messages are looked for there, in a minute; 0 for none"
+    )
     prices: Prices = Field(
         PRICES,
         description='USD for each segment, as in {"as_of": "2026-07-01", "default": "0.05", "US": "0.00645"}',
@@ -87,6 +101,13 @@ class Sns:
             content_type="application/x-www-form-urlencoded; charset=utf-8",
             classify=classify,
         )
+        self.prices_a_minute = settings.prices_a_minute if settings.delivery_log_group else 0
+        self._prices = SnsPrices(
+            group=settings.delivery_log_group or "",
+            region=settings.region or "",
+            endpoint=settings.logs_endpoint,
+            timeout=settings.connect_timeout_seconds,
+        )
         self.account = SnsAccount(
             region=settings.region or "",
             endpoint=settings.endpoint,
@@ -100,7 +121,11 @@ class Sns:
         if refusal is not None:
             return refusal
         body = request_body(message.content, self._settings.origination_number)
-        return quote.on(await self._aws.submit(body, timeout=timeout))
+        outcome = quote.on(await self._aws.submit(body, timeout=timeout))
+        return with_price_later(outcome) if self.prices_a_minute else outcome
+
+    async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:
+        return await self._prices.prices(sent)
 
     async def check(self) -> Sequence[Finding]:
         return await asyncio.to_thread(self.account.look_around)

@@ -19,10 +19,16 @@ class PostgresCosts:
     async def spendings(
         self, first: date, last: date, *, channel: Channel | None = None, by_caller: bool
     ) -> Sequence[Spending]:
-        rows = await self._database.fetch(
-            "spendings", _first_id(first), _first_id(last + timedelta(days=1)), channel and channel.value, by_caller
-        )
-        return [_spending(row) for row in rows]
+        found: list[Spending] = []
+        day = first
+        while day <= last:  # Day by day, so that no statement takes long.
+            following = day + timedelta(days=1)
+            rows = await self._database.fetch(
+                "spendings", _first_id(day), _first_id(following), channel and channel.value, by_caller
+            )
+            found += [_spending(row) for row in rows]
+            day = following
+        return found
 
 
 def _spending(row: Row) -> Spending:

@@ -77,6 +77,7 @@ class Metrics(Collector):
         self._unheard: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._rates: Callable[[], Iterable[DeliveryRate]] = tuple
         self._conversions: Callable[[], Iterable[Conversion]] = tuple
+        self._priced = Counter[Labels]()
         self._budget_alerts = Counter[Labels]()
         self._spent: Callable[[], Iterable[tuple[str, str, int, Budget]]] = tuple
         self._dropped = 0
@@ -151,6 +152,11 @@ class Metrics(Collector):
     def watch_conversions(self, conversions: Callable[[], Iterable[Conversion]]) -> None:
         """Reads the conversions of one-time passwords whenever the metrics are read."""
         self._conversions = conversions
+
+    def priced(self, provider: str, count: int) -> None:
+        """Attempts whose price the provider itself has told."""
+        if count:
+            self._priced[provider,] += count
 
     def budget_alert(self, kind: str, name: str, limit: str) -> None:
         """A limit, soft or hard, that a provider or caller has reached."""
@@ -242,6 +248,7 @@ class Metrics(Collector):
         sent, verified = ([(k, getattr(c, count)) for k, c in found] for count in ("sent", "verified"))
         yield _gauge("otp_recent_sent", "Codes of the last window that are over, over all gateways.", by, sent)
         yield _gauge("otp_recent_verified", "Those of them that were verified.", by, verified)
+        yield _counter("prices", "Prices that providers told.", ("provider",), self._priced.items())
         yield from self._budget_metrics()
         yield _gauge("log_waiting_messages", "Records that wait for the database.", (), [((), self._waiting())])
         yield _gauge("log_spool_bytes", "Size of the local spool.", (), [((), self._spool_bytes())])

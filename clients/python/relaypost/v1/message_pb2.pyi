@@ -633,8 +633,8 @@ class Message(_message.Message):
 
     @_builtins.property
     def cost(self) -> Global___Money:
-        """The estimated price of all attempts that cost something. Not set where
-        none is known.
+        """The price of all attempts that cost something, or may have: as billed where
+        a provider has told it, and as estimated. Not set where none is known.
         """
 
     @_builtins.property
