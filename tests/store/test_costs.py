@@ -15,6 +15,7 @@ from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind, Outcome, RefusedRecipient
 from relaypost_server.store.costs import PostgresCosts
+from relaypost_server.store.database import Database
 from relaypost_server.store.messages import PostgresLog
 from tests.fakes.costs import spending
 from tests.store.databases import opened
@@ -95,6 +96,24 @@ async def test_days_are_those_of_utc_and_callers_are_told_apart(bundled_database
     found = await spent(bundled_database, tmp_path, *records, by_caller=True, **days)
     assert [(s.day.day, s.caller) for s in found] == [(1, "a"), (2, "b")]
     assert [s.caller for s in await spent(bundled_database, tmp_path, **days)] == ["", ""]
+
+
+async def test_stretches_without_messages_are_passed_over(
+    bundled_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    fetch = Database.fetch
+
+    async def counted(self: Database, query: str, *arguments: object) -> Any:
+        asked.append(query)
+        return await fetch(self, query, *arguments)
+
+    monkeypatch.setattr(Database, "fetch", counted)
+    records = [sent(attempt("sns"), create_time=NOON + timedelta(days=n)) for n in (0, 1, 200)]
+    days: dict[str, Any] = {"first": DAY - timedelta(days=100), "last": DAY + timedelta(days=265)}
+    found = await spent(bundled_database, tmp_path, *records, **days)
+    assert [(s.day - DAY).days for s in found] == [0, 1, 200]
+    assert len(asked) <= 10
 
 
 async def test_an_unknown_price_is_counted_and_not_taken_for_nothing(bundled_database: str, tmp_path: Path) -> None:

@@ -27,8 +27,13 @@ class PostgresCosts:
                 "spendings", _first_id(day), _first_id(following), channel and channel.value, by_caller
             )
             found += [_spending(row) for row in rows]
-            day = following
+            day = following if rows else await self._next_day(following)
         return found
+
+    async def _next_day(self, day: date) -> date:
+        """The day, or a later one, of the next message."""
+        rows = await self._database.fetch("next_message_day", _first_id(day))
+        return max(day, rows[0]["day"]) if rows else date.max
 
 
 def _spending(row: Row) -> Spending:

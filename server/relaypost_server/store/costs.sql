@@ -38,6 +38,9 @@ WHERE
     AND ($3::text IS NULL OR message.channel = $3)
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 
+-- name: next_message_day
+SELECT (create_time AT TIME ZONE 'UTC')::date AS day FROM relaypost.messages WHERE id >= $1 ORDER BY id LIMIT 1;
+
 -- name: prices_due
 -- Takes at most $2 attempts of a provider whose price is to be asked for. Each is due again after a pause that grows
 -- fourfold, from 40 minutes, and no more after the sixth time, in two days and a half.
