@@ -138,9 +138,8 @@ class BudgetKeeper:
                 self._alerts.note("caller", name, budget, self._ledger.caller(name), month)
 
     def _standing(self, budget: Budget, spent: int) -> Standing:
-        if self._ledger.month < self._today().replace(day=1):
-            return Standing.WITHIN  # A new month, of which nothing is spent yet.
-        return budget.standing(spent)
+        new_month = self._ledger.month < self._today().replace(day=1)
+        return budget.standing(0 if new_month else spent)
 
     def _today(self) -> date:
         return self._clock.wall().astimezone(UTC).date()
