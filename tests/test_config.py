@@ -1,15 +1,19 @@
 """Settings: the seed's names, every mistake at once, no value ever shown."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
-from relaypost_server.config import Config, GatewaySettings, load, load_env_file
+from relaypost_server.config import Config, load, load_env_file
 from relaypost_server.core.breaker import BreakerPolicy
+from relaypost_server.core.budgets import Budget
 from relaypost_server.core.message import Address
 from relaypost_server.core.money import Money
 from relaypost_server.core.otp import OtpPolicy
+from relaypost_server.core.tariffs import FreeTier, Period
+from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.providers.sns import SnsSettings
 from relaypost_server.settings import SettingsError, variables
@@ -214,3 +218,54 @@ def test_every_setting_explains_itself() -> None:
     for model in {GatewaySettings, *(p.Settings for p in PROVIDERS)}:
         for name, field in variables(model).items():
             assert field.description, name
+
+
+def test_free_tiers_and_budgets_are_settings() -> None:
+    config = load(
+        SEED
+        | {
+            "RELAYPOST_SES_FREE_TIER": "62000/month",
+            "RELAYPOST_SNS_FREE_TIER": "1000/month until 2027-06-30",
+            "RELAYPOST_SMTP_FREE_TIER": "500/day",
+            "RELAYPOST_SNS_BUDGET_SOFT": "100",
+            "RELAYPOST_SNS_BUDGET_HARD": "129.50",
+            "RELAYPOST_CALLER_BUDGETS": '{"signup": {"soft": "5", "hard": "10"}, "*": {"hard": "1"}}',
+        }
+    )
+    free = {t.provider: t.free for t in config.tariffs}
+    assert free["ses"] == FreeTier(units=62_000)
+    assert free["sns"] == FreeTier(units=1_000, until=date(2027, 6, 30))
+    assert free["smtp"] == FreeTier(units=500, per=Period.DAY)
+    assert free["twilio"].units == 0
+    budgets = config.all_budgets
+    assert budgets.providers == {"sns": Budget(soft=Money(micros=100_000_000), hard=Money(micros=129_500_000))}
+    assert budgets.of_caller("signup") == Budget(soft=Money(micros=5_000_000), hard=Money(micros=10_000_000))
+    assert budgets.of_caller("other") == Budget(hard=Money(micros=1_000_000))
+    assert not load(SEED).all_budgets
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("RELAYPOST_SES_FREE_TIER", "62000"),
+        ("RELAYPOST_SES_FREE_TIER", "62000/year"),
+        ("RELAYPOST_SES_FREE_TIER", "1/month until 2027-02-30"),
+        ("RELAYPOST_SES_BUDGET_HARD", "-1"),
+        ("RELAYPOST_SES_BUDGET_HARD", "NaN"),
+        ("RELAYPOST_SES_BUDGET_HARD", "much"),
+        ("RELAYPOST_CALLER_BUDGETS", "[]"),
+        ("RELAYPOST_CALLER_BUDGETS", '{"a": "5"}'),
+        ("RELAYPOST_CALLER_BUDGETS", '{"a": {}}'),
+        ("RELAYPOST_CALLER_BUDGETS", '{"a": {"hard": "-1"}}'),
+        ("RELAYPOST_CALLER_BUDGETS", '{"a": {"soft": "2", "hard": "1"}}'),
+        ("RELAYPOST_CALLER_BUDGETS", '{"a": {"medium": "2"}}'),
+    ],
+)
+def test_a_tier_or_budget_that_makes_no_sense(setting: str, value: str) -> None:
+    assert set(problems(**SEED, **{setting: value})) == {setting}
+
+
+@pytest.mark.parametrize("provider", ["SES", "TWILIO", "SMTP"])
+def test_a_soft_budget_over_the_hard_one_is_a_mistake(provider: str) -> None:
+    limits = {f"RELAYPOST_{provider}_BUDGET_SOFT": "2", f"RELAYPOST_{provider}_BUDGET_HARD": "1"}
+    assert set(problems(**SEED, **limits)) == {f"RELAYPOST_{provider}_BUDGET_SOFT"}

@@ -16,8 +16,9 @@ from relaypost._requests import EmailFields, SmsFields
 from relaypost.v1 import failure_pb2, message_pb2, provider_health_pb2
 
 from relaypost_server.cli import main
-from relaypost_server.config import GatewaySettings
+from relaypost_server.config import FEATURES
 from relaypost_server.core.breaker import CircuitState, OpenReason
+from relaypost_server.core.budgets import Budget
 from relaypost_server.core.delivery import EventType
 from relaypost_server.core.delivery_rates import DeliveryRate
 from relaypost_server.core.failover import Attempt
@@ -27,10 +28,8 @@ from relaypost_server.core.otp import Conversion
 from relaypost_server.core.outcome import POLICY, Effect, Kind, Next, Outcome
 from relaypost_server.core.queue import Lane
 from relaypost_server.core.suppression import SuppressionReason
-from relaypost_server.delivery_settings import DeliverySettings
-from relaypost_server.otp_settings import OtpSettings
+from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.providers import PROVIDERS
-from relaypost_server.queue_settings import QueueSettings
 from relaypost_server.settings import variables
 from relaypost_server.telemetry.metrics import Metrics
 from tests.messages import NOW
@@ -39,7 +38,11 @@ from tests.peers import ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").rglob("README.md")])
 DEPLOYED = sorted(p for p in (ROOT / "deploy").iterdir() if p.is_file())
 TOLD = [*PAGES, *DEPLOYED]
-MODELS = (GatewaySettings, OtpSettings, DeliverySettings, QueueSettings, *(p.Settings for p in PROVIDERS))
+MODELS = (
+    GatewaySettings,
+    *FEATURES,
+    *(p.Settings for p in PROVIDERS),
+)
 SETTINGS = {name for model in MODELS for name in variables(model)}
 REASONS = {name.removeprefix("ERROR_REASON_") for name in failure_pb2.ErrorReason.DESCRIPTOR.values_by_name}
 CONSTANTS = re.compile(
@@ -132,6 +135,9 @@ def _counted() -> Metrics:
         window=60.0,
     )
     metrics.watch_delivery_rates(lambda: [rate])
+    metrics.priced("twilio", 1)
+    metrics.budget_alert("provider", "ses", "soft")
+    metrics.watch_spend(lambda: [("provider", "ses", 1, Budget(soft=Money(micros=1)))])
     conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)
     metrics.watch_conversions(lambda: [conversion])
     return metrics
@@ -200,11 +206,11 @@ def _client_calls(tree: ast.AST) -> Iterable[Any]:
                 yield node
 
 
-def test_the_aws_policy_allows_what_the_doctor_asks_for() -> None:
+def test_the_aws_policy_allows_what_doctor_and_operators_ask_for() -> None:
     [policy] = [json.loads(block) for block in blocks(ROOT / "docs" / "setup.md", "json")]
     allowed = {action for statement in policy["Statement"] for action in _listed(statement["Action"])}
     sources = (ROOT / "server" / "relaypost_server" / "providers").glob("*.py")
-    asked_for = {action for file in sources for action in re.findall(r"Allow (\w+:\w+)", file.read_text())}
+    asked_for = {action for file in sources for action in re.findall(r"(?:Allow|Needs) (\w+:\w+)", file.read_text())}
     assert allowed == asked_for | {"ses:SendEmail", "sns:Publish"}
 
 

@@ -14,8 +14,9 @@ from relaypost_server.assembly.queueing import run_worker
 from relaypost_server.assembly.services import build_servicers
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url
-from relaypost_server.config import Config, GatewaySettings
+from relaypost_server.config import Config
 from relaypost_server.flow.watch import Watcher
+from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.telemetry.tracing import Tracing
 from relaypost_server.templates.check import open_templates
 from relaypost_server.templates.render import Templates

@@ -8,6 +8,7 @@ written from the same words.
 
 import difflib
 import json
+import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,8 +23,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 
 from relaypost_server.core.money import Money, PriceList
+from relaypost_server.core.tariffs import FreeTier, Period
 
 PREFIX = "RELAYPOST_"
+LARGEST_AMOUNT = 1_000_000_000
+"""US dollars."""
+_FREE_TIER = re.compile(r"(?P<units>\d{1,12})/(?P<per>day|month)(?: until (?P<until>\d{4}-\d{2}-\d{2}))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +129,33 @@ def _price(amount: str) -> Money:
     return Money.of(price)
 
 
+def dollars(value: Any) -> Money:
+    """Reads an amount such as "50" or "12.50"."""
+    if isinstance(value, Money):
+        return value
+    try:
+        amount = Decimal(value)
+    except (ValueError, TypeError, ArithmeticError):
+        amount = Decimal(-1)
+    if not amount.is_finite() or not 0 <= amount <= LARGEST_AMOUNT:
+        raise ValueError("is not an amount such as 50 or 12.50")
+    return Money.of(amount)
+
+
+def _free_tier(value: Any) -> FreeTier:
+    """Reads "62000/month", "500/day" and "1000/month until 2027-06-30"."""
+    if isinstance(value, FreeTier):
+        return value
+    found = _FREE_TIER.fullmatch(value.strip())
+    if found is None:
+        raise ValueError("is not of the form 62000/month, 500/day or 1000/month until 2027-06-30")
+    try:
+        until = date.fromisoformat(found["until"]) if found["until"] else None
+    except ValueError:
+        raise ValueError("ends on a day that does not exist") from None
+    return FreeTier(units=int(found["units"]), per=Period(found["per"]), until=until)
+
+
 def _endpoint(value: str) -> str:
     url = urlsplit(value)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
@@ -150,8 +182,11 @@ def _verification_key(value: str) -> str:
 
 Secret = Annotated[SecretStr, AfterValidator(_one_line)]
 VerificationKey = Annotated[str, AfterValidator(_verification_key)]
+Dollars = Annotated[Money, BeforeValidator(dollars)]
+FreeUnits = Annotated[FreeTier, BeforeValidator(_free_tier)]
 Prices = Annotated[PriceList, BeforeValidator(_price_list)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
+PricesAMinute = Annotated[int, Field(ge=0, le=3000)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 Window = Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)]
 """Seconds between now and the time that a callback was signed at."""

@@ -1,7 +1,8 @@
 """A gRPC server over a real socket, with fake providers behind it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import pytest
@@ -14,15 +15,21 @@ from relaypost_server.api.otp import OtpServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
+from relaypost_server.core.budgets import Budgets
 from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.ports import OtpStore
+from relaypost_server.core.tariffs import Tariff
+from relaypost_server.flow.accounts import AccountsReader
+from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.costs import CostReader
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.flow.watch import Watcher
 from tests.fakes import queue
+from tests.fakes.costs import FakeCosts
 from tests.fakes.otp import NoOtps, built_in, otps
-from tests.fakes.providers import FakeProvider, Rig
+from tests.fakes.providers import FakeClock, FakeProvider, Rig
 from tests.fakes.suppressions import without_database
 
 LIMITS = ServerLimits(
@@ -58,10 +65,15 @@ async def serve() -> AsyncIterator[Serve]:
         otp_store: OtpStore | None = None,
         otp_policy: OtpPolicy | None = None,
         suppressions: Suppressions | None = None,
+        accounts: Sequence[Any] = (),
+        costs: FakeCosts | None = None,
+        tariffs: Sequence[Tariff] = (),
+        clock: FakeClock | None = None,
+        budgets: Budgets | None = None,
     ) -> Served:
         email_rig = Rig(emails if emails is not None else [FakeProvider("a")], screen=suppressions)
         text_providers = texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)]
-        text_rig = Rig(text_providers, Channel.SMS, screen=suppressions)
+        text_rig = Rig(text_providers, Channel.SMS, screen=suppressions, budgets=budgets)
         text_rig.log = email_rig.log
         watcher = Watcher(email_rig.log)
         health = HealthReader([email_rig.chain, text_rig.chain], email_rig.log)
@@ -81,9 +93,13 @@ async def serve() -> AsyncIterator[Serve]:
                 otps(otp_store or NoOtps(), email_rig, text_rig, templates, otp_policy or OtpPolicy(), sender)
             ),
             templates=TemplateServicer(templates),
-            admin=AdminServicer(email_rig.log),
             suppressions=SuppressionServicer(suppressions or without_database()),
             queue=queue.without_database(email_rig.log, email_reader, templates),
+            admin=AdminServicer(
+                email_rig.log,
+                AccountsReader(accounts, clock=Clock()),
+                CostReader(costs or FakeCosts(), tariffs, clock=(clock or FakeClock()).clock()),
+            ),
         )
         watcher.start()
         server = GrpcServer(

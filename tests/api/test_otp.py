@@ -11,8 +11,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from relaypost.v1 import message_pb2, otp_service_pb2 as pb, otp_service_pb2_grpc
 
+from relaypost_server.core.budgets import Budget, Budgets
 from relaypost_server.core.limits import Rate
 from relaypost_server.core.message import Channel
+from relaypost_server.core.money import Money
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.outcome import Kind
 from relaypost_server.flow.otp import METHOD
@@ -114,6 +116,15 @@ async def test_a_code_by_email_has_its_length_life_language_and_words(start: Any
     assert "Loja" in message.content.subject
     assert message.content.html
     assert (await otp.verify(sent.otp_id, code_in(message))).destination == "ada@example.com"
+
+
+async def test_a_caller_past_its_budget_gets_no_code(start: Any) -> None:
+    otp = await start(budgets=Budgets(callers={"noisy": Budget(hard=Money(micros=0))}))
+    failure = await failure_of(otp.send("noisy"))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_EXHAUSTED")
+    assert otp.texts == []
+    await otp.send("quiet")
+    assert len(otp.texts) == 1
 
 
 async def test_a_failover_carries_the_same_code_and_the_code_its_validity(start: Any) -> None:

@@ -18,6 +18,7 @@ WAIT = 1.0
 """Seconds that a caller is told to wait where no provider named a time."""
 SKIPS = {
     RefusalReason.OPEN: SkipReason.CIRCUIT_OPEN,
+    RefusalReason.BUDGET: SkipReason.OVER_BUDGET,
     RefusalReason.PROBING: SkipReason.PROBING,
     RefusalReason.COOLING: SkipReason.COOLING,
 }

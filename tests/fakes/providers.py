@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from relaypost_server.core.breaker import Breaker, BreakerPolicy
+from relaypost_server.core.budgets import Budgets
+from relaypost_server.core.cost_ports import CostLog
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.health import MessageLogHealth
 from relaypost_server.core.idempotency import Begun, Claim, InProgress, KnownRequest, Replay, Reused, Started
@@ -16,6 +18,8 @@ from relaypost_server.core.ports import Finding, LogUnavailableError, MessageQue
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.core.retry_budget import RetryBudget
 from relaypost_server.core.silence import News, OtpSend
+from relaypost_server.core.tariffs import Tariff
+from relaypost_server.flow.budgets import BudgetKeeper
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
@@ -26,6 +30,7 @@ from relaypost_server.flow.silence import Room, Silences
 from relaypost_server.flow.suppressions import Screen
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
+from tests.fakes.costs import FakeCosts
 
 ACCEPTED = Outcome(kind=Kind.ACCEPTED, provider_message_id="id-1")
 
@@ -209,6 +214,9 @@ class Rig:
     reporting: tuple[str, ...] = ("a",)
     metrics: Metrics = field(default_factory=Metrics)
     screen: Screen | None = None
+    budgets: Budgets | None = None
+    costs: CostLog = field(default_factory=FakeCosts)
+    tariffs: Sequence[Tariff] = ()
 
     def __post_init__(self) -> None:
         clock = self.clock.clock() if self.clock else Clock()
@@ -224,9 +232,15 @@ class Rig:
             )
             for position, provider in enumerate(self.providers, start=1)
         ]
-        self.chain: Chain[Any] = Chain(self.channel, links)
+        self.keeper = self._keeper(clock)
+        self.chain: Chain[Any] = Chain(self.channel, links, budgets=self.keeper)
         self.dispatcher: Dispatcher[Any] = Dispatcher(
-            self.chain, limits=self.limits, retries=self.retries, tracing=self.tracing, clock=clock
+            self.chain,
+            limits=self.limits,
+            retries=self.retries,
+            tracing=self.tracing,
+            clock=clock,
+            budgets=self.keeper,
         )
         terms = Terms(lease=45.0, without_log=self.without_log, clock=clock)
         requests = Requests(self.requests, terms, self.metrics)
@@ -249,6 +263,19 @@ class Rig:
             screen=self.screen,
         )
         self._monotonic = clock.monotonic
+
+    def _keeper(self, clock: Clock) -> BudgetKeeper | None:
+        if self.budgets is None:
+            return None
+        return BudgetKeeper(
+            self.budgets,
+            self.costs,
+            self.tariffs,
+            refresh_seconds=60.0,
+            on_record=lambda: self.log.available,
+            metrics=self.metrics,
+            clock=clock,
+        )
 
     def caller(self, budget: float) -> Caller:
         """Somebody who waits for so many seconds."""

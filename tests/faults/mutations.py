@@ -48,6 +48,7 @@ class Method:
 _OURS = "/relaypost.v1.MessagingService/"
 _OTPS = "/relaypost.v1.OtpService/"
 _TEMPLATES = "/relaypost.v1.TemplateService/"
+_ADMIN = "/relaypost.v1.AdminService/"
 _SUPPRESSIONS = "/relaypost.v1.SuppressionService/"
 _HEALTH = "/grpc.health.v1.Health/"
 _ID = "01981f00-0000-7000-8000-000000000001"
@@ -104,8 +105,33 @@ METHODS = (
         4,
     ),
     Method(
-        "/relaypost.v1.AdminService/ResolveMessage",
+        _ADMIN + "ResolveMessage",
         (admin.ResolveMessageRequest(message_id=_ID, resolution=admin.RESOLUTION_NOT_SENT),),
+        3,
+    ),
+    Method(_ADMIN + "VerifySenderEmail", (admin.VerifySenderEmailRequest(email_address="ada@example.com"),), 2),
+    Method(_ADMIN + "GetSendingQuota", (admin.GetSendingQuotaRequest(),), 1),
+    Method(_ADMIN + "GetSmsSpend", (admin.GetSmsSpendRequest(),), 1),
+    Method(
+        _ADMIN + "SetMonthlySpendLimit",
+        (
+            admin.SetMonthlySpendLimitRequest(
+                limit=message_pb2.Money(currency_code="USD", micros=50_000_000),
+            ),
+        ),
+        2,
+    ),
+    Method(
+        _ADMIN + "GetCostReport",
+        (
+            admin.GetCostReportRequest(
+                first_day="2026-01-01",
+                last_day="2026-12-31",
+                group_by=[admin.COST_DIMENSION_DAY, admin.COST_DIMENSION_CALLER],
+                channel=message_pb2.CHANNEL_SMS,
+            ),
+            admin.GetCostReportRequest(),
+        ),
         3,
     ),
     Method(

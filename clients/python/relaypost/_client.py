@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 import grpc
+from relaypost._admin_requests import CostQuery, cost_request, resolve_request, spend_limit_request
 from relaypost._queue_requests import (
     QueuedEmailFields,
     QueuedSmsFields,
@@ -26,12 +27,12 @@ from relaypost._requests import (
     email_request,
     list_request,
     otp_request,
-    resolve_request,
     sms_request,
     suppressions_request,
 )
 from relaypost.errors import from_rpc_error
 from relaypost.v1 import (
+    admin_service_pb2 as admin_pb,
     admin_service_pb2_grpc,
     message_pb2,
     messaging_service_pb2 as pb,
@@ -270,6 +271,42 @@ class Client:
             return self.suppressions.ImportSuppressions(
                 request, timeout=timeout or self._timeout, metadata=self._metadata
             )
+
+    def verify_sender_email(
+        self, email_address: str, *, timeout: float | None = None
+    ) -> admin_pb.VerifySenderEmailResponse:
+        """Whether SES lets emails be sent from an address; where it does not know it, its owner is sent a link."""
+        with _unpacked_errors():
+            request = admin_pb.VerifySenderEmailRequest(email_address=email_address)
+            return self.admin.VerifySenderEmail(request, timeout=timeout or self._timeout, metadata=self._metadata)
+
+    def sending_quota(self, *, timeout: float | None = None) -> admin_pb.GetSendingQuotaResponse:
+        """How much email the SES account may send."""
+        with _unpacked_errors():
+            request = admin_pb.GetSendingQuotaRequest()
+            return self.admin.GetSendingQuota(request, timeout=timeout or self._timeout, metadata=self._metadata)
+
+    def sms_spend(self, *, timeout: float | None = None) -> admin_pb.GetSmsSpendResponse:
+        """What the SNS account has spent on text messages since the month began."""
+        with _unpacked_errors():
+            request = admin_pb.GetSmsSpendRequest()
+            return self.admin.GetSmsSpend(request, timeout=timeout or self._timeout, metadata=self._metadata)
+
+    def set_monthly_spend_limit(
+        self, dollars: int, *, timeout: float | None = None
+    ) -> admin_pb.SetMonthlySpendLimitResponse:
+        """Sets how many US dollars the SNS account may spend on text messages in a month."""
+        with _unpacked_errors():
+            request = spend_limit_request(dollars)
+            return self.admin.SetMonthlySpendLimit(request, timeout=timeout or self._timeout, metadata=self._metadata)
+
+    def cost_report(
+        self, *, timeout: float | None = None, **query: Unpack[CostQuery]
+    ) -> admin_pb.GetCostReportResponse:
+        """What messages cost, by default since the month began, and what the month will have cost at its end."""
+        with _unpacked_errors():
+            request = cost_request(query)
+            return self.admin.GetCostReport(request, timeout=timeout or self._timeout, metadata=self._metadata)
 
     def provider_health(self, *, timeout: float | None = None) -> pb.GetProviderHealthResponse:
         """The state of every provider."""

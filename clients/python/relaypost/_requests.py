@@ -8,7 +8,6 @@ from typing import Required, TypedDict
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import (
-    admin_service_pb2 as admin_pb,
     email_pb2,
     message_pb2,
     messaging_service_pb2 as pb,
@@ -155,11 +154,6 @@ def _duration(seconds: float | None) -> Duration | None:
     duration = Duration()
     duration.FromMilliseconds(round(seconds * 1000))
     return duration
-
-
-def resolve_request(message_id: str, *, sent: bool) -> admin_pb.ResolveMessageRequest:
-    resolution = admin_pb.RESOLUTION_SENT if sent else admin_pb.RESOLUTION_NOT_SENT
-    return admin_pb.ResolveMessageRequest(message_id=message_id, resolution=resolution)
 
 
 def email_request(fields: EmailFields) -> pb.SendEmailRequest:

@@ -109,6 +109,7 @@ class OtpLimitError(RelaypostError):
 
 
 _KINDS: Mapping[str, type[RelaypostError]] = {
+    "BUDGET_EXHAUSTED": SendFailedError,
     "INVALID_FIELD": InvalidRequestError,
     "MESSAGE_REJECTED": SendFailedError,
     "OTP_ATTEMPTS_USED_UP": OtpNotVerifiedError,

@@ -70,7 +70,7 @@ def too_many_watchers() -> status_pb2.Status:
         StatusCode.RESOURCE_EXHAUSTED,
         failure_pb2.ERROR_REASON_TOO_MANY_WATCHERS,
         "too many messages are watched at this gateway",
-        _retry(5.0),
+        retry(5.0),
     )
 
 
@@ -107,7 +107,7 @@ def log_unavailable() -> status_pb2.Status:
         StatusCode.UNAVAILABLE,
         failure_pb2.ERROR_REASON_MESSAGE_LOG_UNAVAILABLE,
         "the message log cannot be read now; sending goes on",
-        _retry(5.0),
+        retry(5.0),
     )
 
 
@@ -124,7 +124,7 @@ def request_in_progress() -> status_pb2.Status:
         StatusCode.ABORTED,
         failure_pb2.ERROR_REASON_REQUEST_IN_PROGRESS,
         "a request with this request_id is still running",
-        _retry(1.0),
+        retry(1.0),
     )
 
 
@@ -133,7 +133,7 @@ def idempotency_unavailable() -> status_pb2.Status:
         StatusCode.UNAVAILABLE,
         failure_pb2.ERROR_REASON_IDEMPOTENCY_UNAVAILABLE,
         "the database that could prove the request_id new cannot be reached; nothing was sent",
-        _retry(5.0),
+        retry(5.0),
     )
 
 
@@ -142,7 +142,7 @@ def queue_unavailable() -> status_pb2.Status:
         StatusCode.UNAVAILABLE,
         failure_pb2.ERROR_REASON_QUEUE_UNAVAILABLE,
         "the queue cannot be reached; nothing was queued",
-        _retry(5.0),
+        retry(5.0),
     )
 
 
@@ -194,18 +194,13 @@ def otp_attempts_used_up() -> status_pb2.Status:
 
 
 def otp_limit_reached(error: LimitReachedError) -> status_pb2.Status:
-    violations = [
-        error_details_pb2.QuotaFailure.Violation(
-            subject=f"limit:{refusal.limit}", description=f"lets one through again in {refusal.retry_after:.0f} s"
-        )
-        for refusal in error.refusals
-    ]
+    reached = {f"limit:{r.limit}": f"lets one through again in {r.retry_after:.0f} s" for r in error.refusals}
     return build(
         StatusCode.RESOURCE_EXHAUSTED,
         failure_pb2.ERROR_REASON_OTP_LIMIT_REACHED,
         f"a limit is reached: {error}",
-        error_details_pb2.QuotaFailure(violations=violations),
-        _retry(error.retry_after),
+        _quota(reached),
+        retry(error.retry_after),
     )
 
 
@@ -230,7 +225,7 @@ def otp_unavailable() -> status_pb2.Status:
         StatusCode.UNAVAILABLE,
         failure_pb2.ERROR_REASON_OTP_UNAVAILABLE,
         "the database that keeps codes cannot be reached; nothing was sent",
-        _retry(5.0),
+        retry(5.0),
     )
 
 
@@ -273,13 +268,21 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
                 "the deadline left no time for another attempt; nothing was sent",
                 failure,
             )
+        case Ending.OVER_BUDGET:
+            return build(
+                StatusCode.RESOURCE_EXHAUSTED,
+                failure_pb2.ERROR_REASON_BUDGET_EXHAUSTED,
+                "the caller's budget of the month is used up; nothing was sent",
+                _quota({f"caller:{sent.record.caller}": "the budget of the month is used up"}),
+                failure,
+            )
         case Ending.NOT_ON_RECORD:
             return build(
                 StatusCode.UNAVAILABLE,
                 failure_pb2.ERROR_REASON_IDEMPOTENCY_UNAVAILABLE,
                 "the database went away between two attempts; nothing was sent",
                 failure,
-                _retry(5.0),
+                retry(5.0),
             )
     return _exhausted(verdict, failure)
 
@@ -288,10 +291,16 @@ def _exhausted(verdict: Verdict, failure: failure_pb2.SendFailure) -> status_pb2
     reason, text = failure_pb2.ERROR_REASON_PROVIDERS_EXHAUSTED, "no provider took the message; nothing was sent"
     if verdict.retry_after is None:
         return build(StatusCode.FAILED_PRECONDITION, reason, text, failure)
-    return build(StatusCode.UNAVAILABLE, reason, text, failure, _retry(verdict.retry_after))
+    return build(StatusCode.UNAVAILABLE, reason, text, failure, retry(verdict.retry_after))
 
 
-def _retry(seconds: float) -> error_details_pb2.RetryInfo:
+def _quota(reached: Mapping[str, str]) -> error_details_pb2.QuotaFailure:
+    """`reached`: descriptions by subjects."""
+    violations = [error_details_pb2.QuotaFailure.Violation(subject=s, description=d) for s, d in reached.items()]
+    return error_details_pb2.QuotaFailure(violations=violations)
+
+
+def retry(seconds: float) -> error_details_pb2.RetryInfo:
     delay = Duration()
     delay.FromMilliseconds(round(seconds * 1000))
     return error_details_pb2.RetryInfo(retry_delay=delay)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, messaging_service_pb2_grpc
+from relaypost.v1 import messaging_service_pb2 as pb, messaging_service_pb2_grpc
 
 from relaypost_server.addresses import AddressError, parse_email, parse_phone
 from relaypost_server.api import errors, pack
@@ -14,6 +14,7 @@ from relaypost_server.api.errors import ApiError
 from relaypost_server.api.pages import page_token, read_cursor, read_page_size
 from relaypost_server.api.request_keys import (
     read_caller,
+    read_channel,
     read_confirm_within,
     read_guarantee,
     read_key,
@@ -23,7 +24,7 @@ from relaypost_server.api.request_keys import (
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
-from relaypost_server.core.message import Channel, Content, Email, Guarantee, MessageState, Sms
+from relaypost_server.core.message import Content, Email, Guarantee, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery, Renderer
 from relaypost_server.core.silence import Confirm
 from relaypost_server.flow.health import HealthReader
@@ -32,7 +33,6 @@ from relaypost_server.flow.send import Sender, Sent
 from relaypost_server.flow.watch import TooManyWatchersError, Watcher
 
 MOST_STATES = 20
-_CHANNELS = {packed: channel for channel, packed in pack.CHANNELS.items()}
 _STATES = {packed: state for state, packed in pack.STATES.items()}
 
 
@@ -96,7 +96,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         self, request: pb.GetProviderHealthRequest, context: Context
     ) -> pb.GetProviderHealthResponse:
         bad = Violations()
-        wanted = _channel("channel", request.channel, bad)
+        wanted = read_channel("channel", request.channel, bad)
         bad.check()
         health = self._health.read()
         return pb.GetProviderHealthResponse(
@@ -177,19 +177,13 @@ async def _send(
     return sent
 
 
-def _channel(field: str, value: "message_pb2.Channel.ValueType", bad: Violations) -> Channel | None:
-    if value and value not in _CHANNELS:
-        bad.add(field, "is not a known channel")
-    return _CHANNELS.get(value)
-
-
 def _query(request: pb.ListMessagesRequest) -> MessageQuery:
     bad = Violations()
     query = MessageQuery(
         page_size=read_page_size(request.page_size, bad),
         before=read_cursor(request.page_token, bad),
         states=_states(request, bad),
-        channel=_channel("channel", request.channel, bad),
+        channel=read_channel("channel", request.channel, bad),
         recipient=_recipient(request.recipient, bad),
         provider=request.provider,
         created_from=_moment("created_from", request.created_from if request.HasField("created_from") else None, bad),

@@ -77,6 +77,8 @@ def fill_attempt(packed: message_pb2.Attempt, made: Attempt) -> None:
     packed.circuit_state = _CIRCUITS[made.circuit]
     if outcome.cost is not None:
         _fill_money(packed.cost, outcome.cost)
+    if outcome.billed is not None:
+        _fill_money(packed.billed_cost, outcome.billed)
     packed.segments = outcome.segments
     for refused in outcome.refused:
         packed.refused_recipients.add(
@@ -167,6 +169,10 @@ def _split(seconds: float) -> tuple[int, int]:
     return whole, int((seconds - whole) * 1e9)
 
 
-def _fill_money(packed: message_pb2.Money, money: Money) -> None:
-    packed.currency_code = money.currency
-    packed.micros = money.micros
+def _fill_money(packed: message_pb2.Money, amount: Money) -> None:
+    packed.currency_code = amount.currency
+    packed.micros = amount.micros
+
+
+def money(amount: Money | None) -> message_pb2.Money | None:
+    return None if amount is None else message_pb2.Money(currency_code=amount.currency, micros=amount.micros)

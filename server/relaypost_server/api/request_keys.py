@@ -10,7 +10,7 @@ from relaypost_server.api import pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey
-from relaypost_server.core.message import Guarantee
+from relaypost_server.core.message import Channel, Guarantee
 from relaypost_server.core.silence import LONGEST, SHORTEST
 
 _Confirmable = messaging_service_pb2.SendSmsRequest | otp_service_pb2.SendOtpRequest
@@ -18,6 +18,7 @@ CALLER = "relaypost-caller"
 """The metadata key by which a service says who it is. Its word is taken: who may call is the network's to say."""
 _REQUEST_ID = re.compile(r"[!-~]{1,255}")
 _CALLER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CHANNELS = {packed: channel for channel, packed in pack.CHANNELS.items()}
 _GUARANTEES = {
     message_pb2.DELIVERY_GUARANTEE_UNSPECIFIED: Guarantee.AT_LEAST_ONCE,
     **{packed: guarantee for guarantee, packed in pack.GUARANTEES.items()},
@@ -42,6 +43,13 @@ def read_caller(context: Context, bad: Violations) -> str:
                 bad.add(f"metadata {CALLER}", "must have 1 to 64 of letters, digits and ._-")
             return caller
     return ""
+
+
+def read_channel(field: str, value: "message_pb2.Channel.ValueType", bad: Violations) -> Channel | None:
+    """The channel that is asked for; None for any."""
+    if value and value not in _CHANNELS:
+        bad.add(field, "is not a known channel")
+    return _CHANNELS.get(value)
 
 
 def read_message_id(value: str, bad: Violations) -> str:

@@ -10,6 +10,7 @@ from relaypost_server.core.breaker import Breaker
 from relaypost_server.core.message import Channel, Email, Sms
 from relaypost_server.core.ports import MessageLog
 from relaypost_server.core.retry_budget import RetryBudget
+from relaypost_server.flow.budgets import BudgetKeeper
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.dispatch import Dispatcher
 from relaypost_server.flow.requests import Requests
@@ -28,6 +29,7 @@ class Chains:
     emails: Chain[Email]
     texts: Chain[Sms]
     providers: Sequence[Any]
+    budgets: BudgetKeeper | None
 
     @property
     def channels(self) -> frozenset[Channel]:
@@ -43,15 +45,16 @@ class Senders:
     texts: Sender[Sms]
 
 
-def build_chains(site: Site) -> Chains:
+def build_chains(site: Site, budgets: BudgetKeeper | None) -> Chains:
     chosen = [(provider, provider.build()) for provider in site.config.providers]
     for _, provider in chosen:
         site.running.push_async_callback(provider.close)
     links = [(provider.channel, _link(site, choice, provider)) for choice, provider in chosen]
     return Chains(
-        emails=Chain(Channel.EMAIL, [link for channel, link in links if channel is Channel.EMAIL]),
-        texts=Chain(Channel.SMS, [link for channel, link in links if channel is Channel.SMS]),
+        emails=Chain(Channel.EMAIL, [link for channel, link in links if channel is Channel.EMAIL], budgets=budgets),
+        texts=Chain(Channel.SMS, [link for channel, link in links if channel is Channel.SMS], budgets=budgets),
         providers=[provider for _, provider in chosen],
+        budgets=budgets,
     )
 
 
@@ -59,8 +62,8 @@ def build_senders(
     site: Site, chains: Chains, message_log: MessageLog, requests: Requests, screen: Screen, silences: Silences
 ) -> Senders:
     return Senders(
-        emails=_sender(site, chains.emails, message_log, requests, screen, silences),
-        texts=_sender(site, chains.texts, message_log, requests, screen, silences),
+        emails=_sender(site, chains.emails, chains.budgets, message_log, requests, screen, silences),
+        texts=_sender(site, chains.texts, chains.budgets, message_log, requests, screen, silences),
     )
 
 
@@ -77,11 +80,19 @@ def _link(site: Site, chosen: ChosenProvider, provider: Any) -> Link[Any]:
 
 
 def _sender(
-    site: Site, chain: Chain[Any], message_log: MessageLog, requests: Requests, screen: Screen, silences: Silences
+    site: Site,
+    chain: Chain[Any],
+    budgets: BudgetKeeper | None,
+    message_log: MessageLog,
+    requests: Requests,
+    screen: Screen,
+    silences: Silences,
 ) -> Sender[Any]:
     gateway = site.config.gateway
     retries = RetryBudget(gateway.retry_ratio)
-    dispatcher = Dispatcher(chain, limits=gateway.limits, retries=retries, tracing=site.tracing, clock=site.clock)
+    dispatcher = Dispatcher(
+        chain, limits=gateway.limits, retries=retries, tracing=site.tracing, clock=site.clock, budgets=budgets
+    )
     sender: Sender[Any] = Sender(
         dispatcher,
         message_log,

@@ -8,10 +8,11 @@ from relaypost_server.api.queue import QueueServicer
 from relaypost_server.api.server import Servicers
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
-from relaypost_server.assembly import otps
+from relaypost_server.assembly import costs, otps
 from relaypost_server.assembly.parts import Parts
 from relaypost_server.assembly.queueing import build_batches, build_queueing
 from relaypost_server.assembly.site import Site
+from relaypost_server.flow.accounts import AccountsReader
 from relaypost_server.flow.watch import Watcher
 from relaypost_server.templates.render import Templates
 
@@ -32,7 +33,11 @@ async def build_servicers(site: Site, parts: Parts, templates: Templates, watche
         ),
         otp=OtpServicer(otps.build_otps(site, parts.otp_store, peppers, templates, senders)),
         templates=TemplateServicer(templates),
-        admin=AdminServicer(message_log),
+        admin=AdminServicer(
+            message_log,
+            AccountsReader(parts.chains.providers, clock=site.clock),
+            costs.build_reader(site, parts.database),
+        ),
         suppressions=SuppressionServicer(parts.suppressions),
         queue=QueueServicer(
             build_queueing(site, parts.queues, message_log),

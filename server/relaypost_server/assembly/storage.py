@@ -4,8 +4,8 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from relaypost_server.assembly.site import Site
-from relaypost_server.config import GatewaySettings, WithoutDatabase
 from relaypost_server.flow.requests import Recovery, Requests, Terms
+from relaypost_server.gateway_settings import GatewaySettings, WithoutDatabase
 from relaypost_server.store.database import Database
 from relaypost_server.store.embedded import EmbeddedPostgres
 from relaypost_server.store.requests import PostgresRequests

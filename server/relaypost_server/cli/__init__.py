@@ -2,7 +2,9 @@
 
 import click
 
+from relaypost_server.cli.admin import admin
 from relaypost_server.cli.bulk import bulk
+from relaypost_server.cli.cost import cost
 from relaypost_server.cli.dead import dead
 from relaypost_server.cli.demo import demo
 from relaypost_server.cli.doctor import doctor
@@ -38,6 +40,8 @@ COMMANDS = (
     settings,
     template,
     suppression,
+    cost,
+    admin,
     migrate,
     demo,
 )

@@ -11,12 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from relaypost_server.cli._common import as_json, print_json
-from relaypost_server.config import GatewaySettings
+from relaypost_server.config import FEATURES
 from relaypost_server.core.money import PriceList
-from relaypost_server.delivery_settings import DeliverySettings
-from relaypost_server.otp_settings import OtpSettings
+from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.providers import PROVIDERS
-from relaypost_server.queue_settings import QueueSettings
 from relaypost_server.settings import Settings, variables
 
 HEAD = """# Settings
@@ -59,8 +57,7 @@ def reference() -> str:
 
 def _models() -> list[type[Settings]]:
     """The gateway's settings, those of its features, then those of each provider, each class once."""
-    features = [GatewaySettings, OtpSettings, DeliverySettings, QueueSettings]
-    return [*features, *dict.fromkeys(p.Settings for p in PROVIDERS)]
+    return [GatewaySettings, *FEATURES, *dict.fromkeys(p.Settings for p in PROVIDERS)]
 
 
 def _all() -> Iterator[tuple[str, FieldInfo]]:

@@ -13,10 +13,11 @@ from rich.table import Table
 
 from relaypost_server.cli._common import FAILED, MISUSED, as_json, print_json
 from relaypost_server.cli.send import Pair
-from relaypost_server.config import GatewaySettings, load_env_file
+from relaypost_server.config import load_env_file
 from relaypost_server.core.message import Channel
 from relaypost_server.core.rendering import RenderedEmail, RenderedSms, RenderError
 from relaypost_server.core.segments import count_segments
+from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.settings import SettingsError, read
 from relaypost_server.templates.catalog import Part, Template
 from relaypost_server.templates.check import open_templates

@@ -37,6 +37,8 @@ class RefusalReason(StrEnum):
     OPEN = "open"
     PROBING = "probing"
     COOLING = "cooling"
+    BUDGET = "budget"
+    """Not the circuit's own: the month's budget is used up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

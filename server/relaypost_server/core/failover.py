@@ -23,18 +23,21 @@ class SkipReason(StrEnum):
     PROBING = "circuit half-open, another message is the probe"
     COOLING = "cooling down after a throttle"
     NO_TIME = "too little time left"
+    OVER_BUDGET = "the provider's budget of the month is used up"
+    CALLER_OVER_BUDGET = "the caller's budget of the month is used up"
     NOT_ON_RECORD = "the attempt could not be put on record first"
     TAKEN_OVER = "another gateway took the request over"
     HAS_IT = "took the message before"
 
 
-_LAST_SKIPS = frozenset({SkipReason.NOT_ON_RECORD, SkipReason.TAKEN_OVER})
+_LAST_SKIPS = frozenset({SkipReason.CALLER_OVER_BUDGET, SkipReason.NOT_ON_RECORD, SkipReason.TAKEN_OVER})
 """Reasons that hold for every other provider as well."""
 
 _SKIPS = {
     RefusalReason.OPEN: SkipReason.CIRCUIT_OPEN,
     RefusalReason.PROBING: SkipReason.PROBING,
     RefusalReason.COOLING: SkipReason.COOLING,
+    RefusalReason.BUDGET: SkipReason.OVER_BUDGET,
 }
 
 
@@ -74,6 +77,7 @@ class Ending(StrEnum):
     DEADLINE = "deadline"
     EXHAUSTED = "exhausted"
     NOT_ON_RECORD = "not_on_record"
+    OVER_BUDGET = "over_budget"
 
 
 _STATES = {
@@ -84,6 +88,7 @@ _STATES = {
     Ending.DEADLINE: MessageState.FAILED,
     Ending.EXHAUSTED: MessageState.FAILED,
     Ending.NOT_ON_RECORD: MessageState.FAILED,
+    Ending.OVER_BUDGET: MessageState.FAILED,
 }
 
 
@@ -222,6 +227,8 @@ def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
         ours = attempts[kinds.index(Kind.REJECTED)].provider == SUPPRESSION_LIST
         return Verdict(ending=Ending.SUPPRESSED if ours else Ending.REJECTED)
     skips = {a.skipped for a in attempts}
+    if SkipReason.CALLER_OVER_BUDGET in skips:
+        return Verdict(ending=Ending.OVER_BUDGET)
     if SkipReason.NOT_ON_RECORD in skips:
         return Verdict(ending=Ending.NOT_ON_RECORD, retry_after=_retry_after(attempts))
     if SkipReason.NO_TIME in skips:
@@ -260,9 +267,13 @@ class Delivery:
 
 
 def total_cost(attempts: Sequence[Attempt]) -> Money | None:
-    """The sum of all attempts' costs; None where none is known."""
-    total: Money | None = None
-    for attempt in attempts:
-        if attempt.outcome.cost is not None:
-            total = attempt.outcome.cost if total is None else total + attempt.outcome.cost
-    return total
+    """The sum of all attempts' costs, as billed and else as estimated; None where none is known.
+
+    As estimated alone, where bills came in several currencies.
+    """
+    for billed in (True, False):
+        costs = [(billed and a.outcome.billed) or a.outcome.cost for a in attempts]
+        known = [cost for cost in costs if cost]
+        if len({cost.currency for cost in known}) == 1:
+            return Money(micros=sum(cost.micros for cost in known), currency=known[0].currency)
+    return None

@@ -92,6 +92,13 @@ class Outcome:
     retry_after: float | None = None
     """Seconds to leave the provider alone; only for THROTTLED and SKIPPED."""
     cost: Money | None = None
+    """Estimated; also of a message that may have been sent, for then it is billed."""
+    billed: Money | None = None
+    """What the provider itself said later that it cost."""
+    price_later: bool = False
+    """The provider tells the price when it is asked some time after."""
+    units: int = 0
+    """What is billed: the recipients of an email, the segments of a text message. 0 where nothing was sent."""
     segments: int = 0
     refused: tuple[RefusedRecipient, ...] = ()
     alert: bool = False

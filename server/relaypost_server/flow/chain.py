@@ -12,6 +12,7 @@ from relaypost_server.core.health import ChannelHealth, LastFailure, ProviderHea
 from relaypost_server.core.message import Channel, Content
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Provider
+from relaypost_server.flow.budgets import BudgetKeeper
 from relaypost_server.flow.clock import Clock
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -48,8 +49,12 @@ class Link(Generic[Content]):
         self._last_failure: LastFailure | None = None
         metrics.watch_circuit(provider.channel, provider.name, self.state)
 
+    def now(self) -> float:
+        """By the clock of the circuit."""
+        return self._clock.monotonic()
+
     def state(self) -> CircuitState:
-        return self._breaker.state(self._clock.monotonic())
+        return self._breaker.state(self.now())
 
     def refusal(self, now: float) -> Refusal | None:
         return self._breaker.refusal(now)
@@ -102,10 +107,12 @@ class Link(Generic[Content]):
             reason=circuit.reason and circuit.reason.value,
         )
 
-    def health(self) -> ProviderHealth:
+    def health(self, other: Refusal | None = None) -> ProviderHealth:
+        """`other`: a refusal that is not the circuit's."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         circuit = self._breaker.snapshot(now)
         self.notice(now)
+        refusal = circuit.refusal or other
 
         def dated(moment: float | None) -> datetime | None:
             return None if moment is None else wall + timedelta(seconds=moment - now)
@@ -114,11 +121,11 @@ class Link(Generic[Content]):
             provider=self.provider.name,
             channel=self.provider.channel,
             priority=self.priority,
-            available=circuit.refusal is None,
+            available=refusal is None,
             circuit_state=circuit.state,
             circuit_reason=circuit.reason,
             circuit_change_time=dated(circuit.changed_at),
-            retry_time=dated(circuit.refusal.retry_at if circuit.refusal else None),
+            retry_time=dated(refusal.retry_at if refusal else None),
             consecutive_failures=circuit.consecutive_failures,
             recent_calls=circuit.recent_calls,
             recent_failures=circuit.recent_failures,
@@ -131,23 +138,41 @@ class Link(Generic[Content]):
 class Chain(Generic[Content]):
     """The links of one channel by priority: 1 is asked first."""
 
-    def __init__(self, channel: Channel, links: Sequence[Link[Content]]) -> None:
+    def __init__(
+        self, channel: Channel, links: Sequence[Link[Content]], *, budgets: BudgetKeeper | None = None
+    ) -> None:
+        """`budgets`: where providers have any."""
         self.channel = channel
         self.links: tuple[Link[Content], ...] = tuple(sorted(links, key=lambda link: link.priority))
-        self.candidates: tuple[Candidate, ...] = tuple(link.candidate for link in self.links)
+        self._in_order: tuple[Candidate, ...] = tuple(link.candidate for link in self.links)
+        self._budgets = budgets
         self._by_name: dict[str, Link[Content]] = {link.provider.name: link for link in self.links}
 
     def __getitem__(self, provider: str) -> Link[Content]:
         return self._by_name[provider]
 
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """In the order in which they are asked: those that are past their soft budget come last."""
+        if self._budgets is None:
+            return self._in_order
+        prefers_others = self._budgets.prefers_others
+        return tuple(sorted(self._in_order, key=lambda c: prefers_others(c.provider)))
+
     def refusals(self, now: float) -> dict[str, Refusal]:
-        """The providers whose circuit lets nothing through now."""
+        """The providers whose circuit, or budget, lets nothing through now."""
         refusals = {}
         for link in self.links:
-            refusal = link.refusal(now)
+            refusal = link.refusal(now) or self._over_budget(link, now)
             if refusal is not None:
                 refusals[link.provider.name] = refusal
         return refusals
 
     def health(self) -> ChannelHealth:
-        return ChannelHealth(channel=self.channel, providers=tuple(link.health() for link in self.links))
+        return ChannelHealth(channel=self.channel, providers=tuple(self._health(link) for link in self.links))
+
+    def _health(self, link: Link[Content]) -> ProviderHealth:
+        return link.health() if self._budgets is None else link.health(self._over_budget(link, link.now()))
+
+    def _over_budget(self, link: Link[Content], now: float) -> Refusal | None:
+        return None if self._budgets is None else self._budgets.refusal(link.provider.name, now)

@@ -24,6 +24,7 @@ from relaypost_server.core.failover import (
 from relaypost_server.core.message import Content, Message
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.retry_budget import RetryBudget
+from relaypost_server.flow.budgets import BudgetKeeper
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.requests import Journal, NoJournal
@@ -69,16 +70,27 @@ class Dispatcher(Generic[Content]):
     """Delivers the messages of one channel."""
 
     def __init__(
-        self, chain: Chain[Content], *, limits: Limits, retries: RetryBudget, tracing: Tracing, clock: Clock
+        self,
+        chain: Chain[Content],
+        *,
+        limits: Limits,
+        retries: RetryBudget,
+        tracing: Tracing,
+        clock: Clock,
+        budgets: BudgetKeeper | None = None,
     ) -> None:
+        """`budgets`: where there are any."""
         self.chain: Chain[Content] = chain
         self._limits = limits
         self._retries = retries
         self._tracing = tracing
         self._clock = clock
+        self._budgets = budgets
 
-    def first_choice(self) -> str:
-        """Who would be asked first now; "" where no circuit lets anything through."""
+    def first_choice(self, caller: str = "") -> str:
+        """Who would be asked first now for this caller; "" where nobody would."""
+        if self._refuses(caller):
+            return ""
         refusals = self.chain.refusals(self._clock.monotonic())
         return next((c.provider for c in self.chain.candidates if c.provider not in refusals), "")
 
@@ -96,11 +108,22 @@ class Dispatcher(Generic[Content]):
         """
         attempts = list(in_doubt)
         self._retries.deposit()
+        if self._refuses(message.caller):
+            attempts.append(
+                self._skip(Skip(provider=self.chain.candidates[0].provider, reason=SkipReason.CALLER_OVER_BUDGET))
+            )
+            return Delivery(attempts=tuple(attempts[len(in_doubt) :]), verdict=judge(attempts))
         try:
             verdict = await self._walk(message, attempts, caller, journal)
         except asyncio.CancelledError:  # The end of a shutdown's grace; what is known still has to be recorded.
             verdict = judge(attempts, cut_short=True)
-        return Delivery(attempts=tuple(attempts[len(in_doubt) :]), verdict=verdict)
+        made = tuple(attempts[len(in_doubt) :])
+        if self._budgets is not None:
+            self._budgets.charge(message.caller, made)
+        return Delivery(attempts=made, verdict=verdict)
+
+    def _refuses(self, caller: str) -> bool:
+        return self._budgets is not None and self._budgets.refuses(caller)
 
     async def _walk(
         self, message: Message[Content], attempts: list[Attempt], caller: Caller, journal: Journal

@@ -175,7 +175,7 @@ class Sender(Generic[Content]):
             fingerprint=asked
             or fingerprint(message.content, message.guarantee, message.metadata, confirm.within if confirm else None),
             record=record_at_start(message),
-            first_provider="" if nobody_left else self._dispatcher.first_choice(),
+            first_provider="" if nobody_left else self._dispatcher.first_choice(message.caller),
         )
         found = await self._requests.replay(key, claim.fingerprint)
         if found is not None:

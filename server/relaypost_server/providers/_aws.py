@@ -3,8 +3,10 @@
 import asyncio
 import hashlib
 import hmac
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,9 +16,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
-from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.accounts import AccountError, AccountTrouble
+from relaypost_server.core.outcome import CODE_LIMIT, DETAIL_LIMIT, Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
-from relaypost_server.core.redaction import printable
+from relaypost_server.core.redaction import printable, safe_text
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient
 from relaypost_server.providers._settings import ProviderSettings
@@ -204,12 +207,36 @@ _NO_CREDENTIALS = Outcome(
 )
 
 
+_PATIENCE = re.compile("Throttl|TooManyRequests|ServiceUnavailable")
+"""Error codes of AWS that ask for a later try, whatever their HTTP status."""
+
+
 def control_client(service: str, *, region: str, endpoint: str | None, timeout: float) -> Any:
     """A boto3 client for look-ups; blocking, so for use in a thread. It asks once."""
     config = Config(
         retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=timeout, read_timeout=timeout
     )
     return boto3.Session().client(service, region_name=region, endpoint_url=endpoint, config=config)
+
+
+@contextmanager
+def asked(provider: str) -> Iterator[None]:
+    """Makes an AccountError of whatever boto3 raises."""
+    try:
+        yield
+    except NoCredentialsError:
+        raise AccountError(AccountTrouble.REFUSED, provider=provider, detail=_NO_CREDENTIALS.detail) from None
+    except ClientError as error:
+        answer = error.response.get("Error", {})
+        code = printable(str(answer.get("Code", "")), limit=CODE_LIMIT)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        later = status >= 500 or status == 429 or _PATIENCE.search(code) is not None
+        trouble = AccountTrouble.UNAVAILABLE if later else AccountTrouble.REFUSED
+        detail = safe_text(f"AWS answered {code}: {answer.get('Message', '')}", limit=DETAIL_LIMIT)
+        raise AccountError(trouble, provider=provider, code=code, detail=detail) from None
+    except (BotoCoreError, ResponseParserError) as error:
+        detail = f"AWS gave no usable answer ({type(error).__name__})"
+        raise AccountError(AccountTrouble.UNAVAILABLE, provider=provider, detail=detail) from None
 
 
 def look_up(subject: str, call: Callable[[], Finding], *, fix: str) -> Finding:

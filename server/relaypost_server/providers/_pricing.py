@@ -1,4 +1,4 @@
-"""Puts estimated prices on accepted messages."""
+"""Puts estimated prices on messages that were, or may have been, sent."""
 
 from dataclasses import replace
 
@@ -7,13 +7,23 @@ from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.segments import count_segments
 
+_BILLED = frozenset({Kind.ACCEPTED, Kind.UNCONFIRMED})
+"""What may have been sent may be billed as well."""
+
 
 def priced(outcome: Outcome, prices: PriceList, recipients: int) -> Outcome:
-    """An email's outcome with its price, where the email was accepted and a price is known."""
-    price = prices.price()
-    if outcome.kind is not Kind.ACCEPTED or price is None:
+    """An email's outcome with what is billed, and its price where one is known."""
+    if outcome.kind not in _BILLED:
         return outcome
-    return replace(outcome, cost=price * (recipients - len(outcome.refused)))
+    units, price = recipients - len(outcome.refused), prices.price()
+    return replace(outcome, units=units, cost=price and price * units)
+
+
+def with_price_later(outcome: Outcome) -> Outcome:
+    """The outcome of a provider that will tell the price of what it accepted."""
+    if outcome.kind is not Kind.ACCEPTED or not outcome.provider_message_id:
+        return outcome
+    return replace(outcome, price_later=True)
 
 
 class SmsQuote:
@@ -38,9 +48,10 @@ class SmsQuote:
         return None
 
     def on(self, outcome: Outcome) -> Outcome:
-        """The outcome with its segments and, where the message was accepted, its price."""
-        cost = self.cost if outcome.kind is Kind.ACCEPTED else None
-        return replace(outcome, segments=self.segments, cost=cost)
+        """The outcome with its segments and, where the message may be billed, its price."""
+        if outcome.kind not in _BILLED:
+            return replace(outcome, segments=self.segments)
+        return replace(outcome, segments=self.segments, units=self.segments, cost=self.cost)
 
 
 def _amount(money: Money) -> str:

@@ -1,11 +1,13 @@
 """The settings that every provider has."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
 from relaypost_server.core.breaker import BreakerPolicy
-from relaypost_server.settings import Problem, Seconds, Settings
+from relaypost_server.core.budgets import Budget
+from relaypost_server.settings import Dollars, FreeUnits, Problem, Seconds, Settings
 
 
 class ProviderSettings(Settings):
@@ -54,6 +56,18 @@ class ProviderSettings(Settings):
         """What is set by halves, or contradicts itself."""
         return []
 
+    def enabled_by_halves(self) -> list[Problem]:
+        """The problem of a provider that is switched on and not set up."""
+        if self.enabled is not True or self.configured:
+            return []
+        fix = str(type(self).__doc__)
+        return [Problem(setting=self._name("enabled"), what="is true, but the rest is missing", fix=fix)]
+
+    def _name(self, field: str) -> str:
+        """The environment variable of a field without a name of its own."""
+        name = type(self).model_config["alias_generator"]
+        return name(field) if callable(name) else ""
+
     def breaker_policy(self) -> BreakerPolicy:
         return BreakerPolicy(
             failures_to_open=self.breaker_failures,
@@ -66,6 +80,47 @@ class ProviderSettings(Settings):
         )
 
 
+class PaidProviderSettings(ProviderSettings):
+    """What providers have in common that may charge for messages. Their prices are settings of their own."""
+
+    free_tier: FreeUnits | None = Field(
+        None,
+        description="units that cost nothing, as in 62000/month, 500/day or 1000/month until 2027-06-30: recipients "
+        "of emails, segments of text messages; default: none",
+    )
+    budget_soft: Dollars | None = Field(
+        None, description="USD a month after which an alert is raised and the other providers are asked first"
+    )
+    budget_hard: Dollars | None = Field(
+        None, description="USD a month after which the provider is passed over until the month ends, by UTC"
+    )
+
+    @property
+    def budget(self) -> Budget | None:
+        if self.budget_soft is None and self.budget_hard is None:
+            return None
+        return Budget(soft=self.budget_soft, hard=self.budget_hard)
+
+    def problems(self) -> list[Problem]:
+        if self.budget_soft is None or self.budget_hard is None or self.budget_soft.micros <= self.budget_hard.micros:
+            return []
+        fix = "Set it to less than that, or unset one."
+        return [Problem(setting=self._name("budget_soft"), what="is over the hard budget", fix=fix)]
+
+
 def missing(setting: str, because: str) -> Problem:
     """The problem of a setting that another one makes necessary."""
     return Problem(setting=setting, what="is missing", fix=f"Set it, for {because}; or remove that.")
+
+
+def aws_problems(environ: Mapping[str, str]) -> list[Problem]:
+    """Half a set of AWS variables would silently leave SES and SNS out."""
+    key, secret = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
+    problems = []
+    if key and not environ.get("AWS_REGION"):
+        problems.append(missing("AWS_REGION", "AWS_ACCESS_KEY_ID is set"))
+    if key and not secret:
+        problems.append(missing("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID is set"))
+    if secret and not key:
+        problems.append(missing("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY is set"))
+    return problems

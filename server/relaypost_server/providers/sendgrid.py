@@ -26,7 +26,7 @@ from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, retry_after
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
-from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._settings import PaidProviderSettings
 from relaypost_server.providers._threads import built
 from relaypost_server.providers.sendgrid_look_up import PAUSE, find
 from relaypost_server.providers.sendgrid_receipts import LARGEST_CALLBACK, read_batch
@@ -40,7 +40,7 @@ LARGEST_BODY = 30 * 1024 * 1024
 """Bytes that SendGrid takes, attachments encoded."""
 
 
-class SendGridSettings(ProviderSettings):
+class SendGridSettings(PaidProviderSettings):
     """SendGrid takes part where SENDGRID_API_KEY is set."""
 
     model_config = prefixed("sendgrid")

@@ -11,23 +11,23 @@ from datetime import date
 from typing import Any, ClassVar
 
 import orjson
-from botocore.exceptions import ClientError
 from pydantic import Field
 
 from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.message import Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
-from relaypost_server.providers._aws import AwsClient, control_client, look_up
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding
+from relaypost_server.providers._aws import AwsClient
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
 from relaypost_server.providers._mailbox import mailbox
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
-from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._settings import PaidProviderSettings
 from relaypost_server.providers._sns_messages import TOPIC, Fetcher, HttpFetcher, SnsMessages
 from relaypost_server.providers._threads import built
+from relaypost_server.providers.ses_account import SesAccount
 from relaypost_server.providers.ses_receipts import LARGEST_CALLBACK, events_of
 from relaypost_server.settings import Endpoint, Prices, Window, prefixed
 
@@ -38,7 +38,7 @@ QUOTA_LATCH = 3600.0
 LONGEST_CONTENT_ID = 78
 
 
-class SesSettings(ProviderSettings):
+class SesSettings(PaidProviderSettings):
     """Amazon SES takes part where AWS_REGION is set. Credentials come from botocore's chain."""
 
     model_config = prefixed("ses")
@@ -102,6 +102,9 @@ class Ses:
             content_type="application/json",
             classify=classify,
         )
+        self.account = SesAccount(
+            region=settings.region or "", endpoint=settings.endpoint, timeout=settings.connect_timeout_seconds
+        )
 
     async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
         problem = unsupported(message.content)
@@ -120,7 +123,7 @@ class Ses:
         return events_of(notification) if notification else []
 
     async def check(self) -> Sequence[Finding]:
-        return await asyncio.to_thread(_look_around, self._settings)
+        return await asyncio.to_thread(self.account.look_around, self._settings.sender)
 
     async def close(self) -> None:
         await self._aws.close()
@@ -240,55 +243,3 @@ def _kind(status: int, code: str, text: str) -> Kind:
 
 def _wait(answer: Answer, text: str) -> float | None:
     return QUOTA_LATCH if "Daily message quota exceeded" in text else retry_after(answer)
-
-
-def _look_around(settings: SesSettings) -> Sequence[Finding]:
-    """Asks the control plane; blocking."""
-    client = control_client(
-        "sesv2",
-        region=settings.region or "",
-        endpoint=settings.endpoint,
-        timeout=settings.connect_timeout_seconds,
-    )
-    account = look_up(
-        "account", lambda: _account(client.get_account()), fix="Allow ses:GetAccount, and set working credentials."
-    )
-    if not settings.sender:
-        return [account]
-    sender = look_up("sender", lambda: _sender(client, settings.sender or ""), fix="Allow ses:GetEmailIdentity.")
-    return [account, sender]
-
-
-def _account(account: dict[str, Any]) -> Finding:
-    quota = account.get("SendQuota", {})
-    used, most, rate = (int(quota.get(k, 0)) for k in ("SentLast24Hours", "Max24HourSend", "MaxSendRate"))
-    detail = f"{used} of {'unlimited' if most < 0 else most} sent in 24 hours, {rate} a second at most"
-    if not account.get("SendingEnabled", False) or account.get("EnforcementStatus") == "SHUTDOWN":
-        return _found("account", Level.FAILURE, "sending is paused", "See the SES console for the reason.")
-    if 0 <= most <= used:
-        return _found("account", Level.FAILURE, f"the quota is used up: {detail}", "Ask AWS for a higher quota.")
-    if not account.get("ProductionAccessEnabled", False):
-        fix = "Request production access in the SES console."
-        return _found("account", Level.WARNING, f"in the sandbox, verified recipients only: {detail}", fix)
-    if account.get("EnforcementStatus") == "PROBATION":
-        return _found("account", Level.WARNING, f"under review: {detail}", "See the SES console for the reason.")
-    return _found("account", Level.OK, detail)
-
-
-def _sender(client: Any, sender: str) -> Finding:
-    """Looks for the address, and where SES does not know it for its domain."""
-    for identity in (sender, sender.rpartition("@")[2]):
-        try:
-            found = client.get_email_identity(EmailIdentity=identity)
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "NotFoundException":
-                raise
-            continue
-        if found.get("VerifiedForSendingStatus"):
-            return _found("sender", Level.OK, "verified")
-        return _found("sender", Level.FAILURE, "not verified yet", "Follow the link, or set the DNS records, of SES.")
-    return _found("sender", Level.FAILURE, "unknown to SES", "Create an identity for OTP_FROM_EMAIL or its domain.")
-
-
-def _found(subject: str, level: Level, detail: str, fix: str = "") -> Finding:
-    return Finding(subject=subject, level=level, detail=detail, fix=fix)

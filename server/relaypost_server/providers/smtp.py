@@ -24,7 +24,7 @@ from relaypost_server.core.outcome import Kind, Outcome, RefusedRecipient
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.providers._mime import write_mime
 from relaypost_server.providers._pricing import priced
-from relaypost_server.providers._settings import ProviderSettings, missing
+from relaypost_server.providers._settings import PaidProviderSettings, missing
 from relaypost_server.providers._smtp_pool import (
     AUTHENTICATION_REQUIRED,
     CLOSING,
@@ -42,7 +42,7 @@ PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=0))
 """A server of one's own costs nothing a message."""
 
 
-class SmtpSettings(ProviderSettings):
+class SmtpSettings(PaidProviderSettings):
     """SMTP takes part where SMTP_HOST is set."""
 
     model_config = prefixed("smtp")
@@ -73,7 +73,7 @@ class SmtpSettings(ProviderSettings):
         return self.tls or (Tls.IMPLICIT if self.port == 465 else Tls.STARTTLS)
 
     def problems(self) -> list[Problem]:
-        found = []
+        found = super().problems()
         if self.user and not self.password:
             found.append(missing("SMTP_PASSWORD", "SMTP_USER is set"))
         if self.user and not self.host:

@@ -6,28 +6,27 @@ sent, so it is `unconfirmed`.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 from pydantic import Field
 
 from relaypost_server.core.message import Channel, Message, Sms, SmsType
 from relaypost_server.core.money import MICROS, Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.core.ports import Finding, Level
-from relaypost_server.core.redaction import printable
-from relaypost_server.core.suppression_ports import OptOutsUnreadableError
-from relaypost_server.providers._aws import AwsClient, control_client, look_up
+from relaypost_server.core.ports import Finding
+from relaypost_server.core.price_ports import Unpriced
+from relaypost_server.providers._aws import AwsClient
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
-from relaypost_server.providers._pricing import SmsQuote
-from relaypost_server.providers._settings import ProviderSettings
-from relaypost_server.settings import Endpoint, Prices, prefixed
+from relaypost_server.providers._pricing import SmsQuote, with_price_later
+from relaypost_server.providers._settings import PaidProviderSettings
+from relaypost_server.providers.sns_account import SnsAccount
+from relaypost_server.providers.sns_prices import SnsPrices
+from relaypost_server.settings import Endpoint, Prices, PricesAMinute, prefixed
 
 PRICES = PriceList(
     as_of=date(2026, 7, 1),
@@ -38,7 +37,7 @@ _VERSION = "2010-03-31"
 _TYPES = {SmsType.TRANSACTIONAL: "Transactional", SmsType.PROMOTIONAL: "Promotional"}
 
 
-class SnsSettings(ProviderSettings):
+class SnsSettings(PaidProviderSettings):
     """Amazon SNS takes part where AWS_REGION is set. Credentials come from botocore's chain."""
 
     model_config = prefixed("sns")
@@ -55,6 +54,9 @@ class SnsSettings(ProviderSettings):
     endpoint: Endpoint | None = Field(
         None, description="the URL of a private endpoint; default: the region's public one"
     )
+    cloudwatch_endpoint: Endpoint | None = Field(
+        None, description="the URL of a private CloudWatch, which knows the month's spend; default: the public one"
+    )
     origination_number: str | None = Field(
         None, description="the E.164 number or short code to send from; default: SNS chooses"
     )
@@ -64,6 +66,18 @@ class SnsSettings(ProviderSettings):
         le=86_400,
         allow_inf_nan=False,
         description="between two looks at SNS's own list of opt-outs, in seconds; 0: it is left alone",
+    )
+    delivery_log_group: str | None = Field(
+        None,
+        pattern="^[A-Za-z0-9_./#-]{1,500}$",
+        description="the CloudWatch Logs group of delivery status, where prices are, as in "
+        "sns/us-east-1/123456789012/DirectPublishToPhoneNumber; default: estimates are kept to",
+    )
+    logs_endpoint: Endpoint | None = Field(
+        None, description="the URL of a private CloudWatch Logs; default: the region's public one"
+    )
+    prices_a_minute: PricesAMinute = Field(
+        200, description="how many messages are looked for there, in a minute; 0 for none"
     )
     prices: Prices = Field(
         PRICES,
@@ -93,6 +107,19 @@ class Sns:
             content_type="application/x-www-form-urlencoded; charset=utf-8",
             classify=classify,
         )
+        self.prices_a_minute = settings.prices_a_minute if settings.delivery_log_group else 0
+        self._prices = SnsPrices(
+            group=settings.delivery_log_group or "",
+            region=settings.region or "",
+            endpoint=settings.logs_endpoint,
+            timeout=settings.connect_timeout_seconds,
+        )
+        self.account = SnsAccount(
+            region=settings.region or "",
+            endpoint=settings.endpoint,
+            metrics_endpoint=settings.cloudwatch_endpoint,
+            timeout=settings.connect_timeout_seconds,
+        )
 
     async def send(self, message: Message[Sms], *, timeout: float) -> Outcome:
         quote = SmsQuote(message.content, self._settings.prices)
@@ -100,13 +127,17 @@ class Sns:
         if refusal is not None:
             return refusal
         body = request_body(message.content, self._settings.origination_number)
-        return quote.on(await self._aws.submit(body, timeout=timeout))
+        outcome = quote.on(await self._aws.submit(body, timeout=timeout))
+        return with_price_later(outcome) if self.prices_a_minute else outcome
+
+    async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:
+        return await self._prices.prices(sent)
 
     async def check(self) -> Sequence[Finding]:
-        return await asyncio.to_thread(_look_around, self._settings)
+        return await asyncio.to_thread(self.account.look_around)
 
     async def opted_out(self) -> Collection[str]:
-        return await asyncio.to_thread(_opted_out, self._settings)
+        return await asyncio.to_thread(self.account.opted_out)
 
     async def close(self) -> None:
         await self._aws.close()
@@ -188,60 +219,3 @@ def _fields(body: bytes) -> dict[str, str]:
     except (ElementTree.ParseError, ValueError):
         return {}
     return {e.tag.rpartition("}")[2]: e.text.strip() for e in root.iter() if e.text and e.text.strip()}
-
-
-def _control(settings: SnsSettings) -> Any:
-    return control_client(
-        "sns",
-        region=settings.region or "",
-        endpoint=settings.endpoint,
-        timeout=settings.connect_timeout_seconds,
-    )
-
-
-def _opted_out(settings: SnsSettings) -> Collection[str]:
-    """Every number that asked for no more messages of the account, page by page; blocking."""
-    try:
-        pages = _control(settings).get_paginator("list_phone_numbers_opted_out").paginate()
-        return {str(number) for page in pages for number in page.get("phoneNumbers", ())}
-    except ClientError as error:
-        code = printable(str(error.response.get("Error", {}).get("Code", "")), limit=100)
-        raise OptOutsUnreadableError(f"AWS answered {code}. Allow sns:ListPhoneNumbersOptedOut.") from None
-    except (BotoCoreError, ResponseParserError) as error:
-        raise OptOutsUnreadableError(type(error).__name__) from None
-
-
-def _look_around(settings: SnsSettings) -> Sequence[Finding]:
-    """Asks the control plane; blocking."""
-    client = _control(settings)
-    return [
-        look_up(
-            "account",
-            lambda: _sandbox(client.get_sms_sandbox_account_status()),
-            fix="Allow sns:GetSMSSandboxAccountStatus, and set working credentials.",
-        ),
-        look_up(
-            "spend limit",
-            lambda: _spend_limit(client.get_sms_attributes(attributes=["MonthlySpendLimit"])),
-            fix="Allow sns:GetSMSAttributes.",
-        ),
-    ]
-
-
-def _sandbox(status: dict[str, Any]) -> Finding:
-    if status.get("IsInSandbox"):
-        fix = "Leave the sandbox in the SNS console, under Text messaging."
-        return Finding(subject="account", level=Level.WARNING, detail="in the sandbox: verified numbers only", fix=fix)
-    return Finding(subject="account", level=Level.OK, detail="out of the sandbox")
-
-
-def _spend_limit(answer: dict[str, Any]) -> Finding:
-    limit = answer.get("attributes", {}).get("MonthlySpendLimit")
-    if limit is None:
-        return Finding(
-            subject="spend limit",
-            level=Level.WARNING,
-            detail="not set: a new account may spend 1 USD a month",
-            fix="Ask AWS for a higher limit, then set MonthlySpendLimit.",
-        )
-    return Finding(subject="spend limit", level=Level.OK, detail=f"{limit} USD a month")

@@ -7,7 +7,7 @@ says that a repeated request may send twice: a lost answer is `unconfirmed`.
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -20,12 +20,14 @@ from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
+from relaypost_server.core.price_ports import Unpriced
 from relaypost_server.core.suppression import Reply
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
-from relaypost_server.providers._pricing import SmsQuote
-from relaypost_server.providers._settings import ProviderSettings, missing
+from relaypost_server.providers._pricing import SmsQuote, with_price_later
+from relaypost_server.providers._settings import PaidProviderSettings, missing
 from relaypost_server.providers.twilio_look_up import find
+from relaypost_server.providers.twilio_prices import TwilioPrices
 from relaypost_server.providers.twilio_receipts import (
     LARGEST_CALLBACK,
     OPTED_OUT,
@@ -33,7 +35,7 @@ from relaypost_server.providers.twilio_receipts import (
     read_form,
     read_reply,
 )
-from relaypost_server.settings import Endpoint, Prices, Problem, Secret, prefixed
+from relaypost_server.settings import Endpoint, Prices, PricesAMinute, Problem, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
 """USD for each segment: 0.0083 and a carrier's fee of about 0.0035."""
@@ -42,7 +44,7 @@ LONGEST_VALIDITY = 36_000
 """Seconds that Twilio takes for a ValidityPeriod."""
 
 
-class TwilioSettings(ProviderSettings):
+class TwilioSettings(PaidProviderSettings):
     """Twilio takes part where an account, its token and a number or Messaging Service are set."""
 
     model_config = prefixed("twilio")
@@ -80,6 +82,9 @@ class TwilioSettings(ProviderSettings):
         description="false where other programs with this account text the same people: else Twilio is asked what "
         "became of messages that may have been sent",
     )
+    prices_a_minute: PricesAMinute = Field(
+        60, description="how many messages Twilio is asked the price of, in a minute; 0 to keep to estimates"
+    )
     prices: Prices = Field(
         PRICES,
         description='USD for each segment, as in {"as_of": "2026-07-01", "default": "0.05", "US": "0.0118"}',
@@ -97,7 +102,8 @@ class TwilioSettings(ProviderSettings):
             "TWILIO_PHONE_NUMBER": self.phone_number or self.messaging_service_sid,
         }
         there = [name for name, value in given.items() if value]
-        return [missing(name, f"{there[0]} is set") for name, value in given.items() if there and not value]
+        lacking = [missing(name, f"{there[0]} is set") for name, value in given.items() if there and not value]
+        return super().problems() + lacking
 
 
 class Twilio:
@@ -119,6 +125,13 @@ class Twilio:
         self._http = HttpClient(url, settings)
         token = settings.auth_token.get_secret_value() if settings.auth_token else ""
         basic = b64encode(f"{settings.account_sid}:{token}".encode()).decode()
+        self.prices_a_minute = settings.prices_a_minute
+        self._prices = TwilioPrices(
+            account_sid=settings.account_sid or "",
+            token=token,
+            endpoint=settings.endpoint,
+            timeout=settings.connect_timeout_seconds,
+        )
         self._headers = {
             "Authorization": f"Basic {basic}",
             "Content-Type": "application/x-www-form-urlencoded",
@@ -131,7 +144,11 @@ class Twilio:
             return refusal
         body = urlencode(request_form(message, self._settings)).encode()
         answer = await self._http.post(self._headers, body, timeout=timeout)
-        return quote.on(answer if isinstance(answer, Outcome) else classify(answer))
+        outcome = quote.on(answer if isinstance(answer, Outcome) else classify(answer))
+        return with_price_later(outcome) if self.prices_a_minute else outcome
+
+    async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:
+        return await self._prices.prices(sent)
 
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         public_url, token = self._settings.public_url, self._settings.auth_token

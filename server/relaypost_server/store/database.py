@@ -56,6 +56,10 @@ class Database:
             available=self.writer.available, waiting=self.writer.waiting, spool_bytes=self.writer.spool_bytes
         )
 
+    def up_to_date(self) -> bool:
+        """Whether all but the latest records are in the database."""
+        return self.writer.available and not self.writer.spool_bytes
+
     async def fetch(self, query: str, *arguments: object) -> Sequence[Row]:
         """The rows of a named query. Raises LogUnavailableError."""
         async with self._connection() as connection:

@@ -71,15 +71,17 @@ WITH batch AS MATERIALIZED (
 ), new_attempts AS (
     INSERT INTO relaypost.attempts (
         message_id, number, provider, kind, skipped, provider_code, detail, provider_message_id, circuit,
-        start_time, duration, cost_micros, cost_currency, segments, refused
+        start_time, duration, cost_micros, cost_currency, units, price_due, segments, refused
     )
     SELECT
         batch.id, number, attempt.provider, kind, skipped, provider_code, detail, attempt.provider_message_id,
-        circuit, start_time, duration, attempt.cost_micros, attempt.cost_currency, segments, refused
+        circuit, start_time, duration, attempt.cost_micros, attempt.cost_currency, coalesce(units, segments),
+        price_due, segments, refused
     FROM batch CROSS JOIN jsonb_to_recordset(batch.attempts) AS attempt (
         number smallint, provider text, kind text, skipped text, provider_code text, detail text,
         provider_message_id text, circuit text, start_time timestamptz, duration double precision,
-        cost_micros bigint, cost_currency text, segments integer, refused jsonb
+        cost_micros bigint, cost_currency text, units integer, price_due timestamptz, segments integer,
+        refused jsonb
     )
     WHERE batch.op = 'insert' OR batch.id IN (SELECT message_id FROM held)
     ON CONFLICT (message_id, number) DO UPDATE SET
@@ -94,6 +96,8 @@ WITH batch AS MATERIALIZED (
         duration = excluded.duration,
         cost_micros = excluded.cost_micros,
         cost_currency = excluded.cost_currency,
+        units = excluded.units,
+        price_due = coalesce(attempts.price_due, excluded.price_due),
         segments = excluded.segments,
         refused = excluded.refused
 )
@@ -144,13 +148,18 @@ WHERE message_id IN (
 -- name: resolve_message
 -- Settles an UNCONFIRMED message by hand; its id, or nothing where it is in another state.
 WITH resolved AS (
-    UPDATE relaypost.messages SET state = $2, update_time = now()
+    UPDATE relaypost.messages
+    SET
+        state = $2,
+        update_time = now(),
+        cost_micros = CASE WHEN $2 = 'sent' THEN cost_micros END,
+        cost_currency = CASE WHEN $2 = 'sent' THEN cost_currency END
     WHERE id = $1 AND state = 'unconfirmed'
     RETURNING id
 ), request AS (
     UPDATE relaypost.requests SET kept = ($2 = 'sent') FROM resolved WHERE message_id = resolved.id
 ), attempts AS (
-    UPDATE relaypost.attempts SET kind = 'faulted', detail = $3
+    UPDATE relaypost.attempts SET kind = 'faulted', detail = $3, units = 0, cost_micros = NULL, cost_currency = NULL
     FROM resolved
     WHERE message_id = resolved.id AND kind = 'unconfirmed' AND $2 = 'failed'
 )

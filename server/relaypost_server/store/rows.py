@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any, Protocol
 
 import orjson
@@ -18,6 +19,8 @@ from relaypost_server.core.queue import Queued
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store import contents
 
+FIRST_ASKED = timedelta(minutes=10)
+"""After which a provider has a price for most messages."""
 FIRST_FENCE = 1
 """Of a request that has been claimed once."""
 
@@ -141,6 +144,8 @@ def _attempt_document(number: int, attempt: Attempt) -> dict[str, Any]:
         "duration": attempt.duration,
         "cost_micros": cost and cost.micros,
         "cost_currency": cost and cost.currency,
+        "units": outcome.units,
+        "price_due": attempt.start_time + FIRST_ASKED if outcome.price_later else None,
         "segments": outcome.segments,
         "refused": [(r.address, r.provider_code, r.temporary) for r in outcome.refused],
     }
@@ -247,6 +252,8 @@ def _attempt(row: Row) -> Attempt:
             provider_code=row["provider_code"],
             provider_message_id=row["provider_message_id"],
             cost=_to_money(row),
+            billed=_to_money(row, "billed"),
+            units=row["units"],
             segments=row["segments"],
             refused=tuple(
                 RefusedRecipient(address=address, provider_code=code, temporary=temporary)
@@ -260,5 +267,6 @@ def _attempt(row: Row) -> Attempt:
     )
 
 
-def _to_money(row: Row) -> Money | None:
-    return None if row["cost_micros"] is None else Money(micros=row["cost_micros"], currency=row["cost_currency"])
+def _to_money(row: Row, name: str = "cost") -> Money | None:
+    micros = row[f"{name}_micros"]
+    return None if micros is None else Money(micros=micros, currency=row[f"{name}_currency"])

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from relaypost_server.core.breaker import CircuitState, OpenReason
+from relaypost_server.core.budgets import Budget
 from relaypost_server.core.delivery import EventType
 from relaypost_server.core.delivery_rates import DeliveryRate
 from relaypost_server.core.failover import Attempt
@@ -79,6 +80,9 @@ class Metrics(Collector):
         self._enqueued = Counter[Labels]()
         self._worked = Counter[Labels]()
         self._conversions: Callable[[], Iterable[Conversion]] = tuple
+        self._priced = Counter[Labels]()
+        self._budget_alerts = Counter[Labels]()
+        self._spent: Callable[[], Iterable[tuple[str, str, int, Budget]]] = tuple
         self._dropped = 0
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
         self._waiting: Callable[[], int] = lambda: 0
@@ -159,6 +163,19 @@ class Metrics(Collector):
     def watch_conversions(self, conversions: Callable[[], Iterable[Conversion]]) -> None:
         """Reads the conversions of one-time passwords whenever the metrics are read."""
         self._conversions = conversions
+
+    def priced(self, provider: str, count: int) -> None:
+        """Attempts whose price the provider itself has told."""
+        if count:
+            self._priced[provider,] += count
+
+    def budget_alert(self, kind: str, name: str, limit: str) -> None:
+        """A limit, soft or hard, that a provider or caller has reached."""
+        self._budget_alerts[kind, name, limit] += 1
+
+    def watch_spend(self, spent: Callable[[], Iterable[tuple[str, str, int, Budget]]]) -> None:
+        """Reads kind, name, millionths and budget of each spender whenever the metrics are read."""
+        self._spent = spent
 
     def dropped(self, messages: int) -> None:
         """Messages that the log will never hold."""
@@ -246,9 +263,29 @@ class Metrics(Collector):
         sent, verified = ([(k, getattr(c, count)) for k, c in found] for count in ("sent", "verified"))
         yield _gauge("otp_recent_sent", "Codes of the last window that are over, over all gateways.", by, sent)
         yield _gauge("otp_recent_verified", "Those of them that were verified.", by, verified)
+        yield _counter("prices", "Prices that providers told.", ("provider",), self._priced.items())
+        yield from self._budget_metrics()
         yield _gauge("log_waiting_messages", "Records that wait for the database.", (), [((), self._waiting())])
         yield _gauge("log_spool_bytes", "Size of the local spool.", (), [((), self._spool_bytes())])
         yield _counter("log_dropped_messages", "Messages lost to the log.", (), [((), self._dropped)])
+
+    def _budget_metrics(self) -> Iterator[Metric]:
+        spent = list(self._spent())
+        amounts = [((kind, name), micros / MICROS) for kind, name, micros, _ in spent]
+        yield _gauge("month_spend", "USD spent this month, over all gateways.", ("kind", "name"), amounts)
+        limits = [
+            ((kind, name, limit), money.micros / MICROS)
+            for kind, name, _, budget in spent
+            for limit, money in (("soft", budget.soft), ("hard", budget.hard))
+            if money is not None
+        ]
+        yield _gauge("month_budget", "USD that may be spent in a month.", ("kind", "name", "limit"), limits)
+        yield _counter(
+            "budget_alerts",
+            "Limits of budgets that were reached.",
+            ("kind", "name", "limit"),
+            self._budget_alerts.items(),
+        )
 
 
 def _counter(name: str, help_text: str, labels: Labels, values: Iterable[tuple[Labels, float]]) -> Metric:

@@ -22,22 +22,55 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from relaypost.v1 import message_pb2 as relaypost_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n relaypost/v1/admin_service.proto\x12\x0crelaypost.v1\x1a\x1arelaypost/v1/message.proto\"Y\n\x15ResolveMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12,\n\nresolution\x18\x02 \x01(\x0e\x32\x18.relaypost.v1.Resolution\"@\n\x16ResolveMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message*V\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_SENT\x10\x01\x12\x17\n\x13RESOLUTION_NOT_SENT\x10\x02\x32k\n\x0c\x41\x64minService\x12[\n\x0eResolveMessage\x12#.relaypost.v1.ResolveMessageRequest\x1a$.relaypost.v1.ResolveMessageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n relaypost/v1/admin_service.proto\x12\x0crelaypost.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1arelaypost/v1/message.proto\"Y\n\x15ResolveMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12,\n\nresolution\x18\x02 \x01(\x0e\x32\x18.relaypost.v1.Resolution\"@\n\x16ResolveMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\"1\n\x18VerifySenderEmailRequest\x12\x15\n\remail_address\x18\x01 \x01(\t\"v\n\x19VerifySenderEmailResponse\x12\x15\n\remail_address\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x10\n\x08verified\x18\x03 \x01(\x08\x12\x1e\n\x16verification_requested\x18\x04 \x01(\x08\"\x18\n\x16GetSendingQuotaRequest\"\xd4\x01\n\x17GetSendingQuotaResponse\x12\x18\n\x10max_24_hour_send\x18\x01 \x01(\x01\x12\x15\n\rmax_send_rate\x18\x02 \x01(\x01\x12\x1a\n\x12sent_last_24_hours\x18\x03 \x01(\x01\x12\x17\n\x0fsending_enabled\x18\x04 \x01(\x08\x12!\n\x19production_access_enabled\x18\x05 \x01(\x08\x12\x1a\n\x12\x65nforcement_status\x18\x06 \x01(\t\x12\x14\n\x0cpricing_plan\x18\x07 \x01(\t\"\x14\n\x12GetSmsSpendRequest\"\x95\x01\n\x13GetSmsSpendResponse\x12\"\n\x05spent\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Money\x12.\n\nspent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\rmonthly_limit\x18\x03 \x01(\x0b\x32\x13.relaypost.v1.Money\"A\n\x1bSetMonthlySpendLimitRequest\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Money\"B\n\x1cSetMonthlySpendLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Money\"\x92\x01\n\x14GetCostReportRequest\x12\x11\n\tfirst_day\x18\x01 \x01(\t\x12\x10\n\x08last_day\x18\x02 \x01(\t\x12-\n\x08group_by\x18\x03 \x03(\x0e\x32\x1b.relaypost.v1.CostDimension\x12&\n\x07\x63hannel\x18\x04 \x01(\x0e\x32\x15.relaypost.v1.Channel\"\x9b\x02\n\x05\x43osts\x12\r\n\x05sends\x18\x01 \x01(\x03\x12\r\n\x05units\x18\x02 \x01(\x03\x12&\n\testimated\x18\x03 \x01(\x0b\x32\x13.relaypost.v1.Money\x12#\n\x06\x62illed\x18\x04 \x01(\x0b\x32\x13.relaypost.v1.Money\x12\x14\n\x0c\x62illed_sends\x18\x05 \x01(\x03\x12!\n\x04\x63ost\x18\x06 \x01(\x0b\x32\x13.relaypost.v1.Money\x12\'\n\nduplicates\x18\x07 \x01(\x0b\x32\x13.relaypost.v1.Money\x12-\n\x10\x64\x65\x61rer_failovers\x18\x08 \x01(\x0b\x32\x13.relaypost.v1.Money\x12\x16\n\x0eunpriced_sends\x18\t \x01(\x03\"\x96\x01\n\x08\x43ostLine\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12&\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x0f\n\x07\x63ountry\x18\x04 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x05 \x01(\t\x12\"\n\x05\x63osts\x18\x06 \x01(\x0b\x32\x13.relaypost.v1.Costs\"\xce\x01\n\x0c\x46orecastLine\x12&\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x14\n\x0cunits_so_far\x18\x03 \x01(\x03\x12\r\n\x05units\x18\x04 \x01(\x03\x12\x12\n\nfree_units\x18\x05 \x01(\x03\x12(\n\x0b\x63ost_so_far\x18\x06 \x01(\x0b\x32\x13.relaypost.v1.Money\x12!\n\x04\x63ost\x18\x07 \x01(\x0b\x32\x13.relaypost.v1.Money\"j\n\x0b\x41lternative\x12&\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x10\n\x08provider\x18\x02 \x01(\t\x12!\n\x04\x63ost\x18\x03 \x01(\x0b\x32\x13.relaypost.v1.Money\"\x8a\x01\n\x0c\x43ostForecast\x12\r\n\x05month\x18\x01 \x01(\t\x12\x0f\n\x07\x65lapsed\x18\x02 \x01(\x01\x12)\n\x05lines\x18\x03 \x03(\x0b\x32\x1a.relaypost.v1.ForecastLine\x12/\n\x0c\x61lternatives\x18\x04 \x03(\x0b\x32\x19.relaypost.v1.Alternative\"\xb6\x01\n\x15GetCostReportResponse\x12\x11\n\tfirst_day\x18\x01 \x01(\t\x12\x10\n\x08last_day\x18\x02 \x01(\t\x12%\n\x05lines\x18\x03 \x03(\x0b\x32\x16.relaypost.v1.CostLine\x12#\n\x06totals\x18\x04 \x03(\x0b\x32\x13.relaypost.v1.Costs\x12,\n\x08\x66orecast\x18\x05 \x01(\x0b\x32\x1a.relaypost.v1.CostForecast*V\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x13\n\x0fRESOLUTION_SENT\x10\x01\x12\x17\n\x13RESOLUTION_NOT_SENT\x10\x02*\xb7\x01\n\rCostDimension\x12\x1e\n\x1a\x43OST_DIMENSION_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43OST_DIMENSION_DAY\x10\x01\x12\x1a\n\x16\x43OST_DIMENSION_CHANNEL\x10\x02\x12\x1b\n\x17\x43OST_DIMENSION_PROVIDER\x10\x03\x12\x1a\n\x16\x43OST_DIMENSION_COUNTRY\x10\x04\x12\x19\n\x15\x43OST_DIMENSION_CALLER\x10\x05\x32\xce\x04\n\x0c\x41\x64minService\x12[\n\x0eResolveMessage\x12#.relaypost.v1.ResolveMessageRequest\x1a$.relaypost.v1.ResolveMessageResponse\x12\x64\n\x11VerifySenderEmail\x12&.relaypost.v1.VerifySenderEmailRequest\x1a\'.relaypost.v1.VerifySenderEmailResponse\x12^\n\x0fGetSendingQuota\x12$.relaypost.v1.GetSendingQuotaRequest\x1a%.relaypost.v1.GetSendingQuotaResponse\x12R\n\x0bGetSmsSpend\x12 .relaypost.v1.GetSmsSpendRequest\x1a!.relaypost.v1.GetSmsSpendResponse\x12m\n\x14SetMonthlySpendLimit\x12).relaypost.v1.SetMonthlySpendLimitRequest\x1a*.relaypost.v1.SetMonthlySpendLimitResponse\x12X\n\rGetCostReport\x12\".relaypost.v1.GetCostReportRequest\x1a#.relaypost.v1.GetCostReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'relaypost.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESOLUTION']._serialized_start=235
-  _globals['_RESOLUTION']._serialized_end=321
-  _globals['_RESOLVEMESSAGEREQUEST']._serialized_start=78
-  _globals['_RESOLVEMESSAGEREQUEST']._serialized_end=167
-  _globals['_RESOLVEMESSAGERESPONSE']._serialized_start=169
-  _globals['_RESOLVEMESSAGERESPONSE']._serialized_end=233
-  _globals['_ADMINSERVICE']._serialized_start=323
-  _globals['_ADMINSERVICE']._serialized_end=430
+  _globals['_RESOLUTION']._serialized_start=2220
+  _globals['_RESOLUTION']._serialized_end=2306
+  _globals['_COSTDIMENSION']._serialized_start=2309
+  _globals['_COSTDIMENSION']._serialized_end=2492
+  _globals['_RESOLVEMESSAGEREQUEST']._serialized_start=111
+  _globals['_RESOLVEMESSAGEREQUEST']._serialized_end=200
+  _globals['_RESOLVEMESSAGERESPONSE']._serialized_start=202
+  _globals['_RESOLVEMESSAGERESPONSE']._serialized_end=266
+  _globals['_VERIFYSENDEREMAILREQUEST']._serialized_start=268
+  _globals['_VERIFYSENDEREMAILREQUEST']._serialized_end=317
+  _globals['_VERIFYSENDEREMAILRESPONSE']._serialized_start=319
+  _globals['_VERIFYSENDEREMAILRESPONSE']._serialized_end=437
+  _globals['_GETSENDINGQUOTAREQUEST']._serialized_start=439
+  _globals['_GETSENDINGQUOTAREQUEST']._serialized_end=463
+  _globals['_GETSENDINGQUOTARESPONSE']._serialized_start=466
+  _globals['_GETSENDINGQUOTARESPONSE']._serialized_end=678
+  _globals['_GETSMSSPENDREQUEST']._serialized_start=680
+  _globals['_GETSMSSPENDREQUEST']._serialized_end=700
+  _globals['_GETSMSSPENDRESPONSE']._serialized_start=703
+  _globals['_GETSMSSPENDRESPONSE']._serialized_end=852
+  _globals['_SETMONTHLYSPENDLIMITREQUEST']._serialized_start=854
+  _globals['_SETMONTHLYSPENDLIMITREQUEST']._serialized_end=919
+  _globals['_SETMONTHLYSPENDLIMITRESPONSE']._serialized_start=921
+  _globals['_SETMONTHLYSPENDLIMITRESPONSE']._serialized_end=987
+  _globals['_GETCOSTREPORTREQUEST']._serialized_start=990
+  _globals['_GETCOSTREPORTREQUEST']._serialized_end=1136
+  _globals['_COSTS']._serialized_start=1139
+  _globals['_COSTS']._serialized_end=1422
+  _globals['_COSTLINE']._serialized_start=1425
+  _globals['_COSTLINE']._serialized_end=1575
+  _globals['_FORECASTLINE']._serialized_start=1578
+  _globals['_FORECASTLINE']._serialized_end=1784
+  _globals['_ALTERNATIVE']._serialized_start=1786
+  _globals['_ALTERNATIVE']._serialized_end=1892
+  _globals['_COSTFORECAST']._serialized_start=1895
+  _globals['_COSTFORECAST']._serialized_end=2033
+  _globals['_GETCOSTREPORTRESPONSE']._serialized_start=2036
+  _globals['_GETCOSTREPORTRESPONSE']._serialized_end=2218
+  _globals['_ADMINSERVICE']._serialized_start=2495
+  _globals['_ADMINSERVICE']._serialized_end=3085
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from relaypost.v1 import message_pb2 as _message_pb2
 import builtins as _builtins
@@ -45,6 +48,46 @@ RESOLUTION_NOT_SENT: Resolution.ValueType  # 2
 `request_id` may send it.
 """
 Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
+
+class _CostDimension:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CostDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CostDimension.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COST_DIMENSION_UNSPECIFIED: _CostDimension.ValueType  # 0
+    """Not set. Refused."""
+    COST_DIMENSION_DAY: _CostDimension.ValueType  # 1
+    """The day of UTC on which a message was taken on."""
+    COST_DIMENSION_CHANNEL: _CostDimension.ValueType  # 2
+    """Email or text message."""
+    COST_DIMENSION_PROVIDER: _CostDimension.ValueType  # 3
+    """The provider of an attempt."""
+    COST_DIMENSION_COUNTRY: _CostDimension.ValueType  # 4
+    """The country of a text message's phone."""
+    COST_DIMENSION_CALLER: _CostDimension.ValueType  # 5
+    """The service that asked for a message, as it calls itself in the metadata
+    `relaypost-caller`.
+    """
+
+class CostDimension(_CostDimension, metaclass=_CostDimensionEnumTypeWrapper):
+    """What a report of costs tells apart."""
+
+COST_DIMENSION_UNSPECIFIED: CostDimension.ValueType  # 0
+"""Not set. Refused."""
+COST_DIMENSION_DAY: CostDimension.ValueType  # 1
+"""The day of UTC on which a message was taken on."""
+COST_DIMENSION_CHANNEL: CostDimension.ValueType  # 2
+"""Email or text message."""
+COST_DIMENSION_PROVIDER: CostDimension.ValueType  # 3
+"""The provider of an attempt."""
+COST_DIMENSION_COUNTRY: CostDimension.ValueType  # 4
+"""The country of a text message's phone."""
+COST_DIMENSION_CALLER: CostDimension.ValueType  # 5
+"""The service that asked for a message, as it calls itself in the metadata
+`relaypost-caller`.
+"""
+Global___CostDimension: _TypeAlias = CostDimension  # noqa: Y015
 
 @_typing.final
 class ResolveMessageRequest(_message.Message):
@@ -95,3 +138,565 @@ class ResolveMessageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveMessageResponse: _TypeAlias = ResolveMessageResponse  # noqa: Y015
+
+@_typing.final
+class VerifySenderEmailRequest(_message.Message):
+    """The request of VerifySenderEmail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
+    email_address: _builtins.str
+    """The address to send from. Required."""
+    def __init__(
+        self,
+        *,
+        email_address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email_address", b"email_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifySenderEmailRequest: _TypeAlias = VerifySenderEmailRequest  # noqa: Y015
+
+@_typing.final
+class VerifySenderEmailResponse(_message.Message):
+    """The answer of VerifySenderEmail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_ADDRESS_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    VERIFICATION_REQUESTED_FIELD_NUMBER: _builtins.int
+    email_address: _builtins.str
+    """The address, as normalised by the gateway."""
+    identity: _builtins.str
+    """What SES knows of it: the address itself, or its domain."""
+    verified: _builtins.bool
+    """Whether emails may be sent from the address."""
+    verification_requested: _builtins.bool
+    """Whether SES was asked just now to verify the address. Its owner then has a
+    link to follow; ask again afterwards.
+    """
+    def __init__(
+        self,
+        *,
+        email_address: _builtins.str = ...,
+        identity: _builtins.str = ...,
+        verified: _builtins.bool = ...,
+        verification_requested: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email_address", b"email_address", "identity", b"identity", "verification_requested", b"verification_requested", "verified", b"verified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifySenderEmailResponse: _TypeAlias = VerifySenderEmailResponse  # noqa: Y015
+
+@_typing.final
+class GetSendingQuotaRequest(_message.Message):
+    """The request of GetSendingQuota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSendingQuotaRequest: _TypeAlias = GetSendingQuotaRequest  # noqa: Y015
+
+@_typing.final
+class GetSendingQuotaResponse(_message.Message):
+    """The answer of GetSendingQuota."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_24_HOUR_SEND_FIELD_NUMBER: _builtins.int
+    MAX_SEND_RATE_FIELD_NUMBER: _builtins.int
+    SENT_LAST_24_HOURS_FIELD_NUMBER: _builtins.int
+    SENDING_ENABLED_FIELD_NUMBER: _builtins.int
+    PRODUCTION_ACCESS_ENABLED_FIELD_NUMBER: _builtins.int
+    ENFORCEMENT_STATUS_FIELD_NUMBER: _builtins.int
+    PRICING_PLAN_FIELD_NUMBER: _builtins.int
+    max_24_hour_send: _builtins.float
+    """The most recipients in any 24 hours; -1 for no limit."""
+    max_send_rate: _builtins.float
+    """The most recipients a second."""
+    sent_last_24_hours: _builtins.float
+    """Recipients in the last 24 hours."""
+    sending_enabled: _builtins.bool
+    """Whether the account may send at all: false while it is paused."""
+    production_access_enabled: _builtins.bool
+    """Whether the account has left the sandbox, in which it reaches verified
+    recipients only.
+    """
+    enforcement_status: _builtins.str
+    """SES's own word on the account, for example "HEALTHY", "PROBATION" or
+    "SHUTDOWN".
+    """
+    pricing_plan: _builtins.str
+    """The pricing plan as SES names it, for example "ESSENTIALS". Empty where it
+    does not say.
+    """
+    def __init__(
+        self,
+        *,
+        max_24_hour_send: _builtins.float = ...,
+        max_send_rate: _builtins.float = ...,
+        sent_last_24_hours: _builtins.float = ...,
+        sending_enabled: _builtins.bool = ...,
+        production_access_enabled: _builtins.bool = ...,
+        enforcement_status: _builtins.str = ...,
+        pricing_plan: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["enforcement_status", b"enforcement_status", "max_24_hour_send", b"max_24_hour_send", "max_send_rate", b"max_send_rate", "pricing_plan", b"pricing_plan", "production_access_enabled", b"production_access_enabled", "sending_enabled", b"sending_enabled", "sent_last_24_hours", b"sent_last_24_hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSendingQuotaResponse: _TypeAlias = GetSendingQuotaResponse  # noqa: Y015
+
+@_typing.final
+class GetSmsSpendRequest(_message.Message):
+    """The request of GetSmsSpend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSmsSpendRequest: _TypeAlias = GetSmsSpendRequest  # noqa: Y015
+
+@_typing.final
+class GetSmsSpendResponse(_message.Message):
+    """The answer of GetSmsSpend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPENT_FIELD_NUMBER: _builtins.int
+    SPENT_TIME_FIELD_NUMBER: _builtins.int
+    MONTHLY_LIMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def spent(self) -> _message_pb2.Money:
+        """Spent since the month began. Not set where CloudWatch has had no figure in
+        the last 24 hours, which does not mean 0.
+        """
+
+    @_builtins.property
+    def spent_time(self) -> _timestamp_pb2.Timestamp:
+        """When the figure was taken."""
+
+    @_builtins.property
+    def monthly_limit(self) -> _message_pb2.Money:
+        """The account's own MonthlySpendLimit. Not set where it has none; then what
+        AWS granted the account holds.
+        """
+
+    def __init__(
+        self,
+        *,
+        spent: _message_pb2.Money | None = ...,
+        spent_time: _timestamp_pb2.Timestamp | None = ...,
+        monthly_limit: _message_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["monthly_limit", b"monthly_limit", "spent", b"spent", "spent_time", b"spent_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["monthly_limit", b"monthly_limit", "spent", b"spent", "spent_time", b"spent_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSmsSpendResponse: _TypeAlias = GetSmsSpendResponse  # noqa: Y015
+
+@_typing.final
+class SetMonthlySpendLimitRequest(_message.Message):
+    """The request of SetMonthlySpendLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limit(self) -> _message_pb2.Money:
+        """The new limit: whole US dollars, 1 to 1,000,000. Required."""
+
+    def __init__(
+        self,
+        *,
+        limit: _message_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMonthlySpendLimitRequest: _TypeAlias = SetMonthlySpendLimitRequest  # noqa: Y015
+
+@_typing.final
+class SetMonthlySpendLimitResponse(_message.Message):
+    """The answer of SetMonthlySpendLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limit(self) -> _message_pb2.Money:
+        """The limit as it holds now."""
+
+    def __init__(
+        self,
+        *,
+        limit: _message_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetMonthlySpendLimitResponse: _TypeAlias = SetMonthlySpendLimitResponse  # noqa: Y015
+
+@_typing.final
+class GetCostReportRequest(_message.Message):
+    """The request of GetCostReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    first_day: _builtins.str
+    """The first day, as in "2026-07-01". Default: the first of the month of
+    `last_day`.
+    """
+    last_day: _builtins.str
+    """The last day, which counts as well. Default: today. At most 366 days after
+    `first_day`.
+    """
+    channel: _message_pb2.Channel.ValueType
+    """Only this channel. Default: both."""
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___CostDimension.ValueType]:
+        """What the lines tell apart, each at most once. Default: channel and
+        provider.
+        """
+
+    def __init__(
+        self,
+        *,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+        group_by: _abc.Iterable[Global___CostDimension.ValueType] | None = ...,
+        channel: _message_pb2.Channel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "first_day", b"first_day", "group_by", b"group_by", "last_day", b"last_day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCostReportRequest: _TypeAlias = GetCostReportRequest  # noqa: Y015
+
+@_typing.final
+class Costs(_message.Message):
+    """Sums of attempts that providers accepted, or may have. All amounts are in
+    the same currency.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENDS_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    BILLED_FIELD_NUMBER: _builtins.int
+    BILLED_SENDS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    DEARER_FAILOVERS_FIELD_NUMBER: _builtins.int
+    UNPRICED_SENDS_FIELD_NUMBER: _builtins.int
+    sends: _builtins.int
+    """Attempts."""
+    units: _builtins.int
+    """What providers bill: recipients of emails, segments of text messages."""
+    billed_sends: _builtins.int
+    """Attempts whose price the provider itself has told."""
+    unpriced_sends: _builtins.int
+    """Attempts of which no price is known. They are in no amount."""
+    @_builtins.property
+    def estimated(self) -> _message_pb2.Money:
+        """What the attempts cost by the gateway's price lists, free tiers left out."""
+
+    @_builtins.property
+    def billed(self) -> _message_pb2.Money:
+        """What providers themselves said that `billed_sends` of the attempts cost."""
+
+    @_builtins.property
+    def cost(self) -> _message_pb2.Money:
+        """The cost as far as it is known: as billed, and of all other attempts as
+        estimated, less the free tiers. The attempts of a provider's day or month
+        share its free tier in equal parts.
+        """
+
+    @_builtins.property
+    def duplicates(self) -> _message_pb2.Money:
+        """The part of `cost` for second copies, or what may be such: attempts after
+        one that had, or may have, sent the same message.
+        """
+
+    @_builtins.property
+    def dearer_failovers(self) -> _message_pb2.Money:
+        """The part of `cost` that failovers added because another provider than the
+        first choice, and a dearer one, carried the message. Second copies are not
+        counted here.
+        """
+
+    def __init__(
+        self,
+        *,
+        sends: _builtins.int = ...,
+        units: _builtins.int = ...,
+        estimated: _message_pb2.Money | None = ...,
+        billed: _message_pb2.Money | None = ...,
+        billed_sends: _builtins.int = ...,
+        cost: _message_pb2.Money | None = ...,
+        duplicates: _message_pb2.Money | None = ...,
+        dearer_failovers: _message_pb2.Money | None = ...,
+        unpriced_sends: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["billed", b"billed", "cost", b"cost", "dearer_failovers", b"dearer_failovers", "duplicates", b"duplicates", "estimated", b"estimated"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed", b"billed", "billed_sends", b"billed_sends", "cost", b"cost", "dearer_failovers", b"dearer_failovers", "duplicates", b"duplicates", "estimated", b"estimated", "sends", b"sends", "units", b"units", "unpriced_sends", b"unpriced_sends"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Costs: _TypeAlias = Costs  # noqa: Y015
+
+@_typing.final
+class CostLine(_message.Message):
+    """One line of a report. Fields that the report does not tell apart are empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    COSTS_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """The day, as in "2026-07-01"."""
+    channel: _message_pb2.Channel.ValueType
+    """The channel."""
+    provider: _builtins.str
+    """The provider."""
+    country: _builtins.str
+    """ISO 3166-1 alpha-2 code. Empty for email and for numbers of no country."""
+    caller: _builtins.str
+    """The caller. Empty for those who do not say who they are."""
+    @_builtins.property
+    def costs(self) -> Global___Costs:
+        """The sums. Lines of different currencies are never added up."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        channel: _message_pb2.Channel.ValueType = ...,
+        provider: _builtins.str = ...,
+        country: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        costs: Global___Costs | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "channel", b"channel", "costs", b"costs", "country", b"country", "day", b"day", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CostLine: _TypeAlias = CostLine  # noqa: Y015
+
+@_typing.final
+class ForecastLine(_message.Message):
+    """What one provider's month comes to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    UNITS_SO_FAR_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    FREE_UNITS_FIELD_NUMBER: _builtins.int
+    COST_SO_FAR_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    channel: _message_pb2.Channel.ValueType
+    """The channel."""
+    provider: _builtins.str
+    """The provider."""
+    units_so_far: _builtins.int
+    """Units since the month began."""
+    units: _builtins.int
+    """Units of the whole month, if it goes on as it began."""
+    free_units: _builtins.int
+    """Units of the whole month that the provider's free tier covers."""
+    @_builtins.property
+    def cost_so_far(self) -> _message_pb2.Money:
+        """Cost since the month began, less the free tier."""
+
+    @_builtins.property
+    def cost(self) -> _message_pb2.Money:
+        """Cost of the whole month, if it goes on as it began, less the free tier."""
+
+    def __init__(
+        self,
+        *,
+        channel: _message_pb2.Channel.ValueType = ...,
+        provider: _builtins.str = ...,
+        units_so_far: _builtins.int = ...,
+        units: _builtins.int = ...,
+        free_units: _builtins.int = ...,
+        cost_so_far: _message_pb2.Money | None = ...,
+        cost: _message_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "cost_so_far", b"cost_so_far"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "cost", b"cost", "cost_so_far", b"cost_so_far", "free_units", b"free_units", "provider", b"provider", "units", b"units", "units_so_far", b"units_so_far"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastLine: _TypeAlias = ForecastLine  # noqa: Y015
+
+@_typing.final
+class Alternative(_message.Message):
+    """What a provider would charge if it alone carried all of a channel's month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    channel: _message_pb2.Channel.ValueType
+    """The channel."""
+    provider: _builtins.str
+    """The provider."""
+    @_builtins.property
+    def cost(self) -> _message_pb2.Money:
+        """Cost of the whole month, less the free tier. Not set where the provider
+        has no known price for one of the countries.
+        """
+
+    def __init__(
+        self,
+        *,
+        channel: _message_pb2.Channel.ValueType = ...,
+        provider: _builtins.str = ...,
+        cost: _message_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "cost", b"cost", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alternative: _TypeAlias = Alternative  # noqa: Y015
+
+@_typing.final
+class CostForecast(_message.Message):
+    """What the month will have cost at its end. In US dollars: what was billed in
+    another currency is left out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: _builtins.int
+    ELAPSED_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    month: _builtins.str
+    """The first day of the month, as in "2026-07-01"."""
+    elapsed: _builtins.float
+    """The part of the month that is over, 0 to 1. The first day counts as a
+    whole one.
+    """
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForecastLine]:
+        """A line for each channel and provider."""
+
+    @_builtins.property
+    def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]:
+        """A line for each provider that is configured."""
+
+    def __init__(
+        self,
+        *,
+        month: _builtins.str = ...,
+        elapsed: _builtins.float = ...,
+        lines: _abc.Iterable[Global___ForecastLine] | None = ...,
+        alternatives: _abc.Iterable[Global___Alternative] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "elapsed", b"elapsed", "lines", b"lines", "month", b"month"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CostForecast: _TypeAlias = CostForecast  # noqa: Y015
+
+@_typing.final
+class GetCostReportResponse(_message.Message):
+    """The answer of GetCostReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    FORECAST_FIELD_NUMBER: _builtins.int
+    first_day: _builtins.str
+    """The first day."""
+    last_day: _builtins.str
+    """The last day."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostLine]:
+        """By day, then the dearest first. At most 5,000."""
+
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Costs]:
+        """The sum of all lines, one for each currency."""
+
+    @_builtins.property
+    def forecast(self) -> Global___CostForecast:
+        """The month of today, whatever the days of the report. Follows `channel`."""
+
+    def __init__(
+        self,
+        *,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+        lines: _abc.Iterable[Global___CostLine] | None = ...,
+        totals: _abc.Iterable[Global___Costs] | None = ...,
+        forecast: Global___CostForecast | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forecast", b"forecast"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_day", b"first_day", "forecast", b"forecast", "last_day", b"last_day", "lines", b"lines", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCostReportResponse: _TypeAlias = GetCostReportResponse  # noqa: Y015

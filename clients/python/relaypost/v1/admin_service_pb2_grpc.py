@@ -40,6 +40,31 @@ class AdminServiceStub(object):
                 request_serializer=relaypost_dot_v1_dot_admin__service__pb2.ResolveMessageRequest.SerializeToString,
                 response_deserializer=relaypost_dot_v1_dot_admin__service__pb2.ResolveMessageResponse.FromString,
                 _registered_method=True)
+        self.VerifySenderEmail = channel.unary_unary(
+                '/relaypost.v1.AdminService/VerifySenderEmail',
+                request_serializer=relaypost_dot_v1_dot_admin__service__pb2.VerifySenderEmailRequest.SerializeToString,
+                response_deserializer=relaypost_dot_v1_dot_admin__service__pb2.VerifySenderEmailResponse.FromString,
+                _registered_method=True)
+        self.GetSendingQuota = channel.unary_unary(
+                '/relaypost.v1.AdminService/GetSendingQuota',
+                request_serializer=relaypost_dot_v1_dot_admin__service__pb2.GetSendingQuotaRequest.SerializeToString,
+                response_deserializer=relaypost_dot_v1_dot_admin__service__pb2.GetSendingQuotaResponse.FromString,
+                _registered_method=True)
+        self.GetSmsSpend = channel.unary_unary(
+                '/relaypost.v1.AdminService/GetSmsSpend',
+                request_serializer=relaypost_dot_v1_dot_admin__service__pb2.GetSmsSpendRequest.SerializeToString,
+                response_deserializer=relaypost_dot_v1_dot_admin__service__pb2.GetSmsSpendResponse.FromString,
+                _registered_method=True)
+        self.SetMonthlySpendLimit = channel.unary_unary(
+                '/relaypost.v1.AdminService/SetMonthlySpendLimit',
+                request_serializer=relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitRequest.SerializeToString,
+                response_deserializer=relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitResponse.FromString,
+                _registered_method=True)
+        self.GetCostReport = channel.unary_unary(
+                '/relaypost.v1.AdminService/GetCostReport',
+                request_serializer=relaypost_dot_v1_dot_admin__service__pb2.GetCostReportRequest.SerializeToString,
+                response_deserializer=relaypost_dot_v1_dot_admin__service__pb2.GetCostReportResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -54,6 +79,47 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifySenderEmail(self, request, context):
+        """Tells whether emails may be sent from an address by SES. Where SES knows
+        neither the address nor its domain, it is asked to verify the address, and
+        sends its owner a link. Answers are kept for 10 s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSendingQuota(self, request, context):
+        """Tells how much email the SES account may send. Answers are kept for 30 s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSmsSpend(self, request, context):
+        """Tells what the SNS account has spent on text messages since the month
+        began, as CloudWatch publishes it. Answers are kept for 60 s.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMonthlySpendLimit(self, request, context):
+        """Sets how much the SNS account may spend on text messages in a month. SNS
+        stops sending within minutes once it is spent. AWS takes no more than it
+        has granted the account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCostReport(self, request, context):
+        """Reports what messages cost, and foretells the month. Days and months are
+        those of UTC, and a message counts on the day on which it was taken on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +127,31 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ResolveMessage,
                     request_deserializer=relaypost_dot_v1_dot_admin__service__pb2.ResolveMessageRequest.FromString,
                     response_serializer=relaypost_dot_v1_dot_admin__service__pb2.ResolveMessageResponse.SerializeToString,
+            ),
+            'VerifySenderEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifySenderEmail,
+                    request_deserializer=relaypost_dot_v1_dot_admin__service__pb2.VerifySenderEmailRequest.FromString,
+                    response_serializer=relaypost_dot_v1_dot_admin__service__pb2.VerifySenderEmailResponse.SerializeToString,
+            ),
+            'GetSendingQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSendingQuota,
+                    request_deserializer=relaypost_dot_v1_dot_admin__service__pb2.GetSendingQuotaRequest.FromString,
+                    response_serializer=relaypost_dot_v1_dot_admin__service__pb2.GetSendingQuotaResponse.SerializeToString,
+            ),
+            'GetSmsSpend': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSmsSpend,
+                    request_deserializer=relaypost_dot_v1_dot_admin__service__pb2.GetSmsSpendRequest.FromString,
+                    response_serializer=relaypost_dot_v1_dot_admin__service__pb2.GetSmsSpendResponse.SerializeToString,
+            ),
+            'SetMonthlySpendLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMonthlySpendLimit,
+                    request_deserializer=relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitRequest.FromString,
+                    response_serializer=relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitResponse.SerializeToString,
+            ),
+            'GetCostReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCostReport,
+                    request_deserializer=relaypost_dot_v1_dot_admin__service__pb2.GetCostReportRequest.FromString,
+                    response_serializer=relaypost_dot_v1_dot_admin__service__pb2.GetCostReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +182,141 @@ class AdminService(object):
             '/relaypost.v1.AdminService/ResolveMessage',
             relaypost_dot_v1_dot_admin__service__pb2.ResolveMessageRequest.SerializeToString,
             relaypost_dot_v1_dot_admin__service__pb2.ResolveMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifySenderEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relaypost.v1.AdminService/VerifySenderEmail',
+            relaypost_dot_v1_dot_admin__service__pb2.VerifySenderEmailRequest.SerializeToString,
+            relaypost_dot_v1_dot_admin__service__pb2.VerifySenderEmailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSendingQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relaypost.v1.AdminService/GetSendingQuota',
+            relaypost_dot_v1_dot_admin__service__pb2.GetSendingQuotaRequest.SerializeToString,
+            relaypost_dot_v1_dot_admin__service__pb2.GetSendingQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSmsSpend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relaypost.v1.AdminService/GetSmsSpend',
+            relaypost_dot_v1_dot_admin__service__pb2.GetSmsSpendRequest.SerializeToString,
+            relaypost_dot_v1_dot_admin__service__pb2.GetSmsSpendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMonthlySpendLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relaypost.v1.AdminService/SetMonthlySpendLimit',
+            relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitRequest.SerializeToString,
+            relaypost_dot_v1_dot_admin__service__pb2.SetMonthlySpendLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCostReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relaypost.v1.AdminService/GetCostReport',
+            relaypost_dot_v1_dot_admin__service__pb2.GetCostReportRequest.SerializeToString,
+            relaypost_dot_v1_dot_admin__service__pb2.GetCostReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,26 @@ class AdminServiceStub:
     """Settles an UNCONFIRMED message by hand, once somebody has found out what
     became of it. ListMessages finds the messages that wait for this.
     """
+    VerifySenderEmail: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.VerifySenderEmailRequest, _admin_service_pb2.VerifySenderEmailResponse]
+    """Tells whether emails may be sent from an address by SES. Where SES knows
+    neither the address nor its domain, it is asked to verify the address, and
+    sends its owner a link. Answers are kept for 10 s.
+    """
+    GetSendingQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetSendingQuotaRequest, _admin_service_pb2.GetSendingQuotaResponse]
+    """Tells how much email the SES account may send. Answers are kept for 30 s."""
+    GetSmsSpend: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetSmsSpendRequest, _admin_service_pb2.GetSmsSpendResponse]
+    """Tells what the SNS account has spent on text messages since the month
+    began, as CloudWatch publishes it. Answers are kept for 60 s.
+    """
+    SetMonthlySpendLimit: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetMonthlySpendLimitRequest, _admin_service_pb2.SetMonthlySpendLimitResponse]
+    """Sets how much the SNS account may spend on text messages in a month. SNS
+    stops sending within minutes once it is spent. AWS takes no more than it
+    has granted the account.
+    """
+    GetCostReport: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetCostReportRequest, _admin_service_pb2.GetCostReportResponse]
+    """Reports what messages cost, and foretells the month. Days and months are
+    those of UTC, and a message counts on the day on which it was taken on.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -46,6 +66,26 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ResolveMessage: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ResolveMessageRequest, _admin_service_pb2.ResolveMessageResponse]  # type: ignore[assignment]
     """Settles an UNCONFIRMED message by hand, once somebody has found out what
     became of it. ListMessages finds the messages that wait for this.
+    """
+    VerifySenderEmail: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.VerifySenderEmailRequest, _admin_service_pb2.VerifySenderEmailResponse]  # type: ignore[assignment]
+    """Tells whether emails may be sent from an address by SES. Where SES knows
+    neither the address nor its domain, it is asked to verify the address, and
+    sends its owner a link. Answers are kept for 10 s.
+    """
+    GetSendingQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetSendingQuotaRequest, _admin_service_pb2.GetSendingQuotaResponse]  # type: ignore[assignment]
+    """Tells how much email the SES account may send. Answers are kept for 30 s."""
+    GetSmsSpend: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetSmsSpendRequest, _admin_service_pb2.GetSmsSpendResponse]  # type: ignore[assignment]
+    """Tells what the SNS account has spent on text messages since the month
+    began, as CloudWatch publishes it. Answers are kept for 60 s.
+    """
+    SetMonthlySpendLimit: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetMonthlySpendLimitRequest, _admin_service_pb2.SetMonthlySpendLimitResponse]  # type: ignore[assignment]
+    """Sets how much the SNS account may spend on text messages in a month. SNS
+    stops sending within minutes once it is spent. AWS takes no more than it
+    has granted the account.
+    """
+    GetCostReport: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetCostReportRequest, _admin_service_pb2.GetCostReportResponse]  # type: ignore[assignment]
+    """Reports what messages cost, and foretells the month. Days and months are
+    those of UTC, and a message counts on the day on which it was taken on.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +99,56 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_service_pb2.ResolveMessageResponse, _abc.Awaitable[_admin_service_pb2.ResolveMessageResponse]]:
         """Settles an UNCONFIRMED message by hand, once somebody has found out what
         became of it. ListMessages finds the messages that wait for this.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifySenderEmail(
+        self,
+        request: _admin_service_pb2.VerifySenderEmailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.VerifySenderEmailResponse, _abc.Awaitable[_admin_service_pb2.VerifySenderEmailResponse]]:
+        """Tells whether emails may be sent from an address by SES. Where SES knows
+        neither the address nor its domain, it is asked to verify the address, and
+        sends its owner a link. Answers are kept for 10 s.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSendingQuota(
+        self,
+        request: _admin_service_pb2.GetSendingQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetSendingQuotaResponse, _abc.Awaitable[_admin_service_pb2.GetSendingQuotaResponse]]:
+        """Tells how much email the SES account may send. Answers are kept for 30 s."""
+
+    @_abc_1.abstractmethod
+    def GetSmsSpend(
+        self,
+        request: _admin_service_pb2.GetSmsSpendRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetSmsSpendResponse, _abc.Awaitable[_admin_service_pb2.GetSmsSpendResponse]]:
+        """Tells what the SNS account has spent on text messages since the month
+        began, as CloudWatch publishes it. Answers are kept for 60 s.
+        """
+
+    @_abc_1.abstractmethod
+    def SetMonthlySpendLimit(
+        self,
+        request: _admin_service_pb2.SetMonthlySpendLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetMonthlySpendLimitResponse, _abc.Awaitable[_admin_service_pb2.SetMonthlySpendLimitResponse]]:
+        """Sets how much the SNS account may spend on text messages in a month. SNS
+        stops sending within minutes once it is spent. AWS takes no more than it
+        has granted the account.
+        """
+
+    @_abc_1.abstractmethod
+    def GetCostReport(
+        self,
+        request: _admin_service_pb2.GetCostReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetCostReportResponse, _abc.Awaitable[_admin_service_pb2.GetCostReportResponse]]:
+        """Reports what messages cost, and foretells the month. Days and months are
+        those of UTC, and a message counts on the day on which it was taken on.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -119,6 +119,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the message has not been given up."""
     ERROR_REASON_BATCH_NOT_FOUND: _ErrorReason.ValueType  # 34
     """NOT_FOUND: the caller has no batch with this id or name."""
+    ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 24
+    """FAILED_PRECONDITION: the call is about a provider that this gateway does
+    not have. ErrorInfo.metadata["provider"] names it. Example: GetSmsSpend at a
+    gateway without AWS_REGION.
+    """
+    ERROR_REASON_PROVIDER_REFUSED: _ErrorReason.ValueType  # 25
+    """The provider did not do as an operator asked. FAILED_PRECONDITION: it
+    refused the credentials, the permission or the value. UNAVAILABLE with a
+    google.rpc.RetryInfo: it is out of reach or asks for patience.
+    ErrorInfo.metadata names the "provider" and its own "code".
+    """
+    ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 26
+    """RESOURCE_EXHAUSTED: the caller's budget of the month is used up. Nothing was
+    sent. Details: SendFailure, and a google.rpc.QuotaFailure that names the
+    caller, as in "caller:newsletter". Months are those of UTC.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -218,6 +234,22 @@ ERROR_REASON_MESSAGE_NOT_DEAD: ErrorReason.ValueType  # 33
 """FAILED_PRECONDITION: the message has not been given up."""
 ERROR_REASON_BATCH_NOT_FOUND: ErrorReason.ValueType  # 34
 """NOT_FOUND: the caller has no batch with this id or name."""
+ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 24
+"""FAILED_PRECONDITION: the call is about a provider that this gateway does
+not have. ErrorInfo.metadata["provider"] names it. Example: GetSmsSpend at a
+gateway without AWS_REGION.
+"""
+ERROR_REASON_PROVIDER_REFUSED: ErrorReason.ValueType  # 25
+"""The provider did not do as an operator asked. FAILED_PRECONDITION: it
+refused the credentials, the permission or the value. UNAVAILABLE with a
+google.rpc.RetryInfo: it is out of reach or asks for patience.
+ErrorInfo.metadata names the "provider" and its own "code".
+"""
+ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 26
+"""RESOURCE_EXHAUSTED: the caller's budget of the month is used up. Nothing was
+sent. Details: SendFailure, and a google.rpc.QuotaFailure that names the
+caller, as in "caller:newsletter". Months are those of UTC.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

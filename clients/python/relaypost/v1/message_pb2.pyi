@@ -421,6 +421,7 @@ class Attempt(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     REFUSED_RECIPIENTS_FIELD_NUMBER: _builtins.int
+    BILLED_COST_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider's name, for example "ses"; "suppression_list" where no provider
     was asked, for every recipient is on that list.
@@ -453,12 +454,20 @@ class Attempt(_message.Message):
 
     @_builtins.property
     def cost(self) -> Global___Money:
-        """The estimated price of this attempt. Not set where none is known."""
+        """The estimated price of this attempt, also where it is UNCONFIRMED: what may
+        have been sent may be billed. Not set where none is known.
+        """
 
     @_builtins.property
     def refused_recipients(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRecipient]:
         """Email only: recipients that did not get the message while the others did.
         An attempt of the suppression list has them all, of text messages as well.
+        """
+
+    @_builtins.property
+    def billed_cost(self) -> Global___Money:
+        """What the provider itself said, some time later, that the attempt cost. Not
+        set where it has not said so, or never does.
         """
 
     def __init__(
@@ -475,10 +484,11 @@ class Attempt(_message.Message):
         cost: Global___Money | None = ...,
         segments: _builtins.int = ...,
         refused_recipients: _abc.Iterable[Global___RefusedRecipient] | None = ...,
+        billed_cost: Global___Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["billed_cost", b"billed_cost", "cost", b"cost", "duration", b"duration", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuit_state", b"circuit_state", "cost", b"cost", "detail", b"detail", "duration", b"duration", "kind", b"kind", "provider", b"provider", "provider_code", b"provider_code", "provider_message_id", b"provider_message_id", "refused_recipients", b"refused_recipients", "segments", b"segments", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_cost", b"billed_cost", "circuit_state", b"circuit_state", "cost", b"cost", "detail", b"detail", "duration", b"duration", "kind", b"kind", "provider", b"provider", "provider_code", b"provider_code", "provider_message_id", b"provider_message_id", "refused_recipients", b"refused_recipients", "segments", b"segments", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -639,8 +649,8 @@ class Message(_message.Message):
 
     @_builtins.property
     def cost(self) -> Global___Money:
-        """The estimated price of all attempts that cost something. Not set where
-        none is known.
+        """The price of all attempts that cost something, or may have: as billed where
+        a provider has told it, and as estimated. Not set where none is known.
         """
 
     @_builtins.property
