@@ -15,6 +15,7 @@ from relaypost_server.core.queue_ports import Queue, QueueStore, QueueUnavailabl
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller
+from relaypost_server.flow.finished import Finished
 from relaypost_server.flow.pacer import Pacer
 from relaypost_server.flow.requests import ClaimedRequest, RequestInProgressError, Terms
 from relaypost_server.flow.send import Sender, Sent
@@ -54,10 +55,12 @@ class Worker:
         self._crew = crew
         self._hands = hands
         self._grace = grace
+        self._finished = Finished(crew.queue)
         self._stopped = asyncio.Event()
         self._lanes: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
+        self._finished.start()
         self._lanes = [asyncio.create_task(self._work(lane, hands)) for lane, hands in self._hands.items() if hands]
 
     async def stop(self) -> None:
@@ -68,6 +71,7 @@ class Worker:
             for lane in late:
                 lane.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._finished.stop()
 
     async def _work(self, lane: Lane, hands: int) -> None:
         jobs: set[asyncio.Task[None]] = set()
@@ -99,8 +103,8 @@ class Worker:
         """One pointer, to whatever end."""
         try:
             await self._try(taken.pointer)
-            await self._crew.queue.done([taken])
-        except (LogUnavailableError, QueueUnavailableError):
+            self._finished.add(taken)
+        except LogUnavailableError:
             await asyncio.sleep(PAUSE_SECONDS)
             await self._give_back(taken)
         except asyncio.CancelledError:
