@@ -91,9 +91,8 @@ class PostgresQueue:
 
     async def take(self, provider: str, pace: Pace, wanted: int) -> Grant:
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(QUERIES["lock_rate"], provider)
-            level, age = (row["tokens"], row["age"]) if row else (pace.burst, 0.0)
-            grant = take(pace, level=level, age=age, wanted=wanted)
+            (row,) = await connection.fetch(QUERIES["lock_rate"], provider, pace.burst)
+            grant = take(pace, level=row["tokens"], age=row["age"], wanted=wanted)
             await connection.execute(QUERIES["set_rate"], provider, grant.left)
         return grant
 

@@ -196,11 +196,11 @@ FROM relaypost.messages WHERE batch_id = $1
 GROUP BY state, cost_currency;
 
 -- name: lock_rate
--- What could be sent through a provider when somebody last asked, and how many seconds ago that was.
-SELECT tokens, extract(epoch FROM clock_timestamp() - take_time)::float8 AS age
-FROM relaypost.rates WHERE provider = $1
-FOR UPDATE;
+-- What could be sent through a provider when somebody last asked, and how many seconds ago that was; $2 where
+-- nobody asked before. The row is held until the transaction ends.
+INSERT INTO relaypost.rates AS rate (provider, tokens, take_time) VALUES ($1, $2, clock_timestamp())
+ON CONFLICT (provider) DO UPDATE SET provider = excluded.provider
+RETURNING rate.tokens, extract(epoch FROM clock_timestamp() - rate.take_time)::float8 AS age;
 
 -- name: set_rate
-INSERT INTO relaypost.rates (provider, tokens, take_time) VALUES ($1, $2, clock_timestamp())
-ON CONFLICT (provider) DO UPDATE SET tokens = excluded.tokens, take_time = excluded.take_time;
+UPDATE relaypost.rates SET tokens = $2, take_time = clock_timestamp() WHERE provider = $1;

@@ -1,0 +1,247 @@
+"""The queue on a real PostgreSQL, as several gateways and workers see it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relaypost_server.core.message import Address, Attachment, Channel, Email, Guarantee, MessageState, Sms, SmsType
+from relaypost_server.core.money import Money
+from relaypost_server.core.pace import Pace
+from relaypost_server.core.queue import Again, Dead, Death, Done, Lane, Pointer, Queued, Schedule
+from relaypost_server.core.queue_ports import Step
+from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.queueing import queued
+from relaypost_server.flow.requests import Recovery
+from relaypost_server.store import contents
+from relaypost_server.store.message_batches import PostgresBatches
+from relaypost_server.store.messages import PostgresLog
+from relaypost_server.store.queue import PostgresQueue
+from relaypost_server.store.requests import PostgresRequests
+from tests.store.databases import opened
+
+EMAIL = Email(sender=Address(email="a@example.com"), to=(Address(email="b@example.com"),), subject="s", text="t")
+SHORT = 0.3
+"""Seconds of a lease that ends soon."""
+
+
+@dataclass
+class Replica:
+    """One process's view of the queue."""
+
+    queue: PostgresQueue
+    log: PostgresLog
+    requests: PostgresRequests
+    batches: PostgresBatches
+    handed: list[Pointer]
+
+    async def recover(self) -> None:
+        await Recovery(self.requests, retention=3600.0, clock=Clock()).sweep()
+        await self.queue.sweep(lost=3600.0)
+
+
+@pytest.fixture(params=[3600.0])
+async def replicas(
+    request: pytest.FixtureRequest, bundled_database: str, tmp_path: Path
+) -> AsyncIterator[Sequence[Replica]]:
+    """Two of them; the parameter is their lease."""
+    async with AsyncExitStack() as stack:
+        made = []
+        for number in range(2):
+            database = await stack.enter_async_context(opened(bundled_database, tmp_path / str(number)))
+            handed: list[Pointer] = []
+
+            async def hand_over(_: Any, pointers: Sequence[Pointer], handed: list[Pointer] = handed) -> None:
+                handed.extend(pointers)
+
+            queue = PostgresQueue(database, lease=request.param, hand_over=hand_over, same_database=True)
+            log = PostgresLog(database)
+            requests = PostgresRequests(database, lease=request.param)
+            made.append(Replica(queue, log, requests, PostgresBatches(database), handed))
+        yield made
+
+
+def letter(*, due: datetime | None = None, name: str = "", lane: Lane = Lane.BULK, **changes: Any) -> Queued:
+    now = datetime.now(UTC)
+    due = due or now
+    schedule = Schedule(due=due, expires=due + timedelta(hours=1), lane=lane)
+    return queued(
+        changes.pop("content", EMAIL),
+        schedule=schedule,
+        guarantee=changes.pop("guarantee", Guarantee.AT_LEAST_ONCE),
+        metadata={"order": "7"},
+        caller="shop",
+        method="EnqueueEmail",
+        request_id=name,
+        now=now,
+        **changes,
+    )
+
+
+def pointer_to(message: Queued) -> Pointer:
+    return Pointer(message.record.id, message.schedule.lane, message.record.channel)
+
+
+async def test_a_message_is_stored_with_its_pointer_and_claimed_once(replicas: Sequence[Replica]) -> None:
+    one, two = replicas
+    message = letter()
+    (stored,) = await one.queue.enqueue([message])
+    assert (stored.new, one.handed) == (True, [pointer_to(message)])
+    jobs = await asyncio.gather(*(r.queue.claim(pointer_to(message)) for r in (one, two, one, two)))
+    (job,) = [j for j in jobs if j is not None]
+    assert job.message is not None
+    assert (job.message.content, job.message.metadata, job.message.caller) == (EMAIL, {"order": "7"}, "shop")
+    assert (job.tries, job.lane) == (1, Lane.BULK)
+    record = await two.log.get(message.record.id)
+    assert record is not None
+    assert record.state is MessageState.SENDING
+
+
+async def test_what_is_not_due_waits_and_is_handed_over_by_one(replicas: Sequence[Replica]) -> None:
+    later = letter(due=datetime.now(UTC) + timedelta(seconds=1.5))
+    await replicas[0].queue.enqueue([later])
+    assert await replicas[0].queue.hand_over(10) == 0
+    assert await replicas[0].queue.claim(pointer_to(later)) is None
+    await asyncio.sleep(1.6)
+    handed = await asyncio.gather(*(r.queue.hand_over(10) for r in replicas))
+    assert sorted(handed) == [0, 1]
+
+
+async def test_a_name_is_taken_once_whoever_asks_first(replicas: Sequence[Replica]) -> None:
+    first, second = letter(name="order-7"), letter(name="order-7")
+    (a,), (b,) = await asyncio.gather(replicas[0].queue.enqueue([first]), replicas[1].queue.enqueue([second]))
+    assert sorted([a.new, b.new]) == [False, True]
+    kept = first if a.new else second
+    assert await replicas[0].queue.earlier(second) == (kept.record.id, kept.fingerprint)
+
+
+async def test_a_try_that_failed_comes_again_after_its_pause_and_then_is_given_up(replicas: Sequence[Replica]) -> None:
+    one, two = replicas
+    message = letter()
+    await one.queue.enqueue([message])
+    for tries, next_step in ((1, Again(0.2)), (2, Again(0.0, counted=False)), (2, Dead(Death.TRIED))):
+        job = await one.queue.claim(pointer_to(message))
+        assert job is not None
+        assert job.tries == tries
+        state = MessageState.DEAD if isinstance(next_step, Dead) else MessageState.QUEUED
+        await one.requests.finish(replace(job.record, state=state), fence=job.fence, kept=False)
+        await one.queue.settle(Step(message_id=message.record.id, next=next_step))
+        await asyncio.sleep(0.25)
+        assert await two.queue.hand_over(10) == (0 if isinstance(next_step, Dead) else 1)
+    (dead,) = await two.queue.dead_letters(before=None, limit=10)
+    assert (dead.record.id, dead.reason, dead.tries) == (message.record.id, Death.TRIED, 2)
+    assert await two.queue.requeue(message.record.id, {Lane.BULK: 60.0})
+    assert await two.queue.hand_over(10) == 1
+    again = await one.queue.claim(pointer_to(message))
+    assert again is not None
+    assert again.tries == 1
+
+
+async def test_what_was_sent_leaves_nothing_behind(replicas: Sequence[Replica]) -> None:
+    one, _ = replicas
+    message = letter()
+    await one.queue.enqueue([message])
+    job = await one.queue.claim(pointer_to(message))
+    assert job is not None
+    await one.requests.finish(replace(job.record, state=MessageState.SENT), fence=job.fence, kept=True)
+    await one.queue.settle(Step(message_id=message.record.id, next=Done()))
+    assert await one.queue.claim(pointer_to(message)) is None
+    assert not await one.queue.cancel(message.record.id)
+    assert not await one.queue.requeue(message.record.id, {Lane.BULK: 60.0})
+
+
+@pytest.mark.parametrize("replicas", [SHORT], indirect=True)
+async def test_what_a_dead_worker_held_comes_again_and_its_fence_holds(replicas: Sequence[Replica]) -> None:
+    one, two = replicas
+    message = letter()
+    await one.queue.enqueue([message])
+    held = await one.queue.claim(pointer_to(message))
+    assert held is not None
+    await asyncio.sleep(SHORT + 0.1)
+    await two.recover()
+    assert await two.queue.hand_over(10) == 1
+    again = await two.queue.claim(pointer_to(message))
+    assert again is not None
+    assert again.fence > held.fence
+    late = await one.requests.finish(replace(held.record, state=MessageState.SENT), fence=held.fence, kept=True)
+    record = await two.log.get(message.record.id)
+    assert record is not None
+    assert (late, record.state) == (True, MessageState.SENDING), "written, and without effect"
+
+
+async def test_a_message_is_cancelled_while_nobody_is_at_it(replicas: Sequence[Replica]) -> None:
+    one, two = replicas
+    free, taken = letter(), letter()
+    await one.queue.enqueue([free, taken])
+    await one.queue.claim(pointer_to(taken))
+    assert (await two.queue.cancel(free.record.id), await two.queue.cancel(taken.record.id)) == (True, False)
+    assert await one.queue.claim(pointer_to(free)) is None
+    record = await one.log.get(free.record.id)
+    assert record is not None
+    assert record.state is MessageState.CANCELLED
+
+
+async def test_a_bucket_is_shared(replicas: Sequence[Replica]) -> None:
+    pace = Pace(rate=0.001, burst=10.0)
+    grants = await asyncio.gather(*(r.queue.take("ses", pace, 4) for r in (*replicas, *replicas)))
+    assert sorted(g.granted for g in grants) == [0, 2, 4, 4]
+
+
+async def test_a_batch_belongs_to_its_caller_and_counts_its_states(replicas: Sequence[Replica]) -> None:
+    one, two = replicas
+    batch_id = letter().record.id
+    batch = await one.batches.open(batch_id, caller="shop", request_id="news", fingerprint="f")
+    same = await two.batches.open(letter().record.id, caller="shop", request_id="news", fingerprint="g")
+    assert (same.id, same.fingerprint) == (batch.id, "f")
+    await one.queue.enqueue([letter(batch_id=batch.id), letter(batch_id=batch.id)])
+    await one.batches.advance(batch.id, stored=2, closed=True)
+    found = await two.batches.find("shop", request_id="news")
+    assert found is not None
+    progress = await two.batches.progress(found)
+    assert (progress.states, progress.over, found.stored) == ({MessageState.QUEUED: 2}, False, 2)
+    assert await two.batches.find("another", batch_id=batch.id) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        EMAIL,
+        replace(
+            EMAIL,
+            cc=(Address(email="c@example.com", name="Çe"),),
+            html="<p>\u2028 \U0001f600</p>",
+            headers={"X-A": "b"},
+            tags={"a": "b"},
+            attachments=(Attachment(filename="a.bin", content=bytes(range(256)), content_id="x"),),
+        ),
+        Sms(to="+14155550123", country="US", text="Hi", type=SmsType.PROMOTIONAL, max_price=Money(micros=5)),
+        Sms(to="+14155550123", country="US", text="Hi", validity=60.0),
+    ],
+)
+def test_contents_are_read_as_they_were_written(content: Email | Sms) -> None:
+    assert contents.read(contents.write(content)) == content
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"channel": "email", "content": {"to": 1}}', b"[]"])
+def test_what_cannot_be_read_says_so(data: bytes) -> None:
+    with pytest.raises(contents.UnreadableError):
+        contents.read(data)
+
+
+async def test_what_cannot_be_read_is_claimed_without_words(replicas: Sequence[Replica], bundled_database: str) -> None:
+    import asyncpg
+
+    message = letter()
+    await replicas[0].queue.enqueue([message])
+    connection = await asyncpg.connect(bundled_database)
+    await connection.execute("UPDATE relaypost.queue SET content = 'nonsense'")
+    await connection.close()
+    job = await replicas[0].queue.claim(pointer_to(message))
+    assert job is not None
+    assert job.message is None
+    assert Channel(job.record.channel) is Channel.EMAIL
