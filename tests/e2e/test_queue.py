@@ -172,6 +172,7 @@ async def test_a_dry_run_counts_and_stores_nothing(bundled_database: str) -> Non
             "letter-1", [bulk_sms(to="+14155550123", text="x" * 200)], validate_only=True
         )
         assert (answer.valid_count, answer.segments, answer.batch.batch_id) == (1, 2, "")
+        assert answer.estimated_cost.micros > 0
         with pytest.raises(RelaypostError) as unknown:
             await running.client.get_batch("letter-1")
         assert unknown.value.reason == "BATCH_NOT_FOUND"

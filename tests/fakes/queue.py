@@ -4,6 +4,7 @@ from typing import Any
 
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.queue import QueueServicer
+from relaypost_server.core.estimate import Estimator
 from relaypost_server.core.message import Channel
 from relaypost_server.core.ports import LogUnavailableError, MessageLog, Renderer
 from relaypost_server.flow.bulk import Batches
@@ -32,4 +33,5 @@ def without_database(message_log: MessageLog, email_reader: EmailReader, templat
         email_reader=email_reader,
         templates=templates,
         channels=frozenset(Channel),
+        estimator=Estimator({}),
     )

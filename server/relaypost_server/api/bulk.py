@@ -15,10 +15,11 @@ from relaypost_server.api.request_keys import read_caller, read_guarantee, read_
 from relaypost_server.api.schedules import read_schedule
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import InvalidRequestError, Violations
+from relaypost_server.core.estimate import Estimator, units
 from relaypost_server.core.message import Channel, Email, Guarantee, Sms
+from relaypost_server.core.money import Money
 from relaypost_server.core.ports import Renderer
 from relaypost_server.core.queue import BatchProgress, Lane, Schedule
-from relaypost_server.core.segments import count_segments
 from relaypost_server.flow.bulk import METHOD, Batches, Intake
 from relaypost_server.flow.queueing import queued
 
@@ -45,11 +46,15 @@ class _Tally:
     segments: int = 0
     refused: int = 0
     refusals: list[pb.BulkRefusal] = field(default_factory=list)
+    cost: Money | None = None
+    """In the currency of the first price."""
 
-    def count(self, content: Email | Sms) -> None:
+    def count(self, content: Email | Sms, cost: Money | None) -> None:
         self.valid += 1
         if isinstance(content, Sms):
-            self.segments += count_segments(content.text).count
+            self.segments += units(content)
+        if self.cost is None or (cost is not None and cost.currency == self.cost.currency):
+            self.cost = cost if cost is None or self.cost is None else self.cost + cost
 
     def refuse(self, position: int, error: InvalidRequestError) -> None:
         self.refused += 1
@@ -61,10 +66,17 @@ class BulkReader:
     """One stream: a header, then messages. What is not valid is left out and told."""
 
     def __init__(
-        self, batches: Batches, *, email_reader: EmailReader, templates: Renderer, channels: frozenset[Channel]
+        self,
+        batches: Batches,
+        *,
+        email_reader: EmailReader,
+        templates: Renderer,
+        channels: frozenset[Channel],
+        estimator: Estimator,
     ) -> None:
         """`channels`: those that have a provider."""
         self._batches = batches
+        self._estimator = estimator
         self._email_reader = email_reader
         self._templates = templates
         self._channels = channels
@@ -103,7 +115,7 @@ class BulkReader:
                 if intake is not None:
                     intake.skip(position)
                 continue
-            self._tally.count(content)
+            self._tally.count(content, self._estimator.cost(content))
             if intake is not None:
                 message = queued(
                     content,
@@ -135,6 +147,8 @@ class BulkReader:
         response = pb.SendBulkResponse(
             refused_count=tally.refused, refusals=tally.refusals, valid_count=tally.valid, segments=tally.segments
         )
+        if tally.cost is not None:
+            pack.fill_money(response.estimated_cost, tally.cost)
         if progress is not None:
             fill_batch(response.batch, progress)
         return response
@@ -151,7 +165,7 @@ def fill_batch(packed: pb.Batch, progress: BatchProgress) -> None:
     for state, count in sorted(progress.states.items()):
         packed.states.add(state=pack.STATES[state], count=count)
     if progress.cost is not None:
-        packed.cost.currency_code, packed.cost.micros = progress.cost.currency, progress.cost.micros
+        pack.fill_money(packed.cost, progress.cost)
 
 
 async def _header(requests: AsyncIterator[pb.SendBulkRequest], context: Context) -> _Header:

@@ -45,7 +45,7 @@ def fill_message(packed: message_pb2.Message, record: MessageRecord) -> None:
     for made in record.attempts:
         fill_attempt(packed.attempts.add(), made)
     if record.cost is not None:
-        _fill_money(packed.cost, record.cost)
+        fill_money(packed.cost, record.cost)
     if record.tags:
         packed.tags.update(record.tags)
     if record.metadata:
@@ -76,9 +76,9 @@ def fill_attempt(packed: message_pb2.Attempt, made: Attempt) -> None:
     packed.duration.seconds, packed.duration.nanos = _split(made.duration)
     packed.circuit_state = _CIRCUITS[made.circuit]
     if outcome.cost is not None:
-        _fill_money(packed.cost, outcome.cost)
+        fill_money(packed.cost, outcome.cost)
     if outcome.billed is not None:
-        _fill_money(packed.billed_cost, outcome.billed)
+        fill_money(packed.billed_cost, outcome.billed)
     packed.segments = outcome.segments
     for refused in outcome.refused:
         packed.refused_recipients.add(
@@ -169,7 +169,8 @@ def _split(seconds: float) -> tuple[int, int]:
     return whole, int((seconds - whole) * 1e9)
 
 
-def _fill_money(packed: message_pb2.Money, amount: Money) -> None:
+def fill_money(packed: message_pb2.Money, amount: Money) -> None:
+    """As `fill_message`."""
     packed.currency_code = amount.currency
     packed.micros = amount.micros
 

@@ -23,6 +23,7 @@ from relaypost_server.api.request_keys import (
 from relaypost_server.api.schedules import LANES, read_schedule
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
+from relaypost_server.core.estimate import Estimator
 from relaypost_server.core.message import Channel, Email, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog, Renderer
 from relaypost_server.core.queue import Lane
@@ -44,8 +45,10 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         email_reader: EmailReader,
         templates: Renderer,
         channels: frozenset[Channel],
+        estimator: Estimator,
     ) -> None:
         """`channels`: those that have a provider."""
+        self._estimator = estimator
         self._queueing = queueing
         self._batches = batches
         self._log = message_log
@@ -107,7 +110,11 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
 
     async def SendBulk(self, requests: AsyncIterator[pb.SendBulkRequest], context: Context) -> pb.SendBulkResponse:
         reader = BulkReader(
-            self._batches, email_reader=self._email_reader, templates=self._templates, channels=self._channels
+            self._batches,
+            email_reader=self._email_reader,
+            templates=self._templates,
+            channels=self._channels,
+            estimator=self._estimator,
         )
         with _explained():
             return await reader.read(requests, context)

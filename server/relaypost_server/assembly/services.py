@@ -12,6 +12,7 @@ from relaypost_server.assembly import costs, otps
 from relaypost_server.assembly.parts import Parts
 from relaypost_server.assembly.queueing import build_batches, build_queueing
 from relaypost_server.assembly.site import Site
+from relaypost_server.core.estimate import Estimator
 from relaypost_server.flow.accounts import AccountsReader
 from relaypost_server.flow.watch import Watcher
 from relaypost_server.templates.render import Templates
@@ -46,5 +47,16 @@ async def build_servicers(site: Site, parts: Parts, templates: Templates, watche
             email_reader=email_reader,
             templates=templates,
             channels=parts.chains.channels,
+            estimator=_estimator(site, parts),
         ),
     )
+
+
+def _estimator(site: Site, parts: Parts) -> Estimator:
+    tariffs = {tariff.provider: tariff.prices for tariff in site.config.tariffs}
+    first = {
+        chain.channel: chain.links[0].provider.name
+        for chain in (parts.chains.emails, parts.chains.texts)
+        if chain.links
+    }
+    return Estimator({channel: tariffs[name] for channel, name in first.items() if name in tariffs})
