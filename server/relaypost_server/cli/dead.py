@@ -61,6 +61,8 @@ def _letters(client: Client, timeout: float) -> Iterator[pb.DeadLetter]:
 
 def _table(found: list[pb.DeadLetter]) -> Table:
     table = Table("message", "lane", "tries", "to", "why")
+    for column in (table.columns[0], table.columns[-1]):  # An id is copied, a reason is read: whole.
+        column.no_wrap = True
     for letter in found:
         table.add_row(
             letter.message.message_id,
