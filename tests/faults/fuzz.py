@@ -165,6 +165,10 @@ async def _status(channel: grpc.aio.Channel, method: Method, data: bytes) -> str
             unary: Any = channel.unary_unary(method.path)
             await unary(data, timeout=LONGEST_CALL)
             return "OK"
+        if method.streams == "requests":
+            feed: Any = channel.stream_unary(method.path)
+            await feed(iter([method.first, data]), timeout=LONGEST_CALL)
+            return "OK"
         stream = channel.unary_stream if method.streams == "answer" else channel.stream_stream
         open_stream: Any = stream(method.path)
         call = open_stream(data if method.streams == "answer" else iter([data]), timeout=LONGEST_CALL)

@@ -16,6 +16,7 @@ from relaypost.v1 import (
     message_pb2,
     messaging_service_pb2 as pb,
     otp_service_pb2 as otp,
+    queue_service_pb2 as queue,
     suppression_service_pb2 as suppression,
     template_service_pb2 as template,
 )
@@ -42,11 +43,14 @@ class Method:
     requests: tuple[Message, ...]
     weight: int
     streams: str = ""
-    """"answer" or "both" where it is not unary."""
+    """"answer", "requests" or "both" where it is not unary."""
+    first: bytes = b""
+    """A valid request before the broken one, where requests stream."""
 
 
 _OURS = "/relaypost.v1.MessagingService/"
 _OTPS = "/relaypost.v1.OtpService/"
+_QUEUE = "/relaypost.v1.QueueService/"
 _TEMPLATES = "/relaypost.v1.TemplateService/"
 _ADMIN = "/relaypost.v1.AdminService/"
 _SUPPRESSIONS = "/relaypost.v1.SuppressionService/"
@@ -173,6 +177,37 @@ METHODS = (
             ),
         ),
         4,
+    ),
+    Method(
+        _QUEUE + "EnqueueEmail",
+        (
+            queue.EnqueueEmailRequest(
+                email=email_request().email,
+                schedule=queue.Schedule(lane=queue.LANE_BULK, send_at=Timestamp(seconds=1_795_000_000)),
+                metadata={"order": "7"},
+            ),
+            queue.EnqueueEmailRequest(email=email_request().email),
+        ),
+        10,
+    ),
+    Method(_QUEUE + "EnqueueSms", (queue.EnqueueSmsRequest(sms=sms_request().sms),), 6),
+    Method(_QUEUE + "CancelMessage", (queue.CancelMessageRequest(message_id=_ID),), 2),
+    Method(_QUEUE + "RequeueMessage", (queue.RequeueMessageRequest(message_id=_ID),), 2),
+    Method(
+        _QUEUE + "ListDeadLetters", (queue.ListDeadLettersRequest(page_size=3, page_token="AZgfAAAAcACAAAAAAAAAAQ"),), 3
+    ),
+    Method(_QUEUE + "GetBatch", (queue.GetBatchRequest(batch_id=_ID),), 2),
+    Method(_QUEUE + "WatchBatch", (queue.WatchBatchRequest(batch_id=_ID),), 1, "answer"),
+    Method(
+        _QUEUE + "SendBulk",
+        (
+            queue.SendBulkRequest(message=queue.BulkMessage(email=email_request().email, position=1)),
+            queue.SendBulkRequest(message=queue.BulkMessage(sms=sms_request().sms, metadata={"order": "7"})),
+            queue.SendBulkRequest(header=queue.BulkHeader(request_id="fuzz", validate_only=True)),
+        ),
+        6,
+        "requests",
+        queue.SendBulkRequest(header=queue.BulkHeader(request_id="fuzz")).SerializeToString(),
     ),
     Method(_OURS + "NoSuchMethod", (pb.GetMessageRequest(message_id=_ID),), 1),
     Method(_HEALTH + "Check", (health_pb2.HealthCheckRequest(service="email"),), 3),
