@@ -33,13 +33,15 @@ from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.settings import variables
 from relaypost_server.telemetry.metrics import Metrics
+from relaypost_server.webhook_settings import WebhookSettings
 from tests.messages import NOW
 from tests.peers import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").rglob("README.md")])
 DEPLOYED = sorted(p for p in (ROOT / "deploy").iterdir() if p.is_file())
 TOLD = [*PAGES, *DEPLOYED]
-MODELS = (GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, *(p.Settings for p in PROVIDERS))
+OURS = (GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, WebhookSettings)
+MODELS = (*OURS, *(p.Settings for p in PROVIDERS))
 SETTINGS = {name for model in MODELS for name in variables(model)}
 REASONS = {name.removeprefix("ERROR_REASON_") for name in failure_pb2.ErrorReason.DESCRIPTOR.values_by_name}
 CONSTANTS = re.compile(
@@ -133,6 +135,7 @@ def _counted() -> Metrics:
     metrics.priced("twilio", 1)
     metrics.budget_alert("provider", "ses", "soft")
     metrics.watch_spend(lambda: [("provider", "ses", 1, Budget(soft=Money(micros=1)))])
+    metrics.webhook("delivered", 0.1)
     conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)
     metrics.watch_conversions(lambda: [conversion])
     return metrics

@@ -21,6 +21,7 @@ from relaypost_server.assembly.confirmations import run_delivery_upkeep, run_loo
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url, open_database, open_requests
 from relaypost_server.assembly.suppressions import open_suppressions
+from relaypost_server.assembly.webhooks import run_webhooks
 from relaypost_server.config import Config, GatewaySettings
 from relaypost_server.core.ports import CallbackReader
 from relaypost_server.flow.accounts import AccountsReader
@@ -120,6 +121,7 @@ class Gateway:
                 costs.build_reader(site, database),
             ),
             suppressions=SuppressionServicer(suppressions),
+            webhooks=run_webhooks(site, database),
         )
         self._grpc = GrpcServer(servicers, health, limits=_limits(gateway), tracing=site.tracing, metrics=site.metrics)
         site.running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)

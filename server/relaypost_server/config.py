@@ -25,6 +25,7 @@ from relaypost_server.providers._settings import PaidProviderSettings, ProviderS
 from relaypost_server.settings import Problem, Seconds, Settings, SettingsError, prefixed, read, unknown
 from relaypost_server.telemetry.logs import LogFormat
 from relaypost_server.templates.locales import known_tag
+from relaypost_server.webhook_settings import WebhookSettings
 
 ENV_FILE = "RELAYPOST_ENV_FILE"
 MIB = 1024 * 1024
@@ -199,6 +200,7 @@ class Config:
     otp: OtpSettings
     delivery: DeliverySettings
     budgets: BudgetSettings
+    webhooks: WebhookSettings
 
     @property
     def all_budgets(self) -> Budgets:
@@ -231,14 +233,14 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     if "AWS_DEFAULT_REGION" in environ:
         environ.setdefault("AWS_REGION", environ["AWS_DEFAULT_REGION"])
     gateway, problems = read(GatewaySettings, environ)
-    otp, mistakes = read(OtpSettings, environ)
-    problems += mistakes
-    delivery, mistakes = read(DeliverySettings, environ)
-    problems += mistakes
-    budgets, mistakes = read(BudgetSettings, environ)
-    problems += mistakes
+    otp, of_otp = read(OtpSettings, environ)
+    delivery, of_delivery = read(DeliverySettings, environ)
+    budgets, of_budgets = read(BudgetSettings, environ)
+    webhooks, of_webhooks = read(WebhookSettings, environ)
+    problems += [*of_otp, *of_delivery, *of_budgets, *of_webhooks]
     models = {kind.Settings for kind in PROVIDERS}
-    problems += unknown(environ, [GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, *models])
+    own = (GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, WebhookSettings)
+    problems += unknown(environ, [*own, *models])
     problems += aws_problems(environ)
     settings: dict[type[ProviderSettings], ProviderSettings] = {}
     for model in sorted(models, key=lambda m: m.__name__):
@@ -248,13 +250,13 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
             settings[model] = found
             problems += found.problems()
             problems += found.enabled_by_halves()
-    if problems or gateway is None or otp is None or delivery is None or budgets is None:
+    if problems or gateway is None or otp is None or delivery is None or budgets is None or webhooks is None:
         raise SettingsError(problems)
     chosen = _choose(gateway, settings)
     problems = _production_problems(gateway, chosen, otp)
     if problems:
         raise SettingsError(problems)
-    return Config(gateway, chosen, otp, delivery, budgets)
+    return Config(gateway, chosen, otp, delivery, budgets, webhooks)
 
 
 def _choose(

@@ -17,6 +17,8 @@ from relaypost.v1 import (
     suppression_service_pb2_grpc,
     template_service_pb2,
     template_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 
 from relaypost_server.api.admin import AdminServicer
@@ -26,6 +28,7 @@ from relaypost_server.api.messaging import MessagingServicer
 from relaypost_server.api.otp import OtpServicer
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
+from relaypost_server.api.webhooks import WebhookServicer
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
@@ -53,9 +56,17 @@ class Servicers:
     templates: TemplateServicer
     admin: AdminServicer
     suppressions: SuppressionServicer
+    webhooks: WebhookServicer
 
 
-_FILES = (messaging_service_pb2, otp_service_pb2, template_service_pb2, admin_service_pb2, suppression_service_pb2)
+_FILES = (
+    messaging_service_pb2,
+    otp_service_pb2,
+    template_service_pb2,
+    admin_service_pb2,
+    suppression_service_pb2,
+    webhook_service_pb2,
+)
 
 
 class GrpcServer:
@@ -82,6 +93,7 @@ class GrpcServer:
         template_service_pb2_grpc.add_TemplateServiceServicer_to_server(servicers.templates, edge)
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicers.admin, edge)
         suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server(servicers.suppressions, edge)
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(servicers.webhooks, edge)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
         names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from relaypost_server.cli.serve import serve
 from relaypost_server.cli.settings import settings
 from relaypost_server.cli.suppression import suppression
 from relaypost_server.cli.template import template
+from relaypost_server.cli.webhook import webhook
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -36,6 +37,7 @@ COMMANDS = (
     suppression,
     cost,
     admin,
+    webhook,
     migrate,
     demo,
 )

@@ -18,6 +18,7 @@ from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.otp_settings import OtpSettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.settings import Settings, variables
+from relaypost_server.webhook_settings import WebhookSettings
 
 HEAD = """# Settings
 
@@ -60,7 +61,7 @@ def reference() -> str:
 def _models() -> list[type[Settings]]:
     """The gateway's settings, those of its features, then those of each provider, each class once."""
     own = dict.fromkeys(p.Settings for p in PROVIDERS)
-    return [GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, *own]
+    return [GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, WebhookSettings, *own]
 
 
 def _all() -> Iterator[tuple[str, FieldInfo]]:

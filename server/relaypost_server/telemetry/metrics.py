@@ -22,6 +22,7 @@ from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import MICROS
 from relaypost_server.core.otp import Conversion
 from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.core.webhook_ports import Backlog
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -76,6 +77,9 @@ class Metrics(Collector):
         self._silences = Counter[Labels]()
         self._unheard: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._rates: Callable[[], Iterable[DeliveryRate]] = tuple
+        self._webhooks = Counter[Labels]()
+        self._webhook_durations = Durations()
+        self._webhook_backlog: Callable[[], Backlog] = Backlog
         self._conversions: Callable[[], Iterable[Conversion]] = tuple
         self._priced = Counter[Labels]()
         self._budget_alerts = Counter[Labels]()
@@ -148,6 +152,15 @@ class Metrics(Collector):
     def watch_delivery_rates(self, rates: Callable[[], Iterable[DeliveryRate]]) -> None:
         """Reads what arrived, by provider and country, whenever the metrics are read."""
         self._rates = rates
+
+    def webhook(self, result: str, seconds: float) -> None:
+        """An attempt to deliver a webhook: delivered, retried or dead."""
+        self._webhooks[result,] += 1
+        self._webhook_durations.observe(seconds)
+
+    def watch_webhooks(self, backlog: Callable[[], Backlog]) -> None:
+        """Reads what webhooks wait whenever the metrics are read."""
+        self._webhook_backlog = backlog
 
     def watch_conversions(self, conversions: Callable[[], Iterable[Conversion]]) -> None:
         """Reads the conversions of one-time passwords whenever the metrics are read."""
@@ -243,6 +256,12 @@ class Metrics(Collector):
             (*where, "country", "fate"),
             fates,
         )
+        yield _counter("webhook_attempts", "Attempts to deliver a webhook.", ("result",), self._webhooks.items())
+        yield _histogram("webhook_duration_seconds", "Duration of those attempts.", (), [((), self._webhook_durations)])
+        backlog = self._webhook_backlog()
+        yield _gauge("webhook_pending", "Deliveries that wait, over all gateways.", (), [((), backlog.pending)])
+        yield _gauge("webhook_dead", "Deliveries that were given up.", (), [((), backlog.dead)])
+        yield _gauge("webhook_oldest_seconds", "Age of the oldest that waits.", (), [((), backlog.oldest)])
         found = [((c.channel.value, c.provider, c.country), c) for c in self._conversions()]
         by = (*where, "country")
         sent, verified = ([(k, getattr(c, count)) for k, c in found] for count in ("sent", "verified"))
