@@ -13,6 +13,8 @@ from relaypost_server.core.message import Address
 from relaypost_server.core.money import Money
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.tariffs import FreeTier, Period
+from relaypost_server.core.webhook_retry import SUGGESTED_DELAYS
+from relaypost_server.core.webhook_targets import TargetPolicy, networks
 from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.providers.sns import SnsSettings
@@ -37,6 +39,42 @@ SEED = {
 def names(config: Config) -> list[str]:
     chosen = sorted(config.providers, key=lambda p: (p.kind.channel, p.settings.priority))
     return [f"{p.kind.channel} {p.kind.name}" for p in chosen]
+
+
+def test_webhooks_reach_what_is_public_by_default_and_what_is_opened() -> None:
+    assert load({}).webhooks.targets == TargetPolicy(ports=(range(443, 444), range(8443, 8444)))
+    assert load({}).webhooks.delays == SUGGESTED_DELAYS
+    opened = load(
+        {
+            "RELAYPOST_WEBHOOK_ALLOW_HTTP": "true",
+            "RELAYPOST_WEBHOOK_PORTS": "80, 8000-8009",
+            "RELAYPOST_WEBHOOK_NETWORKS": "10.1.0.0/16, fd12::/16",
+            "RELAYPOST_WEBHOOK_RETRY_DELAYS": "1, 2.5",
+        }
+    ).webhooks
+    assert opened.targets == TargetPolicy(
+        ports=(range(80, 81), range(8000, 8010)), http=True, networks=networks(["10.1.0.0/16", "fd12::/16"])
+    )
+    assert opened.delays == (1.0, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("PORTS", "https"),
+        ("PORTS", "0"),
+        ("PORTS", "65536"),
+        ("PORTS", "90-80"),
+        ("NETWORKS", "10.0.0.1/8"),
+        ("NETWORKS", "inside"),
+        ("RETRY_DELAYS", "soon"),
+        ("RETRY_DELAYS", "0"),
+        ("RETRY_DELAYS", "604801"),
+        ("RETRY_DELAYS", ",".join(["1"] * 31)),
+    ],
+)
+def test_a_setting_of_webhooks_that_makes_no_sense_is_told(setting: str, value: str) -> None:
+    assert set(problems(**{f"RELAYPOST_WEBHOOK_{setting}": value})) == {f"RELAYPOST_WEBHOOK_{setting}"}
 
 
 def problems(**environ: str) -> dict[str, str]:

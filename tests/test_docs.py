@@ -138,6 +138,7 @@ def _counted() -> Metrics:
     metrics.priced("twilio", 1)
     metrics.budget_alert("provider", "ses", "soft")
     metrics.watch_spend(lambda: [("provider", "ses", 1, Budget(soft=Money(micros=1)))])
+    metrics.webhook("delivered", 0.1)
     conversion = Conversion(channel=Channel.SMS, provider="sns", country="US", sent=2, verified=1)
     metrics.watch_conversions(lambda: [conversion])
     return metrics

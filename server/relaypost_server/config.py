@@ -18,9 +18,10 @@ from relaypost_server.providers import PROVIDERS
 from relaypost_server.providers._settings import PaidProviderSettings, ProviderSettings, aws_problems
 from relaypost_server.queue_settings import QueueSettings
 from relaypost_server.settings import Problem, Settings, SettingsError, read, unknown
+from relaypost_server.webhook_settings import WebhookSettings
 
 ENV_FILE = "RELAYPOST_ENV_FILE"
-FEATURES: tuple[type[Settings], ...] = (OtpSettings, DeliverySettings, BudgetSettings, QueueSettings)
+FEATURES: tuple[type[Settings], ...] = (OtpSettings, DeliverySettings, BudgetSettings, QueueSettings, WebhookSettings)
 """The settings of what a gateway can do beside sending."""
 
 
@@ -54,6 +55,7 @@ class Config:
     delivery: DeliverySettings
     budgets: BudgetSettings
     queue: QueueSettings
+    webhooks: WebhookSettings
 
     @property
     def all_budgets(self) -> Budgets:
@@ -86,19 +88,15 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     if "AWS_DEFAULT_REGION" in environ:
         environ.setdefault("AWS_REGION", environ["AWS_DEFAULT_REGION"])
     gateway, problems = read(GatewaySettings, environ)
-    otp, mistakes = read(OtpSettings, environ)
-    problems += mistakes
-    delivery, mistakes = read(DeliverySettings, environ)
-    problems += mistakes
-    queue, mistakes = read(QueueSettings, environ)
-    problems += mistakes
+    otp, of_otp = read(OtpSettings, environ)
+    delivery, of_delivery = read(DeliverySettings, environ)
+    budgets, of_budgets = read(BudgetSettings, environ)
+    queue, of_queue = read(QueueSettings, environ)
+    webhooks, of_webhooks = read(WebhookSettings, environ)
+    problems += [*of_otp, *of_delivery, *of_budgets, *of_queue, *of_webhooks]
     problems += queue.problems() if queue else []
-    budgets, mistakes = read(BudgetSettings, environ)
-    problems += mistakes
     models = {kind.Settings for kind in PROVIDERS}
-    problems += unknown(
-        environ, [GatewaySettings, OtpSettings, DeliverySettings, BudgetSettings, QueueSettings, *models]
-    )
+    problems += unknown(environ, [GatewaySettings, *FEATURES, *models])
     problems += aws_problems(environ)
     settings: dict[type[ProviderSettings], ProviderSettings] = {}
     for model in sorted(models, key=lambda m: m.__name__):
@@ -108,13 +106,13 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
             settings[model] = found
             problems += found.problems()
             problems += found.enabled_by_halves()
-    if problems or gateway is None or otp is None or delivery is None or budgets is None or queue is None:
+    if problems or not (gateway and otp and delivery and budgets and queue and webhooks):
         raise SettingsError(problems)
     chosen = _choose(gateway, settings)
     problems = _production_problems(gateway, chosen, otp)
     if problems:
         raise SettingsError(problems)
-    return Config(gateway, chosen, otp, delivery, budgets, queue)
+    return Config(gateway, chosen, otp, delivery, budgets, queue, webhooks)
 
 
 def _choose(

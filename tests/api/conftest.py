@@ -15,6 +15,7 @@ from relaypost_server.api.otp import OtpServicer
 from relaypost_server.api.server import GrpcServer, ServerLimits, Servicers
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
+from relaypost_server.api.webhooks import WebhookServicer
 from relaypost_server.core.budgets import Budgets
 from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.otp import OtpPolicy
@@ -31,6 +32,7 @@ from tests.fakes.costs import FakeCosts
 from tests.fakes.otp import NoOtps, built_in, otps
 from tests.fakes.providers import FakeClock, FakeProvider, Rig
 from tests.fakes.suppressions import without_database
+from tests.fakes.webhooks import webhooks_without_database
 
 LIMITS = ServerLimits(
     request_bytes=64 * 1024 * 1024, concurrent_streams=1000, concurrent_calls=2000, pending_calls=1000
@@ -70,6 +72,7 @@ async def serve() -> AsyncIterator[Serve]:
         tariffs: Sequence[Tariff] = (),
         clock: FakeClock | None = None,
         budgets: Budgets | None = None,
+        webhooks: WebhookServicer | None = None,
     ) -> Served:
         email_rig = Rig(emails if emails is not None else [FakeProvider("a")], screen=suppressions)
         text_providers = texts if texts is not None else [FakeProvider("t", channel=Channel.SMS)]
@@ -100,6 +103,7 @@ async def serve() -> AsyncIterator[Serve]:
                 AccountsReader(accounts, clock=Clock()),
                 CostReader(costs or FakeCosts(), tariffs, clock=(clock or FakeClock()).clock()),
             ),
+            webhooks=webhooks or webhooks_without_database(),
         )
         watcher.start()
         server = GrpcServer(

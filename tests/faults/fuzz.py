@@ -97,7 +97,9 @@ class Server:
 async def server(home: Path) -> AsyncIterator[Server]:
     log = home / "log"
     # One allocator arena for all threads: what many of them keep would look like growth.
-    environ = environment({"RELAYPOST_DATA_DIR": str(home), "MALLOC_ARENA_MAX": "1"})
+    # What webhooks are registered leads nowhere but to this machine.
+    here = {"RELAYPOST_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    environ = environment({"RELAYPOST_DATA_DIR": str(home), "MALLOC_ARENA_MAX": "1"}, here)
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "relaypost_server", "serve", "--json"),

@@ -19,6 +19,7 @@ from relaypost.v1 import (
     queue_service_pb2 as queue,
     suppression_service_pb2 as suppression,
     template_service_pb2 as template,
+    webhook_service_pb2 as webhook,
 )
 
 from tests.faults.fields import Leaf, leaves
@@ -54,6 +55,7 @@ _QUEUE = "/relaypost.v1.QueueService/"
 _TEMPLATES = "/relaypost.v1.TemplateService/"
 _ADMIN = "/relaypost.v1.AdminService/"
 _SUPPRESSIONS = "/relaypost.v1.SuppressionService/"
+_WEBHOOKS = "/relaypost.v1.WebhookService/"
 _HEALTH = "/grpc.health.v1.Health/"
 _ID = "01981f00-0000-7000-8000-000000000001"
 METHODS = (
@@ -209,6 +211,36 @@ METHODS = (
         "requests",
         queue.SendBulkRequest(header=queue.BulkHeader(request_id="fuzz")).SerializeToString(),
     ),
+    Method(
+        _WEBHOOKS + "CreateWebhookEndpoint",
+        (
+            webhook.CreateWebhookEndpointRequest(
+                url="https://127.0.0.1:8443/hook?a=1", event_types=["message.sent"], description="support"
+            ),
+        ),
+        4,
+    ),
+    Method(_WEBHOOKS + "ListWebhookEndpoints", (webhook.ListWebhookEndpointsRequest(),), 1),
+    Method(_WEBHOOKS + "DeleteWebhookEndpoint", (webhook.DeleteWebhookEndpointRequest(endpoint_id=_ID),), 2),
+    Method(_WEBHOOKS + "EnableWebhookEndpoint", (webhook.EnableWebhookEndpointRequest(endpoint_id=_ID),), 2),
+    Method(
+        _WEBHOOKS + "RotateWebhookSecret",
+        (webhook.RotateWebhookSecretRequest(endpoint_id=_ID, grace=Duration(seconds=60)),),
+        2,
+    ),
+    Method(
+        _WEBHOOKS + "ListWebhookDeliveries",
+        (
+            webhook.ListWebhookDeliveriesRequest(
+                page_size=3,
+                page_token="WyIyMDI2LTA3LTAxVDEyOjAwOjAwKzAwOjAwIiwgIjAxOTgxZjAwLTAwMDAtNzAwMC04MDAwLTAwMDAwMDAwMDAwMSJd",
+                endpoint_id=_ID,
+                state=webhook.WEBHOOK_DELIVERY_STATE_DEAD,
+            ),
+        ),
+        4,
+    ),
+    Method(_WEBHOOKS + "RedeliverWebhook", (webhook.RedeliverWebhookRequest(delivery_id=_ID),), 2),
     Method(_OURS + "NoSuchMethod", (pb.GetMessageRequest(message_id=_ID),), 1),
     Method(_HEALTH + "Check", (health_pb2.HealthCheckRequest(service="email"),), 3),
     Method(_HEALTH + "Watch", (health_pb2.HealthCheckRequest(service="email"),), 1, "answer"),

@@ -1,11 +1,12 @@
 """The client for asyncio."""
 
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import grpc
+from google.protobuf.message import Message
 from relaypost._admin_requests import CostQuery, cost_request, resolve_request, spend_limit_request
 from relaypost._client import DEFAULT_TIMEOUT
 from relaypost._queue_requests import (
@@ -30,6 +31,7 @@ from relaypost._requests import (
     sms_request,
     suppressions_request,
 )
+from relaypost._webhooks import AsyncWebhookCalls
 from relaypost.errors import from_rpc_error
 from relaypost.v1 import (
     admin_service_pb2 as admin_pb,
@@ -44,12 +46,13 @@ from relaypost.v1 import (
     suppression_service_pb2 as suppression_pb,
     suppression_service_pb2_grpc,
     template_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
 
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncWebhookCalls):
     """`Client` with coroutines, for use in one event loop."""
 
     def __init__(
@@ -74,6 +77,7 @@ class AsyncClient:
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
         self.suppressions = suppression_service_pb2_grpc.SuppressionServiceStub(self._channel)
         self.queue = queue_service_pb2_grpc.QueueServiceStub(self._channel)
+        self.webhooks = webhook_service_pb2_grpc.WebhookServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:
         return self
@@ -311,6 +315,9 @@ class AsyncClient:
             pb.GetProviderHealthRequest(), timeout=timeout or self._timeout, metadata=self._metadata
         )
         return await _unpacked_errors(call)
+
+    async def _call(self, method: Callable[..., Awaitable[T]], request: Message, timeout: float | None) -> T:
+        return await _unpacked_errors(method(request, timeout=timeout or self._timeout, metadata=self._metadata))
 
 
 async def _unpacked_errors(call: Awaitable[T]) -> T:

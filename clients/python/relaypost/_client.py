@@ -1,12 +1,13 @@
 """The client for threads."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack
 
 import grpc
+from google.protobuf.message import Message
 from relaypost._admin_requests import CostQuery, cost_request, resolve_request, spend_limit_request
 from relaypost._queue_requests import (
     QueuedEmailFields,
@@ -30,6 +31,7 @@ from relaypost._requests import (
     sms_request,
     suppressions_request,
 )
+from relaypost._webhooks import WebhookCalls
 from relaypost.errors import from_rpc_error
 from relaypost.v1 import (
     admin_service_pb2 as admin_pb,
@@ -44,13 +46,16 @@ from relaypost.v1 import (
     suppression_service_pb2 as suppression_pb,
     suppression_service_pb2_grpc,
     template_service_pb2_grpc,
+    webhook_service_pb2_grpc,
 )
+
+T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 15.0
 """Seconds; the gateway divides them over the providers of its chain."""
 
 
-class Client:
+class Client(WebhookCalls):
     """Talks to one gateway over one connection; for use in any number of threads.
 
     Each method takes a `timeout` in seconds and raises `RelaypostError`.
@@ -78,6 +83,7 @@ class Client:
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self._channel)
         self.suppressions = suppression_service_pb2_grpc.SuppressionServiceStub(self._channel)
         self.queue = queue_service_pb2_grpc.QueueServiceStub(self._channel)
+        self.webhooks = webhook_service_pb2_grpc.WebhookServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -314,6 +320,10 @@ class Client:
             return self.stub.GetProviderHealth(
                 pb.GetProviderHealthRequest(), timeout=timeout or self._timeout, metadata=self._metadata
             )
+
+    def _call(self, method: Callable[..., T], request: Message, timeout: float | None) -> T:
+        with _unpacked_errors():
+            return method(request, timeout=timeout or self._timeout, metadata=self._metadata)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.core.failover import Ending, Verdict
 from relaypost_server.core.limits import LimitReachedError
 from relaypost_server.core.message import Channel
+from relaypost_server.core.webhook import MOST_ENDPOINTS
 from relaypost_server.flow.send import Sent
 
 DOMAIN = "relaypost"
@@ -226,6 +227,22 @@ def otp_unavailable() -> status_pb2.Status:
         failure_pb2.ERROR_REASON_OTP_UNAVAILABLE,
         "the database that keeps codes cannot be reached; nothing was sent",
         retry(5.0),
+    )
+
+
+def webhook_not_found() -> status_pb2.Status:
+    return build(
+        StatusCode.NOT_FOUND,
+        failure_pb2.ERROR_REASON_WEBHOOK_NOT_FOUND,
+        "the caller has no webhook endpoint or delivery with this id",
+    )
+
+
+def webhook_limit_reached() -> status_pb2.Status:
+    return build(
+        StatusCode.RESOURCE_EXHAUSTED,
+        failure_pb2.ERROR_REASON_WEBHOOK_LIMIT_REACHED,
+        f"the caller has {MOST_ENDPOINTS} webhook endpoints: delete one first",
     )
 
 

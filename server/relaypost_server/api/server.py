@@ -19,6 +19,8 @@ from relaypost.v1 import (
     suppression_service_pb2_grpc,
     template_service_pb2,
     template_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 
 from relaypost_server.api.admin import AdminServicer
@@ -29,6 +31,7 @@ from relaypost_server.api.otp import OtpServicer
 from relaypost_server.api.queue import QueueServicer
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
+from relaypost_server.api.webhooks import WebhookServicer
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
@@ -57,6 +60,7 @@ class Servicers:
     admin: AdminServicer
     suppressions: SuppressionServicer
     queue: QueueServicer
+    webhooks: WebhookServicer
 
 
 _FILES = (
@@ -66,6 +70,7 @@ _FILES = (
     admin_service_pb2,
     suppression_service_pb2,
     queue_service_pb2,
+    webhook_service_pb2,
 )
 
 
@@ -94,6 +99,7 @@ class GrpcServer:
         admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicers.admin, edge)
         suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server(servicers.suppressions, edge)
         queue_service_pb2_grpc.add_QueueServiceServicer_to_server(servicers.queue, edge)
+        webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server(servicers.webhooks, edge)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
         names = [*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]

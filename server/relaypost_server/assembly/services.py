@@ -12,6 +12,7 @@ from relaypost_server.assembly import costs, otps
 from relaypost_server.assembly.parts import Parts
 from relaypost_server.assembly.queueing import build_batches, build_queueing
 from relaypost_server.assembly.site import Site
+from relaypost_server.assembly.webhooks import run_webhooks
 from relaypost_server.core.estimate import Estimator
 from relaypost_server.flow.accounts import AccountsReader
 from relaypost_server.flow.watch import Watcher
@@ -40,6 +41,7 @@ async def build_servicers(site: Site, parts: Parts, templates: Templates, watche
             costs.build_reader(site, parts.database),
         ),
         suppressions=SuppressionServicer(parts.suppressions),
+        webhooks=run_webhooks(site, parts.database),
         queue=QueueServicer(
             build_queueing(site, parts.queues, message_log),
             build_batches(site, parts.queues, parts.database),

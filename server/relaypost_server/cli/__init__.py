@@ -16,6 +16,7 @@ from relaypost_server.cli.serve import serve
 from relaypost_server.cli.settings import settings
 from relaypost_server.cli.suppression import suppression
 from relaypost_server.cli.template import template
+from relaypost_server.cli.webhook import webhook
 from relaypost_server.cli.work import work
 
 
@@ -42,6 +43,7 @@ COMMANDS = (
     suppression,
     cost,
     admin,
+    webhook,
     migrate,
     demo,
 )

@@ -9,12 +9,12 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
 from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.retry_after import parse_retry_after
 from relaypost_server.providers._connecting import Host
 from relaypost_server.providers._connection import Answer, Connection, CutShortError, NoAnswerError
 from relaypost_server.providers._settings import ProviderSettings
@@ -147,23 +147,9 @@ def _tls_context() -> ssl.SSLContext:
 
 
 def retry_after(answer: Answer) -> float | None:
-    """Seconds from the Retry-After header; see `parse_retry_after`."""
-    return parse_retry_after(answer.headers.get("retry-after", ""), datetime.now(UTC))
-
-
-def parse_retry_after(value: str, now: datetime) -> float | None:
-    """Seconds to wait, from 0 to LONGEST_RETRY_AFTER; None where the header says nothing usable.
-
-    A number of seconds or an HTTP date (RFC 9110, section 10.2.3).
-    """
-    try:
-        seconds = float(int(value))
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(value) - now).total_seconds()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return min(seconds, LONGEST_RETRY_AFTER) if seconds >= 0 else None
+    """Seconds that the provider asked for, if it did."""
+    header = answer.headers.get("retry-after", "")
+    return parse_retry_after(header, datetime.now(UTC), longest=LONGEST_RETRY_AFTER)
 
 
 def lost_answer(answer: Answer) -> Outcome:

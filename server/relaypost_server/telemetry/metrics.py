@@ -4,12 +4,10 @@ They are counted in plain dictionaries and turned into metric families when
 they are read: a send counts four times as fast as with a family's children.
 """
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -23,35 +21,11 @@ from relaypost_server.core.money import MICROS
 from relaypost_server.core.otp import Conversion
 from relaypost_server.core.queue import Lane
 from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.core.webhook_ports import Backlog
+from relaypost_server.telemetry.families import Durations, Labels, counter, gauge, histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""The upper bounds of the histograms, in seconds."""
 _STATE_VALUE = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
-
-Labels = tuple[str, ...]
-
-
-class Durations:
-    """A histogram over BUCKETS."""
-
-    __slots__ = ("_counts", "_sum")
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(BUCKETS) + 1)
-        self._sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self._counts[bisect_left(BUCKETS, seconds)] += 1
-        self._sum += seconds
-
-    def cumulative(self) -> tuple[list[tuple[str, float]], float]:
-        """Each bound with the number of durations up to it, and the sum of all durations."""
-        total, buckets = 0, []
-        for bound, count in zip((*BUCKETS, float("inf")), self._counts, strict=True):
-            total += count
-            buckets.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
-        return buckets, self._sum
 
 
 class Metrics(Collector):
@@ -79,6 +53,9 @@ class Metrics(Collector):
         self._rates: Callable[[], Iterable[DeliveryRate]] = tuple
         self._enqueued = Counter[Labels]()
         self._worked = Counter[Labels]()
+        self._webhooks = Counter[Labels]()
+        self._webhook_durations = Durations()
+        self._webhook_backlog: Callable[[], Backlog] = Backlog
         self._conversions: Callable[[], Iterable[Conversion]] = tuple
         self._priced = Counter[Labels]()
         self._budget_alerts = Counter[Labels]()
@@ -160,6 +137,15 @@ class Metrics(Collector):
         """Reads what arrived, by provider and country, whenever the metrics are read."""
         self._rates = rates
 
+    def webhook(self, result: str, seconds: float) -> None:
+        """An attempt to deliver a webhook: delivered, retried or dead."""
+        self._webhooks[result,] += 1
+        self._webhook_durations.observe(seconds)
+
+    def watch_webhooks(self, backlog: Callable[[], Backlog]) -> None:
+        """Reads what webhooks wait whenever the metrics are read."""
+        self._webhook_backlog = backlog
+
     def watch_conversions(self, conversions: Callable[[], Iterable[Conversion]]) -> None:
         """Reads the conversions of one-time passwords whenever the metrics are read."""
         self._conversions = conversions
@@ -196,115 +182,99 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         where = ("channel", "provider")
-        yield _counter("attempts", "Attempts, skips included.", (*where, "kind"), self._attempts.items())
-        yield _histogram(
+        yield counter("attempts", "Attempts, skips included.", (*where, "kind"), self._attempts.items())
+        yield histogram(
             "attempt_duration_seconds", "Duration of attempts that were made.", where, self._attempt_durations.items()
         )
-        yield _counter("messages", "Messages whose walk ended.", ("channel", "state"), self._messages.items())
-        yield _histogram(
+        yield counter("messages", "Messages whose walk ended.", ("channel", "state"), self._messages.items())
+        yield histogram(
             "message_duration_seconds", "Duration of whole walks.", ("channel",), self._message_durations.items()
         )
         states = [(labels, _STATE_VALUE[state()]) for labels, state in self._circuits.items()]
-        yield _gauge("circuit_state", "0 closed, 1 half-open, 2 open.", where, states)
-        yield _counter(
+        yield gauge("circuit_state", "0 closed, 1 half-open, 2 open.", where, states)
+        yield counter(
             "circuit_transitions", "Changes of a circuit.", (*where, "state", "reason"), self._transitions.items()
         )
-        yield _counter("alerts", "Attempts that found our own set-up at fault.", (*where, "kind"), self._alerts.items())
+        yield counter("alerts", "Attempts that found our own set-up at fault.", (*where, "kind"), self._alerts.items())
         cost = [(labels, micros / MICROS) for labels, micros in self._cost_micros.items()]
-        yield _counter("cost", "Estimated cost, in units of the currency.", (*where, "currency"), cost)
-        yield _counter("rpc_calls", "gRPC calls answered.", ("method", "code"), self._calls.items())
-        yield _counter("requests", "Requests with a request_id.", ("result",), self._requests.items())
-        yield _counter("receipts", "Events that providers reported.", ("provider", "type"), self._receipts.items())
-        yield _counter(
+        yield counter("cost", "Estimated cost, in units of the currency.", (*where, "currency"), cost)
+        yield counter("rpc_calls", "gRPC calls answered.", ("method", "code"), self._calls.items())
+        yield counter("requests", "Requests with a request_id.", ("result",), self._requests.items())
+        yield counter("receipts", "Events that providers reported.", ("provider", "type"), self._receipts.items())
+        yield counter(
             "callbacks_refused", "Callbacks that were refused.", ("provider", "reason"), self._callbacks_refused.items()
         )
-        yield _counter(
+        yield counter(
             "otp_events",
             "One-time passwords: sent (by state), verified (by channel), not_verified and refused (by cause).",
             ("event", "what"),
             self._otps.items(),
         )
-        yield _counter("suppressed", "Recipients who are suppressed.", ("channel", "reason"), self._suppressed.items())
-        yield _gauge("suppressions", "Entries of the suppression list.", (), [((), self._suppressions())])
+        yield counter("suppressed", "Recipients who are suppressed.", ("channel", "reason"), self._suppressed.items())
+        yield gauge("suppressions", "Entries of the suppression list.", (), [((), self._suppressions())])
         age = self._suppressions_age()
-        yield _gauge("suppressions_age_seconds", "Since the list was last read.", (), [((), age)])
-        yield _counter(
+        yield gauge("suppressions_age_seconds", "Since the list was last read.", (), [((), age)])
+        yield counter(
             "look_ups",
             "Questions about messages that may have been sent: settled, ambiguous, not_found or failed.",
             ("provider", "result"),
             self._look_ups.items(),
         )
-        yield _counter(
+        yield counter(
             "silences",
             "Messages with confirm_within: confirmed, sent (again), failed, given_up, or why none was waited for.",
             (*where, "result"),
             self._silences.items(),
         )
         messages, size = self._unheard()
-        yield _gauge("silence_waiting_messages", "Messages that wait for a confirmation.", (), [((), messages)])
-        yield _gauge("silence_waiting_bytes", "The memory that they take up.", (), [((), size)])
+        yield gauge("silence_waiting_messages", "Messages that wait for a confirmation.", (), [((), messages)])
+        yield gauge("silence_waiting_bytes", "The memory that they take up.", (), [((), size)])
         fates = [
             ((r.channel.value, r.provider, r.country, fate), getattr(r, fate))
             for r in self._rates()
             for fate in ("delivered", "undelivered", "not_its_fault", "unknown")
         ]
-        yield _gauge(
+        yield gauge(
             "delivery_recent_messages",
             "What became of the messages of the last window, over all gateways; undelivered includes not_its_fault.",
             (*where, "country", "fate"),
             fates,
         )
-        yield _counter("queue_enqueued", "Messages put in the queue.", ("lane",), self._enqueued.items())
-        yield _counter(
+        yield counter("queue_enqueued", "Messages put in the queue.", ("lane",), self._enqueued.items())
+        yield counter(
             "queue_tries", "Tries of queued messages, by what follows.", ("lane", "next"), self._worked.items()
         )
+        yield counter("webhook_attempts", "Attempts to deliver a webhook.", ("result",), self._webhooks.items())
+        yield histogram("webhook_duration_seconds", "Duration of those attempts.", (), [((), self._webhook_durations)])
+        backlog = self._webhook_backlog()
+        yield gauge("webhook_pending", "Deliveries that wait, over all gateways.", (), [((), backlog.pending)])
+        yield gauge("webhook_dead", "Deliveries that were given up.", (), [((), backlog.dead)])
+        yield gauge("webhook_oldest_seconds", "Age of the oldest that waits.", (), [((), backlog.oldest)])
         found = [((c.channel.value, c.provider, c.country), c) for c in self._conversions()]
         by = (*where, "country")
         sent, verified = ([(k, getattr(c, count)) for k, c in found] for count in ("sent", "verified"))
-        yield _gauge("otp_recent_sent", "Codes of the last window that are over, over all gateways.", by, sent)
-        yield _gauge("otp_recent_verified", "Those of them that were verified.", by, verified)
-        yield _counter("prices", "Prices that providers told.", ("provider",), self._priced.items())
+        yield gauge("otp_recent_sent", "Codes of the last window that are over, over all gateways.", by, sent)
+        yield gauge("otp_recent_verified", "Those of them that were verified.", by, verified)
+        yield counter("prices", "Prices that providers told.", ("provider",), self._priced.items())
         yield from self._budget_metrics()
-        yield _gauge("log_waiting_messages", "Records that wait for the database.", (), [((), self._waiting())])
-        yield _gauge("log_spool_bytes", "Size of the local spool.", (), [((), self._spool_bytes())])
-        yield _counter("log_dropped_messages", "Messages lost to the log.", (), [((), self._dropped)])
+        yield gauge("log_waiting_messages", "Records that wait for the database.", (), [((), self._waiting())])
+        yield gauge("log_spool_bytes", "Size of the local spool.", (), [((), self._spool_bytes())])
+        yield counter("log_dropped_messages", "Messages lost to the log.", (), [((), self._dropped)])
 
     def _budget_metrics(self) -> Iterator[Metric]:
         spent = list(self._spent())
         amounts = [((kind, name), micros / MICROS) for kind, name, micros, _ in spent]
-        yield _gauge("month_spend", "USD spent this month, over all gateways.", ("kind", "name"), amounts)
+        yield gauge("month_spend", "USD spent this month, over all gateways.", ("kind", "name"), amounts)
         limits = [
             ((kind, name, limit), money.micros / MICROS)
             for kind, name, _, budget in spent
             for limit, money in (("soft", budget.soft), ("hard", budget.hard))
             if money is not None
         ]
-        yield _gauge("month_budget", "USD that may be spent in a month.", ("kind", "name", "limit"), limits)
-        yield _counter(
+        yield gauge("month_budget", "USD that may be spent in a month.", ("kind", "name", "limit"), limits)
+        yield counter(
             "budget_alerts",
             "Limits of budgets that were reached.",
             ("kind", "name", "limit"),
             self._budget_alerts.items(),
         )
-
-
-def _counter(name: str, help_text: str, labels: Labels, values: Iterable[tuple[Labels, float]]) -> Metric:
-    family = CounterMetricFamily(f"relaypost_{name}", help_text, labels=labels)
-    for key, value in values:
-        family.add_metric(key, value)
-    return family
-
-
-def _gauge(name: str, help_text: str, labels: Labels, values: Iterable[tuple[Labels, float]]) -> Metric:
-    family = GaugeMetricFamily(f"relaypost_{name}", help_text, labels=labels)
-    for key, value in values:
-        family.add_metric(key, value)
-    return family
-
-
-def _histogram(name: str, help_text: str, labels: Labels, values: Iterable[tuple[Labels, Durations]]) -> Metric:
-    family = HistogramMetricFamily(f"relaypost_{name}", help_text, labels=labels)
-    for key, durations in values:
-        buckets, total = durations.cumulative()
-        family.add_metric(key, buckets, total)
-    return family

@@ -135,6 +135,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     sent. Details: SendFailure, and a google.rpc.QuotaFailure that names the
     caller, as in "caller:newsletter". Months are those of UTC.
     """
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """NOT_FOUND: the caller has no webhook endpoint, or no delivery, with this id."""
+    ERROR_REASON_WEBHOOK_LIMIT_REACHED: _ErrorReason.ValueType  # 30
+    """RESOURCE_EXHAUSTED: the caller has as many webhook endpoints as one may
+    have. Nothing was registered.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -249,6 +255,12 @@ ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 26
 """RESOURCE_EXHAUSTED: the caller's budget of the month is used up. Nothing was
 sent. Details: SendFailure, and a google.rpc.QuotaFailure that names the
 caller, as in "caller:newsletter". Months are those of UTC.
+"""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 29
+"""NOT_FOUND: the caller has no webhook endpoint, or no delivery, with this id."""
+ERROR_REASON_WEBHOOK_LIMIT_REACHED: ErrorReason.ValueType  # 30
+"""RESOURCE_EXHAUSTED: the caller has as many webhook endpoints as one may
+have. Nothing was registered.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
