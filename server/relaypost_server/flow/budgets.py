@@ -11,6 +11,7 @@ from relaypost_server.core.cost_ports import CostLog
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.tariffs import Tariff, next_month
+from relaypost_server.flow.background import Background
 from relaypost_server.flow.budget_alerts import BudgetAlerts
 from relaypost_server.flow.clock import Clock
 from relaypost_server.telemetry.metrics import Metrics
@@ -23,7 +24,7 @@ FIRST_SECONDS = 3.0
 """How long a start waits to learn what has been spent."""
 
 
-class BudgetKeeper:
+class BudgetKeeper(Background):
     """Answers from memory. While the database is away it goes by what it knew, and by what it sends itself."""
 
     def __init__(
@@ -47,7 +48,6 @@ class BudgetKeeper:
         self._looked_back = date.min, 0.0
         """On which day, and at which monotonic time, the month's earlier days were added up last."""
         self._alerts = BudgetAlerts(metrics)
-        self._task: asyncio.Task[None] | None = None
         metrics.watch_spend(self._spent)
 
     async def learn(self) -> None:
@@ -56,14 +56,6 @@ class BudgetKeeper:
             with contextlib.suppress(TimeoutError, LogUnavailableError):
                 async with asyncio.timeout(FIRST_SECONDS):
                     await self.refresh(settle_seconds=0)
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def charge(self, caller: str, attempts: Sequence[Attempt]) -> None:
         """Counts what a walk has cost."""

@@ -15,6 +15,7 @@ from relaypost_server.core.ports import (
     LogUnavailableError,
 )
 from relaypost_server.core.suppression_ports import ReplyReader
+from relaypost_server.flow.background import Background
 from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -87,20 +88,11 @@ class Callbacks:
         self._metrics.callback_refused(provider, why)
 
 
-class Matcher:
+class Matcher(Background):
     """Looks for events whose message has come after them."""
 
     def __init__(self, deliveries: DeliveryLog) -> None:
         self._deliveries = deliveries
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

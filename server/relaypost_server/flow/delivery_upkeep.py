@@ -9,6 +9,7 @@ import structlog
 
 from relaypost_server.core.delivery_rates import DeliveryRate, Fate, SicknessPolicy, rates
 from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.flow.background import Background
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
 from relaypost_server.telemetry.metrics import Metrics
@@ -27,7 +28,7 @@ class FateLog(Protocol):
         ...
 
 
-class DeliveryUpkeep:
+class DeliveryUpkeep(Background):
     """Counts every ROUND_SECONDS, over all gateways."""
 
     def __init__(
@@ -53,19 +54,13 @@ class DeliveryUpkeep:
         self._settle = settle
         self._policy = policy
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
         self.rates: Sequence[DeliveryRate] = ()
         """As they were counted last."""
         metrics.watch_delivery_rates(lambda: self.rates)
 
     def start(self) -> None:
         if self._reporting:
-            self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            super().start()
 
     async def round(self) -> None:
         """Counts and benches, once. Raises LogUnavailableError."""

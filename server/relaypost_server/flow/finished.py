@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from relaypost_server.core.queue_ports import Queue, QueueUnavailableError, Taken
+from relaypost_server.flow.background import Background
 
 GATHER_SECONDS = 0.02
 """Between two calls of the engine. Pointers that a crash leaves here come again, and lead to nothing."""
@@ -12,23 +13,17 @@ GATHER_SECONDS = 0.02
 log = structlog.get_logger("relaypost.worker")
 
 
-class Finished:
+class Finished(Background):
     """Pointers that lead to nothing any more."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._waiting: list[Taken] = []
         self._work = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """Hands over what is left."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().stop()
         await self._flush()
 
     def add(self, taken: Taken) -> None:

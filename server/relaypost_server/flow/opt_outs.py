@@ -6,6 +6,7 @@ import structlog
 
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreadableError, SuppressionStore
+from relaypost_server.flow.background import Background
 
 FIRST_SECONDS = 60.0
 """Before the first look after a start: a gateway that starts has more urgent things to do."""
@@ -15,21 +16,12 @@ RETRY_SECONDS = 60.0
 log = structlog.get_logger("relaypost.suppressions")
 
 
-class OptOuts:
+class OptOuts(Background):
     """One provider's list, read now and then by one of the replicas."""
 
     def __init__(self, reader: OptOutReader, store: SuppressionStore) -> None:
         self._reader = reader
         self._store = store
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def round(self) -> None:
         """Reads the list, unless a replica has done so of late. Raises LogUnavailableError."""

@@ -6,31 +6,23 @@ from collections.abc import Sequence
 
 from relaypost_server.core.otp import Conversion
 from relaypost_server.core.ports import LogUnavailableError, OtpStore
+from relaypost_server.flow.background import Background
 from relaypost_server.telemetry.metrics import Metrics
 
 ROUND_SECONDS = 30.0
 
 
-class OtpUpkeep:
+class OtpUpkeep(Background):
     """Cleans up, and keeps count of how many codes come back."""
 
     def __init__(self, store: OtpStore, *, retention: float, window: float, metrics: Metrics) -> None:
         """`retention`: how long a code's row is kept. `window`: what conversions look back over. Seconds."""
         self._store = store
         self._retention = retention
-        self._task: asyncio.Task[None] | None = None
         self.window = window
         self.conversions: Sequence[Conversion] = ()
         """As they were counted last."""
         metrics.watch_conversions(lambda: self.conversions)
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def round(self) -> None:
         """Cleans up and counts, once. Raises LogUnavailableError."""

@@ -6,6 +6,7 @@ import structlog
 
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.price_ports import PriceLog, PriceReader, PricesUnavailableError
+from relaypost_server.flow.background import Background
 from relaypost_server.telemetry.metrics import Metrics
 
 ROUND_SECONDS = 60.0
@@ -13,7 +14,7 @@ ROUND_SECONDS = 60.0
 log = structlog.get_logger("relaypost.prices")
 
 
-class PriceFetcher:
+class PriceFetcher(Background):
     """One provider's prices: once a minute, as many as it is to be asked about."""
 
     def __init__(self, reader: PriceReader, prices: PriceLog, metrics: Metrics) -> None:
@@ -21,15 +22,6 @@ class PriceFetcher:
         self._prices = prices
         self._metrics = metrics
         self._failing = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def round(self) -> int:
         """The number of prices that were learned. Raises LogUnavailableError."""

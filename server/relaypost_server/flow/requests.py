@@ -23,6 +23,7 @@ from relaypost_server.core.idempotency import (
 )
 from relaypost_server.core.ports import LogUnavailableError, RequestLog
 from relaypost_server.core.record import MessageRecord
+from relaypost_server.flow.background import Background
 from relaypost_server.flow.clock import Clock
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -192,7 +193,7 @@ class Requests:
         raise RequestInProgressError
 
 
-class Recovery:
+class Recovery(Background):
     """Settles the requests of gateways that died, and forgets old ones."""
 
     def __init__(self, requests: RequestLog, *, retention: float, clock: Clock) -> None:
@@ -200,15 +201,6 @@ class Recovery:
         self._requests = requests
         self._retention = retention
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def sweep(self) -> int:
         """The number of requests that were settled. Raises LogUnavailableError."""

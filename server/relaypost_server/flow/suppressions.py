@@ -20,6 +20,7 @@ from relaypost_server.core.suppression import (
     comparable,
 )
 from relaypost_server.core.suppression_ports import Cursor, SuppressionStore
+from relaypost_server.flow.background import Background
 from relaypost_server.flow.clock import Clock
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -59,7 +60,7 @@ class NoScreen:
         return None
 
 
-class Suppressions:
+class Suppressions(Background):
     """A `Screen` over the list that all replicas share.
 
     While the database is away the copy stays as it was: a send never waits for
@@ -82,7 +83,6 @@ class Suppressions:
         self._loaded_at = self._fresh_at = float("-inf")
         self._began = clock.monotonic()
         self._refreshing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
         metrics.watch_suppressions(lambda: len(self._list), self.age)
 
     def age(self) -> float:
@@ -143,13 +143,8 @@ class Suppressions:
         except (LogUnavailableError, TimeoutError):
             log.warning("suppression list not known yet: nobody is suppressed until the database answers")
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().stop()
         with contextlib.suppress(LogUnavailableError, TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await self._hand_over()

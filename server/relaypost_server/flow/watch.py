@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from relaypost_server.core.delivery import FINAL_STATES
 from relaypost_server.core.ports import LogUnavailableError, MessageLog
 from relaypost_server.core.record import MessageRecord
+from relaypost_server.flow.background import Background
 
 POLL_SECONDS = 0.5
 """Between two looks at the log. One look serves every watcher of this process."""
@@ -20,7 +21,7 @@ class TooManyWatchersError(Exception):
     """So many messages are watched that no other one can be."""
 
 
-class Watcher:
+class Watcher(Background):
     """Every message that is watched in this process."""
 
     def __init__(self, message_log: MessageLog) -> None:
@@ -31,10 +32,6 @@ class Watcher:
         """Streams that are open."""
         self._stopped = asyncio.Event()
         self._work = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         """Ends every stream."""
@@ -42,9 +39,7 @@ class Watcher:
         for futures in self._waiting.values():
             for future in futures:
                 future.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().stop()
 
     async def watch(self, message_id: str) -> AsyncIterator[MessageRecord]:
         """The message, and again whenever it has changed, until a final state, LONGEST_WATCH or `stop`.

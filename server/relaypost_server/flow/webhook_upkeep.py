@@ -5,12 +5,13 @@ import contextlib
 
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.webhook_ports import Backlog, WebhookStore
+from relaypost_server.flow.background import Background
 from relaypost_server.telemetry.metrics import Metrics
 
 ROUND_SECONDS = 30.0
 
 
-class WebhookUpkeep:
+class WebhookUpkeep(Background):
     """Cleans up, and keeps count of what waits."""
 
     def __init__(self, store: WebhookStore, *, retention: float, metrics: Metrics) -> None:
@@ -18,16 +19,7 @@ class WebhookUpkeep:
         self._store = store
         self._retention = retention
         self._backlog = Backlog()
-        self._task: asyncio.Task[None] | None = None
         metrics.watch_webhooks(lambda: self._backlog)
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def round(self) -> None:
         """Cleans up and counts, once. Raises LogUnavailableError."""

@@ -13,6 +13,7 @@ from relaypost_server.core.webhook import ClaimedDelivery, DeliveryState
 from relaypost_server.core.webhook_ports import WebhookSender, WebhookStore
 from relaypost_server.core.webhook_retry import Answer, Settlement, settle
 from relaypost_server.core.webhook_signing import headers
+from relaypost_server.flow.background import Background
 from relaypost_server.flow.clock import Clock
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -42,7 +43,7 @@ class DeliveryTerms:
     """Attempts at one endpoint at once, of this gateway: a slow one takes up no more."""
 
 
-class WebhookWorker:
+class WebhookWorker(Background):
     """Shares the work with the other gateways of the database: each delivery is leased to one."""
 
     def __init__(
@@ -58,16 +59,9 @@ class WebhookWorker:
         self._ended: list[Settlement] = []
         """What has not been noted yet."""
         self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await super().stop()
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=STOP_SECONDS)
         left = list(self._under_way)
