@@ -244,7 +244,7 @@ async def count(url: str, condition: str, table: str = "messages") -> int:
         await connection.close()
 
 
-async def all_sent(url: str, messages: int, seconds: float = 40.0) -> None:
+async def all_sent(url: str, messages: int, seconds: float = 120.0) -> None:
     async with asyncio.timeout(seconds):
         while await count(url, "state = 'sent'") < messages:
             await asyncio.sleep(0.2)

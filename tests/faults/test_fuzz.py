@@ -14,5 +14,5 @@ async def test_broken_requests_never_become_the_servers_fault(tmp_path: Path) ->
     assert result.problems == [], report(result, SEED)
     assert sum(result.statuses.values()) == CALLS
     sent = {path.rpartition("/")[2]: count for (path, status), count in result.statuses.items() if status == "OK"}
-    assert sent["SendEmail"] > 100
-    assert sent["SendSms"] > 100
+    assert sent["SendEmail"] > 50
+    assert sent["SendSms"] > 50

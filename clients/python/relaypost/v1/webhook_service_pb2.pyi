@@ -196,7 +196,8 @@ class CreateWebhookEndpointRequest(_message.Message):
         """The events that it is to be told of, at most 20. Empty: all. One of
         "message.sent", "message.unconfirmed", "message.rejected",
         "message.failed", "message.delivered", "message.deferred",
-        "message.bounced", "message.complained".
+        "message.bounced", "message.complained", "message.queued",
+        "message.cancelled", "message.dead".
         """
 
     def __init__(
