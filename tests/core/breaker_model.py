@@ -4,6 +4,7 @@ The model knows the whole history, where the breaker keeps a few numbers. Where
 the specification leaves room, the model says how much, as a range:
 
 - The open time is what was set, plus any part of the jitter.
+- Wariness ends at its time or with its successes, whichever comes first, and with the circuit's closed state.
 - The rate rule is asked when a call fails, for a success is no reason to open.
 - The rate rule looks back over its window to the tenth: results younger than
   nine tenths count, results older than the window do not, and those in
@@ -70,6 +71,10 @@ class BreakerModel:
     openings: int = 0
     """Since the circuit was last closed."""
     cool_until: float = -inf
+    warnings: list[float] = field(default_factory=list)
+    """When each piece of advice ends that this closed generation was given."""
+    calm: int = 0
+    """Successes since the last of them came."""
 
     def pass_time(self, now: float) -> None:
         """Ends what time alone ends: a lost probe counts as a failure from the end of its lease."""
@@ -134,8 +139,12 @@ class BreakerModel:
     def _settle_closed(self, *, failed: bool) -> None:
         self.results.append((self.now, failed))
         self.consecutive = self.consecutive + 1 if failed else 0
+        wary = self.wary_until() is not None
+        self.calm += not failed
         if self.consecutive >= self.policy.failures_to_open:
             self._open(self.now, OpenReason.CONSECUTIVE_FAILURES)
+        elif failed and wary:
+            self._open(self.now, OpenReason.ADVISED)
 
     def _settle_probe(self, *, failed: bool) -> None:
         self.consecutive = self.consecutive + 1 if failed else 0
@@ -177,6 +186,24 @@ class BreakerModel:
         wanted = 0.0 if isnan(seconds) else min(max(seconds, 0.0), LONGEST_COOL_DOWN)
         self.cool_until = max(self.cool_until, self.now + wanted)
 
+    def be_wary(self, seconds: float) -> None:
+        """For as long as the other's circuit is open, as far as that is believed; nonsense and the past say nothing.
+
+        Advice that ends before what is known already says nothing new. What has been proven unfounded does not come
+        back with it.
+        """
+        until = self.now + min(seconds, self.policy.longest_open_seconds)
+        if self.state is CLOSED and until > max((*self._believed(), self.now)):
+            self.warnings = [*self._believed(), until]
+            self.calm = 0
+
+    def wary_until(self) -> float | None:
+        """Until when one failure opens."""
+        return max((until for until in self._believed() if until > self.now), default=None)
+
+    def _believed(self) -> list[float]:
+        return self.warnings if self.calm < self.policy.successes_to_close else []
+
     def bench(self) -> None:
         """Whatever the calls say: open, and for at least the open time from now on."""
         if self.state is OPEN:
@@ -205,3 +232,4 @@ class BreakerModel:
         self.state, self.reason, self.changed = state, reason, at
         self.generation += 1
         self.probe = None
+        self.warnings.clear()

@@ -129,6 +129,16 @@ class BreakerMachine(RuleBasedStateMachine):
             breaker.cool_down(seconds, self.now)
         self.model.cool_down(seconds)
 
+    @rule(seconds=st.floats(0.0, 400.0) | HOSTILE)
+    def be_wary(self, seconds: float) -> None:
+        self._be_wary(seconds)
+
+    @rule(seconds=st.sampled_from([1.0, 60.0, 400.0]), effects=st.lists(EFFECTS, max_size=4), apart=APART)
+    def call_warily(self, seconds: float, effects: list[Effect], apart: float) -> None:
+        """What follows soon after advice is what advice is about."""
+        self._be_wary(seconds)
+        self._calls(effects, apart)
+
     @rule(again=st.booleans())
     def bench(self, again: bool) -> None:
         """Once, or twice within the same open time."""
@@ -152,6 +162,7 @@ class BreakerMachine(RuleBasedStateMachine):
         assert snapshot.consecutive_failures == self.model.consecutive
         assert (snapshot.recent_calls, snapshot.recent_failures) in self.model.recent()
         assert self.breaker.generation == self.model.generation
+        assert snapshot.wary_until == self.model.wary_until()
         if self.model.changed is None:
             assert snapshot.changed_at is None
         else:
@@ -174,9 +185,15 @@ class BreakerMachine(RuleBasedStateMachine):
             self._settle(held, effect)
             self._move(self.now + apart)
 
+    def _be_wary(self, seconds: float) -> None:
+        self.model.observe(self.breaker.refusal(self.now))
+        for breaker in (self.breaker, self.twin):
+            breaker.be_wary(seconds, self.now)
+        self.model.be_wary(seconds)
+
     def _due(self) -> list[float]:
         lease = self.model.probe.lease_ends if self.model.probe else None
-        times = (lease, self.model.reopens.high, self.model.cool_until)
+        times = (lease, self.model.reopens.high, self.model.cool_until, self.model.wary_until())
         return [time for time in times if time is not None and self.now < time < inf]
 
     def _admit(self, timeout: float) -> Held | None:

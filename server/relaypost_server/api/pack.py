@@ -118,6 +118,7 @@ def _provider_health(health: ProviderHealth) -> provider_health_pb2.ProviderHeal
         recent_failures=health.recent_failures,
         window=_duration(health.window),
         last_success_time=time(health.last_success_time),
+        wary_until_time=time(health.wary_until_time),
         conversions=[
             provider_health_pb2.Conversion(
                 country=c.country, sent=c.sent, verified=c.verified, window=_duration(c.window)

@@ -80,6 +80,8 @@ def _cells(provider: provider_health_pb2.ProviderHealth) -> Iterable[str]:
         circuit += f"\n[dim]{reason.removeprefix('CIRCUIT_REASON_').replace('_', ' ').lower()}[/]"
     if provider.HasField("retry_time"):
         circuit += f"\n[dim]again in {max(0.0, -_age(provider.retry_time)):.0f} s[/]"
+    if provider.HasField("wary_until_time"):
+        circuit += f"\n[dim]wary for {max(0.0, -_age(provider.wary_until_time)):.0f} s[/]"
     yield circuit
     yield f"{provider.recent_calls} in {provider.window.seconds} s, {provider.recent_failures} failed"
     yield _ago(provider.last_success_time) if provider.HasField("last_success_time") else "-"

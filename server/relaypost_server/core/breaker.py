@@ -31,6 +31,8 @@ class OpenReason(StrEnum):
     PROBE_FAILED = "probe_failed"
     UNDELIVERED = "undelivered"
     """Too little of what the provider took has arrived."""
+    ADVISED = "advised"
+    """A first failure, after another gateway's circuit had opened."""
 
 
 class RefusalReason(StrEnum):
@@ -89,6 +91,8 @@ class CircuitSnapshot:
     consecutive_failures: int
     recent_calls: int
     recent_failures: int
+    wary_until: float | None = None
+    """Until when one failure opens; None where the usual number does."""
 
 
 class Breaker:
@@ -108,6 +112,7 @@ class Breaker:
         self._reopenings = 0
         self._open_until = 0.0
         self._cool_until = 0.0
+        self._wary_until = 0.0
         self._probe: Permit | None = None
         self._probe_expires = 0.0
         self._probes = 0
@@ -158,6 +163,17 @@ class Breaker:
         """Keeps calls away for a while without opening: the provider throttles us."""
         self._cool_until = max(self._cool_until, now + min(seconds, LONGEST_COOL_DOWN))
 
+    def be_wary(self, seconds: float, now: float) -> None:
+        """Lets the first failure open a closed circuit for a while, for another gateway's circuit has opened.
+
+        It ends with as many successes as close a circuit. Circuits that are not closed know more than they are told.
+        """
+        self._advance(now)
+        until = now + min(seconds, self._policy.longest_open_seconds)
+        if self._state is CircuitState.CLOSED and until > self._wary_until:
+            self._wary_until = until
+            self._successes = 0
+
     def bench(self, now: float) -> None:
         """Opens, or stays open for the open time from now on, whatever the calls say: what they hand over is lost."""
         self._advance(now)
@@ -177,6 +193,7 @@ class Breaker:
             consecutive_failures=self._failures,
             recent_calls=calls,
             recent_failures=failures,
+            wary_until=self._wary_until if now < self._wary_until else None,
         )
 
     def _settle_call(self, effect: Effect, now: float) -> None:
@@ -184,6 +201,9 @@ class Breaker:
             case Effect.SUCCESS:
                 self._failures = 0
                 self._recent.add(now, failed=False)
+                self._successes += 1
+                if self._successes >= self._policy.successes_to_close:
+                    self._wary_until = 0.0
             case Effect.FAILURE:
                 self._failures += 1
                 self._recent.add(now, failed=True)
@@ -216,6 +236,8 @@ class Breaker:
     def _reason_to_open(self, now: float) -> OpenReason | None:
         if self._failures >= self._policy.failures_to_open:
             return OpenReason.CONSECUTIVE_FAILURES
+        if now < self._wary_until:
+            return OpenReason.ADVISED
         calls, failures = self._recent.totals(now)
         if calls >= self._policy.rate_calls and failures >= calls * self._policy.rate_to_open:
             return OpenReason.FAILURE_RATE
@@ -252,6 +274,7 @@ class Breaker:
         self._permit = Permit(self.generation + 1)
         self._probe = None
         self._successes = 0
+        self._wary_until = 0.0
 
     def _open_time(self) -> float:
         if not self._policy.escalate:

@@ -49,6 +49,8 @@ class ProviderHealth:
     last_failure: LastFailure | None
     conversions: tuple[CountryConversion, ...] = ()
     delivery_rates: tuple[DeliveryRate, ...] = ()
+    wary_until_time: datetime | None = None
+    """Until when one failure opens the circuit, for another gateway's has opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

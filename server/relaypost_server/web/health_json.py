@@ -66,6 +66,7 @@ def _provider(provider: ProviderHealth) -> dict[str, Any]:
             }
             for r in provider.delivery_rates
         ],
+        "waryUntilTime": _time(provider.wary_until_time),
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -40,6 +40,8 @@ class _CircuitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Circuit
     """A probe of the half-open circuit failed."""
     CIRCUIT_REASON_UNDELIVERED: _CircuitReason.ValueType  # 5
     """Too few of the messages that it took arrived, as its receipts tell."""
+    CIRCUIT_REASON_ADVISED: _CircuitReason.ValueType  # 6
+    """A first failure, shortly after another gateway's circuit had opened."""
 
 class CircuitReason(_CircuitReason, metaclass=_CircuitReasonEnumTypeWrapper):
     """Why a circuit is not closed."""
@@ -56,6 +58,8 @@ CIRCUIT_REASON_PROBE_FAILED: CircuitReason.ValueType  # 4
 """A probe of the half-open circuit failed."""
 CIRCUIT_REASON_UNDELIVERED: CircuitReason.ValueType  # 5
 """Too few of the messages that it took arrived, as its receipts tell."""
+CIRCUIT_REASON_ADVISED: CircuitReason.ValueType  # 6
+"""A first failure, shortly after another gateway's circuit had opened."""
 Global___CircuitReason: _TypeAlias = CircuitReason  # noqa: Y015
 
 @_typing.final
@@ -174,6 +178,7 @@ class ProviderHealth(_message.Message):
     LAST_FAILURE_DETAIL_FIELD_NUMBER: _builtins.int
     CONVERSIONS_FIELD_NUMBER: _builtins.int
     DELIVERY_RATES_FIELD_NUMBER: _builtins.int
+    WARY_UNTIL_TIME_FIELD_NUMBER: _builtins.int
     provider: _builtins.str
     """The provider's name, for example "ses"."""
     channel: _message_pb2.Channel.ValueType
@@ -233,6 +238,13 @@ class ProviderHealth(_message.Message):
         report no receipts, and where nothing was sent.
         """
 
+    @_builtins.property
+    def wary_until_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the provider is looked at warily, for another gateway's circuit
+        has opened: its first failure opens the circuit here, and a few successes
+        end it sooner. Not set while it is not.
+        """
+
     def __init__(
         self,
         *,
@@ -255,10 +267,11 @@ class ProviderHealth(_message.Message):
         last_failure_detail: _builtins.str = ...,
         conversions: _abc.Iterable[Global___Conversion] | None = ...,
         delivery_rates: _abc.Iterable[Global___DeliveryRate] | None = ...,
+        wary_until_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["circuit_change_time", b"circuit_change_time", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "retry_time", b"retry_time", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["circuit_change_time", b"circuit_change_time", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "retry_time", b"retry_time", "wary_until_time", b"wary_until_time", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "channel", b"channel", "circuit_change_time", b"circuit_change_time", "circuit_reason", b"circuit_reason", "circuit_state", b"circuit_state", "consecutive_failures", b"consecutive_failures", "conversions", b"conversions", "delivery_rates", b"delivery_rates", "last_failure_code", b"last_failure_code", "last_failure_detail", b"last_failure_detail", "last_failure_kind", b"last_failure_kind", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "priority", b"priority", "provider", b"provider", "recent_calls", b"recent_calls", "recent_failures", b"recent_failures", "retry_time", b"retry_time", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "channel", b"channel", "circuit_change_time", b"circuit_change_time", "circuit_reason", b"circuit_reason", "circuit_state", b"circuit_state", "consecutive_failures", b"consecutive_failures", "conversions", b"conversions", "delivery_rates", b"delivery_rates", "last_failure_code", b"last_failure_code", "last_failure_detail", b"last_failure_detail", "last_failure_kind", b"last_failure_kind", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "priority", b"priority", "provider", b"provider", "recent_calls", b"recent_calls", "recent_failures", b"recent_failures", "retry_time", b"retry_time", "wary_until_time", b"wary_until_time", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
