@@ -8,6 +8,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from relaypost_server.advice_settings import AdviceSettings
 from relaypost_server.budget_settings import BudgetSettings
 from relaypost_server.core.budgets import Budgets
 from relaypost_server.core.tariffs import NO_TIER, Tariff
@@ -21,7 +22,14 @@ from relaypost_server.settings import Problem, Settings, SettingsError, read, un
 from relaypost_server.webhook_settings import WebhookSettings
 
 ENV_FILE = "RELAYPOST_ENV_FILE"
-FEATURES: tuple[type[Settings], ...] = (OtpSettings, DeliverySettings, BudgetSettings, QueueSettings, WebhookSettings)
+FEATURES: tuple[type[Settings], ...] = (
+    OtpSettings,
+    DeliverySettings,
+    BudgetSettings,
+    QueueSettings,
+    WebhookSettings,
+    AdviceSettings,
+)
 """The settings of what a gateway can do beside sending."""
 
 
@@ -56,6 +64,7 @@ class Config:
     budgets: BudgetSettings
     queue: QueueSettings
     webhooks: WebhookSettings
+    advice: AdviceSettings
 
     @property
     def all_budgets(self) -> Budgets:
@@ -95,6 +104,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     webhooks, of_webhooks = read(WebhookSettings, environ)
     problems += [*of_otp, *of_delivery, *of_budgets, *of_queue, *of_webhooks]
     problems += queue.problems() if queue else []
+    advice, of_advice = read(AdviceSettings, environ)
+    problems += [*of_advice, *(advice.problems() if advice else [])]
     models = {kind.Settings for kind in PROVIDERS}
     problems += unknown(environ, [GatewaySettings, *FEATURES, *models])
     problems += aws_problems(environ)
@@ -106,13 +117,13 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
             settings[model] = found
             problems += found.problems()
             problems += found.enabled_by_halves()
-    if problems or not (gateway and otp and delivery and budgets and queue and webhooks):
+    if problems or not (gateway and otp and delivery and budgets and queue and webhooks and advice):
         raise SettingsError(problems)
     chosen = _choose(gateway, settings)
     problems = _production_problems(gateway, chosen, otp)
     if problems:
         raise SettingsError(problems)
-    return Config(gateway, chosen, otp, delivery, budgets, queue, webhooks)
+    return Config(gateway, chosen, otp, delivery, budgets, queue, webhooks, advice)
 
 
 def _choose(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from relaypost_server.core.advice import Advice
 from relaypost_server.core.breaker import Breaker, BreakerPolicy
 from relaypost_server.core.budgets import Budgets
 from relaypost_server.core.cost_ports import CostLog
@@ -20,7 +21,7 @@ from relaypost_server.core.retry_budget import RetryBudget
 from relaypost_server.core.silence import News, OtpSend
 from relaypost_server.core.tariffs import Tariff
 from relaypost_server.flow.budgets import BudgetKeeper
-from relaypost_server.flow.chain import Chain, Link
+from relaypost_server.flow.chain import Chain, Link, nobody
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
 from relaypost_server.flow.requests import Requests, Terms
@@ -217,6 +218,7 @@ class Rig:
     budgets: Budgets | None = None
     costs: CostLog = field(default_factory=FakeCosts)
     tariffs: Sequence[Tariff] = ()
+    tell: Callable[[Advice], None] = nobody
 
     def __post_init__(self) -> None:
         clock = self.clock.clock() if self.clock else Clock()
@@ -229,6 +231,7 @@ class Rig:
                 window=30.0,
                 metrics=self.metrics,
                 clock=clock,
+                tell=self.tell,
             )
             for position, provider in enumerate(self.providers, start=1)
         ]

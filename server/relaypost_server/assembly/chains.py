@@ -1,17 +1,18 @@
 """The chains of providers, and who sends through them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from relaypost_server.assembly.site import Site
 from relaypost_server.config import ChosenProvider
+from relaypost_server.core.advice import Advice
 from relaypost_server.core.breaker import Breaker
 from relaypost_server.core.message import Channel, Email, Sms
 from relaypost_server.core.ports import MessageLog
 from relaypost_server.core.retry_budget import RetryBudget
 from relaypost_server.flow.budgets import BudgetKeeper
-from relaypost_server.flow.chain import Chain, Link
+from relaypost_server.flow.chain import Chain, Link, nobody
 from relaypost_server.flow.dispatch import Dispatcher
 from relaypost_server.flow.requests import Requests
 from relaypost_server.flow.send import Sender
@@ -51,11 +52,11 @@ class Senders:
     texts: Sender[Sms]
 
 
-def build_chains(site: Site, budgets: BudgetKeeper | None) -> Chains:
+def build_chains(site: Site, budgets: BudgetKeeper | None, tell: Callable[[Advice], None] = nobody) -> Chains:
     chosen = [(provider, provider.build()) for provider in site.config.providers]
     for _, provider in chosen:
         site.running.push_async_callback(provider.close)
-    links = [(provider.channel, _link(site, choice, provider)) for choice, provider in chosen]
+    links = [(provider.channel, _link(site, choice, provider, tell)) for choice, provider in chosen]
     return Chains(
         emails=Chain(Channel.EMAIL, [link for channel, link in links if channel is Channel.EMAIL], budgets=budgets),
         texts=Chain(Channel.SMS, [link for channel, link in links if channel is Channel.SMS], budgets=budgets),
@@ -73,7 +74,7 @@ def build_senders(
     )
 
 
-def _link(site: Site, chosen: ChosenProvider, provider: Any) -> Link[Any]:
+def _link(site: Site, chosen: ChosenProvider, provider: Any, tell: Callable[[Advice], None]) -> Link[Any]:
     return Link(
         provider,
         priority=chosen.settings.priority,
@@ -82,6 +83,7 @@ def _link(site: Site, chosen: ChosenProvider, provider: Any) -> Link[Any]:
         window=chosen.settings.breaker_rate_seconds,
         metrics=site.metrics,
         clock=site.clock,
+        tell=tell,
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from relaypost_server.assembly import costs, otps
+from relaypost_server.assembly.advice import Advising
 from relaypost_server.assembly.chains import Chains, Senders, build_chains, build_senders
 from relaypost_server.assembly.confirmations import run_delivery_upkeep, run_look_ups, run_silences
 from relaypost_server.assembly.queueing import Queues, open_queues
@@ -36,7 +37,9 @@ class Parts:
 async def open_parts(site: Site, url: str) -> Parts:
     database = await open_database(site, url)
     message_log, requests = PostgresLog(database), open_requests(site, database)
-    chains = build_chains(site, await costs.keep_budgets(site, database))
+    advising = Advising(site)
+    chains = build_chains(site, await costs.keep_budgets(site, database), advising.tell)
+    advising.begin(chains)
     suppressions = await open_suppressions(site, database, chains)
     costs.fetch_prices(site, database, chains.providers)
     otp_store = otps.open_store(site, database)

@@ -1,12 +1,13 @@
 """The providers of one channel, in order, each behind its circuit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Generic
 
 import structlog
 
-from relaypost_server.core.breaker import Breaker, CircuitState, Permit, Refusal
+from relaypost_server.core.advice import Advice, AdviceKind, OwnEvidence
+from relaypost_server.core.breaker import Breaker, CircuitSnapshot, CircuitState, Permit, Refusal
 from relaypost_server.core.failover import Attempt, Candidate
 from relaypost_server.core.health import ChannelHealth, LastFailure, ProviderHealth
 from relaypost_server.core.message import Channel, Content
@@ -22,6 +23,10 @@ THROTTLE_SECONDS = 1.0
 log = structlog.get_logger("relaypost.circuit")
 
 
+def nobody(_: Advice) -> None:
+    """Where there are no other gateways to tell."""
+
+
 class Link(Generic[Content]):
     """One provider of a chain, its circuit, and what was last seen of it."""
 
@@ -35,8 +40,12 @@ class Link(Generic[Content]):
         window: float,
         metrics: Metrics,
         clock: Clock,
+        tell: Callable[[Advice], None] = nobody,
     ) -> None:
-        """`timeout`: the longest attempt. `window`: what the breaker's counts look back over. Seconds."""
+        """`timeout`: the longest attempt. `window`: what the breaker's counts look back over. Seconds.
+
+        `tell`: passes on to other gateways what this one found out.
+        """
         self.provider: Provider[Content] = provider
         self.priority = priority
         self.candidate = Candidate(provider=provider.name, timeout=timeout)
@@ -44,6 +53,8 @@ class Link(Generic[Content]):
         self._window = window
         self._metrics = metrics
         self._clock = clock
+        self._tell = tell
+        self._evidence = OwnEvidence()
         self._generation = breaker.generation
         self._last_success: datetime | None = None
         self._last_failure: LastFailure | None = None
@@ -70,12 +81,27 @@ class Link(Generic[Content]):
         if outcome.kind is Kind.THROTTLED:
             wait = THROTTLE_SECONDS if outcome.retry_after is None else outcome.retry_after
             self._breaker.cool_down(wait, now)
+            self._tell(self._advice(AdviceKind.COOLING, wait))
         self.notice(now)
 
     def bench(self) -> None:
         """Keeps messages away: what the provider takes does not arrive."""
         now = self._clock.monotonic()
         self._breaker.bench(now)
+        self.notice(now)
+
+    @property
+    def key(self) -> tuple[Channel, str]:
+        """What tells it from all other links of a gateway."""
+        return self.provider.channel, self.provider.name
+
+    def heed(self, advice: Advice) -> None:
+        """Takes over what another gateway found out, as far as it concerns this one."""
+        now = self._clock.monotonic()
+        if advice.kind is AdviceKind.COOLING:
+            self._breaker.cool_down(advice.seconds, now)
+        else:
+            self._breaker.be_wary(advice.seconds, now)
         self.notice(now)
 
     def remember(self, attempt: Attempt) -> None:
@@ -106,6 +132,14 @@ class Link(Generic[Content]):
             channel=channel.value,
             reason=circuit.reason and circuit.reason.value,
         )
+        self._tell_if_opened(circuit, now)
+
+    def _tell_if_opened(self, circuit: CircuitSnapshot, now: float) -> None:
+        if self._evidence.suffices(circuit) and circuit.refusal is not None:
+            self._tell(self._advice(AdviceKind.OPENED, circuit.refusal.retry_at - now))
+
+    def _advice(self, kind: AdviceKind, seconds: float) -> Advice:
+        return Advice(kind=kind, channel=self.provider.channel, provider=self.provider.name, seconds=seconds)
 
     def health(self, other: Refusal | None = None) -> ProviderHealth:
         """`other`: a refusal that is not the circuit's."""
@@ -132,6 +166,7 @@ class Link(Generic[Content]):
             window=self._window,
             last_success_time=self._last_success,
             last_failure=self._last_failure,
+            wary_until_time=dated(circuit.wary_until),
         )
 
 

@@ -60,6 +60,9 @@ class Metrics(Collector):
         self._priced = Counter[Labels]()
         self._budget_alerts = Counter[Labels]()
         self._spent: Callable[[], Iterable[tuple[str, str, int, Budget]]] = tuple
+        self._advice_told = Counter[Labels]()
+        self._advice_heard = Counter[Labels]()
+        self._advice_connected: Callable[[], bool] = lambda: False
         self._dropped = 0
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
         self._waiting: Callable[[], int] = lambda: 0
@@ -163,6 +166,18 @@ class Metrics(Collector):
         """Reads kind, name, millionths and budget of each spender whenever the metrics are read."""
         self._spent = spent
 
+    def advice_told(self, result: str, count: int) -> None:
+        """Advice to other gateways: published or dropped."""
+        self._advice_told[result,] += count
+
+    def advice_heard(self, result: str) -> None:
+        """Advice of another gateway: heeded, or why not."""
+        self._advice_heard[result,] += 1
+
+    def watch_advice(self, connected: Callable[[], bool]) -> None:
+        """Reads whether other gateways are heard whenever the metrics are read."""
+        self._advice_connected = connected
+
     def dropped(self, messages: int) -> None:
         """Messages that the log will never hold."""
         self._dropped += messages
@@ -257,6 +272,9 @@ class Metrics(Collector):
         yield gauge("otp_recent_verified", "Those of them that were verified.", by, verified)
         yield counter("prices", "Prices that providers told.", ("provider",), self._priced.items())
         yield from self._budget_metrics()
+        yield counter("advice_told", "Advice for other gateways.", ("result",), self._advice_told.items())
+        yield counter("advice_heard", "Advice of other gateways.", ("result",), self._advice_heard.items())
+        yield gauge("advice_connected", "1 while they are heard.", (), [((), int(self._advice_connected()))])
         yield gauge("log_waiting_messages", "Records that wait for the database.", (), [((), self._waiting())])
         yield gauge("log_spool_bytes", "Size of the local spool.", (), [((), self._spool_bytes())])
         yield counter("log_dropped_messages", "Messages lost to the log.", (), [((), self._dropped)])

@@ -1,0 +1,1 @@
+"""How gateways reach one another beside the database."""
