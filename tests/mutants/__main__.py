@@ -27,7 +27,17 @@ import pytest
 
 from tests.mutants.mutate import Mutant, mutants
 
-TARGETS = ("outcome", "rolling", "retry_budget", "breaker", "failover", "silence", "delivery_rates", "look_ups")
+TARGETS = (
+    "outcome",
+    "rolling",
+    "retry_budget",
+    "breaker",
+    "failover",
+    "silence",
+    "delivery_rates",
+    "look_ups",
+    "advice",
+)
 LIMIT = 90
 """Seconds of processor time; a mutant that takes more has been noticed, for it does not end."""
 ROOT = Path(__file__).parents[2]
@@ -40,6 +50,7 @@ TESTS = (
     "test_silence.py",
     "test_delivery_rates.py",
     "test_look_ups.py",
+    "test_advice.py",
     "test_chain_model.py",
     "test_breaker_model.py",
 )
