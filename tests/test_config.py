@@ -1,5 +1,7 @@
 """Settings: the seed's names, every mistake at once, no value ever shown."""
 
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -87,6 +89,20 @@ def test_the_seeds_names_configure_the_seeds_chains() -> None:
     config = load(SEED)
     assert names(config) == ["email ses", "email sendgrid", "email smtp", "sms sns", "sms twilio"]
     assert config.gateway.default_sender == Address(email="noreply@weedgo.com", name="WeedGo")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host", "redis://host:port", "redis://host:0", "localhost:6379", "redis://[::1"]
+)
+def test_a_url_of_no_redis_is_a_mistake_and_not_shown(url: str) -> None:
+    assert problems(RELAYPOST_REDIS_URL=url) == {"RELAYPOST_REDIS_URL": "is not the URL of a Redis"}
+
+
+def test_redis_is_not_asked_for_and_not_even_imported_by_default() -> None:
+    code = "import relaypost_server.app, sys; sys.exit('redis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert load({}).advice.url is None
+    assert load({"RELAYPOST_REDIS_URL": "rediss://user:secret@host:6380/1"}).advice.prefix == "relaypost:"
 
 
 def test_no_setting_at_all_prints_to_the_console() -> None:

@@ -1,6 +1,7 @@
 """What `relaypost health` draws."""
 
 import io
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -40,6 +41,13 @@ def test_what_arrived_is_drawn_by_provider_and_country(width: int) -> None:
     [us] = [line for line in lines if line[:2] == ["twilio", "US"]]
     assert us[2:11] == ["██████████", "96%", "of", "1,253", "81%", "of", "300", "18", "lost,"]
     assert ["sns", "US", "no", "receipts", "81%", "of", "300"] in lines
+
+
+def test_a_provider_that_is_looked_at_warily_says_for_how_long() -> None:
+    wary = health_pb.ProviderHealth(provider="sns", circuit_state=message_pb2.CIRCUIT_STATE_CLOSED)
+    wary.wary_until_time.FromDatetime(datetime.now(UTC) + timedelta(seconds=40.4))
+    assert any("wary for 40 s" in " ".join(line) for line in drawn(wary, width=120))
+    assert not any("wary" in line for line in drawn(health_pb.ProviderHealth(provider="sns"), width=120))
 
 
 def test_nothing_is_drawn_where_nothing_is_known() -> None:

@@ -407,12 +407,13 @@ def test_advice_ends_no_probe() -> None:
     assert circuit.state(62.0) is CircuitState.CLOSED
 
 
-def test_advice_reckons_with_the_time_that_has_passed() -> None:
-    """A lost probe counts as failed although nobody looked."""
-    circuit = opened()
-    circuit.admit(60.0, timeout=TIMEOUT)
-    circuit.be_wary(60.0, 80.0)
-    assert circuit.state(80.0) is CircuitState.OPEN
+def test_advice_that_is_heard_twice_is_heard_once() -> None:
+    circuit = breaker()
+    circuit.be_wary(60.0, 0.0)
+    call(circuit, Effect.SUCCESS, 0.0)
+    circuit.be_wary(60.0, 0.0)
+    call(circuit, Effect.SUCCESS, 0.0)
+    assert circuit.snapshot(0.0).wary_until is None
 
 
 def test_the_usual_reason_is_given_where_it_holds_as_well() -> None:

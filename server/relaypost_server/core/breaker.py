@@ -168,7 +168,6 @@ class Breaker:
 
         It ends with as many successes as close a circuit. Circuits that are not closed know more than they are told.
         """
-        self._advance(now)
         until = now + min(seconds, self._policy.longest_open_seconds)
         if self._state is CircuitState.CLOSED and until > self._wary_until:
             self._wary_until = until
