@@ -44,6 +44,7 @@ ROOT = Path(__file__).parents[2]
 EXPLAINED = ROOT / "docs" / "testing.md"
 TESTS = (
     "test_breaker.py",
+    "test_breaker_wary.py",
     "test_failover.py",
     "test_outcome.py",
     "test_small_parts.py",
