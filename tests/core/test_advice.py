@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from relaypost_server.core.advice import (
     Advice,
@@ -37,7 +37,13 @@ def test_what_is_told_is_understood(kind: AdviceKind) -> None:
     advice = Advice(kind=kind, channel=Channel.EMAIL, provider="ses", seconds=60.0)
     message = write(advice, replica="a", at=AT)
     assert heard(message) == advice
-    assert len(message) < LARGEST / 2
+
+
+def test_a_message_is_short_and_says_what_it_is() -> None:
+    advice = Advice(kind=AdviceKind.COOLING, channel=Channel.SMS, provider="twilio", seconds=7.12349)
+    assert write(advice, replica="a", at=AT + 0.12349) == (
+        b'{"v":1,"from":"a","at":1800000000.123,"what":"cooling","channel":"sms","provider":"twilio","seconds":7.123}'
+    )
 
 
 def test_advice_ages_on_its_way() -> None:
@@ -48,6 +54,12 @@ def test_advice_ages_on_its_way() -> None:
 
 def test_a_message_may_have_all_the_bytes_that_there_are() -> None:
     assert heard(changed().ljust(LARGEST)) == COOLING
+
+
+def test_the_last_moments_of_advice_still_count() -> None:
+    found = heard(changed(seconds=10.5), later=10.0)
+    assert isinstance(found, Advice)
+    assert found.seconds == pytest.approx(0.5)
 
 
 def test_a_clock_that_is_ahead_lengthens_nothing() -> None:
@@ -99,6 +111,7 @@ def test_what_is_not_as_expected_says_nothing(message: bytes, later: float, expe
     assert heard(message, later) is expected
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(st.sampled_from(list(GOOD)), JSON))
 def test_no_change_of_a_message_makes_trouble(fields: dict[str, Any]) -> None:
     found = heard(changed(**fields))
