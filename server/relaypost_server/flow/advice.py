@@ -14,6 +14,7 @@ import structlog
 
 from relaypost_server.core.advice import Advice, AdviceKind, BusUnavailableError, Ignored, read, write
 from relaypost_server.core.message import Channel
+from relaypost_server.flow.background import Background
 from relaypost_server.flow.clock import Clock
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -53,7 +54,7 @@ class Heeding(Protocol):
     def heed(self, advice: Advice) -> None: ...
 
 
-class Advisory:
+class Advisory(Background):
     """This gateway's part in the exchange."""
 
     def __init__(
@@ -74,20 +75,14 @@ class Advisory:
         """On the monotonic clock."""
         self._reported = ""
         """What the log said last."""
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
         metrics.watch_advice(lambda: self._connected)
 
     def advise(self, those: Iterable[Heeding]) -> None:
         """From now on they are told what concerns them."""
         self._heeding |= {each.key: each for each in those}
 
-    def start(self) -> None:
-        self._tasks = (asyncio.create_task(self._keep_telling()), asyncio.create_task(self._keep_listening()))
-
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().stop()
         await self._bus.close()
 
     def tell(self, advice: Advice) -> None:
@@ -113,6 +108,9 @@ class Advisory:
 
     def _unix_time(self) -> float:
         return self._clock.wall().timestamp()
+
+    async def _run(self) -> None:
+        await asyncio.gather(self._keep_telling(), self._keep_listening())
 
     async def _keep_telling(self) -> None:
         while True:
