@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
+from uuid import UUID
 
 from relaypost_server.core.failover import Verdict
 from relaypost_server.core.idempotency import is_kept
@@ -69,6 +70,8 @@ class Pointer:
     def read(cls, text: str, lane: Lane) -> Self:
         """What `str` made. Raises ValueError."""
         channel, _, message_id = text.partition(" ")
+        if str(UUID(message_id)) != message_id:
+            raise ValueError("is not written as a message's id")
         return cls(message_id, lane, Channel(channel))
 
 

@@ -17,12 +17,15 @@ import structlog
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment, QueryQueueBuilder
 from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.domain.models import Job
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import JobId, QueueEntrypoint, QueueManagerId
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 from relaypost_server.core.queue import Lane, Pointer
 from relaypost_server.core.queue_ports import QueueUnavailableError, Taken
+from relaypost_server.queues import _pointers
+from relaypost_server.queues._gathered import Gathered
 
 SILENCE = timedelta(seconds=60)
 """A worker that has not been heard of for so long has lost its jobs."""
@@ -30,6 +33,9 @@ HEARTBEAT_SECONDS = 20.0
 POLL_SECONDS = 0.1
 """Between two looks at a lane that was empty."""
 LOG_KEPT_SECONDS = 3600.0
+ASK_SECONDS = 10.0
+"""For one question to the database; then its connection counts as lost."""
+DONE_AT_ONCE = 200
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 T = TypeVar("T")
@@ -41,16 +47,28 @@ log = structlog.get_logger("relaypost.queue")
 class PgQueue:
     """A `core.queue_ports.Queue`."""
 
-    def __init__(self, connect: Connect, *, auto_migrate: bool) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        auto_migrate: bool,
+        silence: timedelta = SILENCE,
+        heartbeat: float = HEARTBEAT_SECONDS,
+        ask: float = ASK_SECONDS,
+    ) -> None:
         """`connect` opens the gateway's database; without `auto_migrate` PgQueuer's tables must be there."""
         self._connect = connect
         self._auto_migrate = auto_migrate
+        self._silence = silence
+        self._heartbeat = heartbeat
+        self._ask_seconds = ask
         self._worker = QueueManagerId(uuid4())
         self._in_hand: set[JobId] = set()
         self._connection: asyncpg.Connection | None = None
         self._shared: Queries | None = None
         self._connecting = asyncio.Lock()
         self._heart: asyncio.Task[None] | None = None
+        self._over: Gathered[Job] = Gathered(self._forget, most=DONE_AT_ONCE)
 
     async def start(self) -> None:
         with contextlib.suppress(QueueUnavailableError):  # It is tried again with each question.
@@ -76,31 +94,40 @@ class PgQueue:
         end = asyncio.get_running_loop().time() + wait
         lanes = {QueueEntrypoint(lane.value): EntrypointExecutionParameter(concurrency_limit=0)}
         while True:
-            jobs = await self._ask(lambda queries: queries.dequeue(most, lanes, self._worker, None, SILENCE))
-            if jobs or asyncio.get_running_loop().time() >= end:
-                break
+            jobs = await self._ask(lambda queries: queries.dequeue(most, lanes, self._worker, None, self._silence))
+            taken = await self._read(jobs, lane)
+            if taken or asyncio.get_running_loop().time() >= end:
+                return taken
             await asyncio.sleep(POLL_SECONDS)
-        self._in_hand |= {job.id for job in jobs}
-        return [Taken(Pointer.read((job.payload or b"").decode(), lane), job) for job in jobs]
 
     async def done(self, taken: Sequence[Taken]) -> None:
-        await self._ask(lambda queries: queries.log_jobs([(t.handle, "successful", None) for t in taken]))
-        self._forget(taken)
+        await self._over.add(t.handle for t in taken)
 
     async def give_back(self, taken: Sequence[Taken]) -> None:
+        self._in_hand.difference_update(one.handle.id for one in taken)  # Whatever becomes of this, they come again.
         for one in taken:
             await self._ask(lambda queries, one=one: queries.retry_job(one.handle, timedelta(0), None))  # type: ignore[misc]
-        self._forget(taken)
 
-    def _forget(self, taken: Sequence[Taken]) -> None:
-        for one in taken:
-            self._in_hand.discard(one.handle.id)
+    async def _read(self, jobs: Sequence[Job], lane: Lane) -> Sequence[Taken]:
+        read = [(job, _pointers.read(job.payload or b"", lane)) for job in jobs]
+        with contextlib.suppress(QueueUnavailableError):  # What is not thrown away comes again.
+            await self._over.add(job for job, pointer in read if pointer is None)
+        taken = [Taken(pointer, job) for job, pointer in read if pointer is not None]
+        self._in_hand |= {one.handle.id for one in taken}
+        return taken
+
+    async def _forget(self, jobs: Sequence[Job]) -> None:
+        await self._ask(lambda queries: queries.log_jobs([(job, "successful", None) for job in jobs]))
+        self._in_hand.difference_update(job.id for job in jobs)
 
     async def _ask(self, question: Callable[[Queries], Awaitable[T]]) -> T:
         queries = await self._queries()
         try:
-            return await question(queries)
+            async with asyncio.timeout(self._ask_seconds):
+                return await question(queries)
         except _LOST as error:
+            if isinstance(error, TimeoutError) and self._connection is not None:
+                self._connection.terminate()
             raise QueueUnavailableError(type(error).__name__) from error
 
     async def _queries(self) -> Queries:
@@ -109,18 +136,21 @@ class PgQueue:
             if self._shared is not None and self._connection is not None and not self._connection.is_closed():
                 return self._shared
             try:
-                self._connection = await self._connect()
-                self._shared = _queries(self._connection)
-                if self._auto_migrate:
-                    await self._shared.upgrade()
+                async with asyncio.timeout(self._ask_seconds):
+                    self._connection = await self._connect()
+                    self._shared = _queries(self._connection)
+                    if self._auto_migrate:
+                        await self._shared.upgrade()
             except _LOST as error:
                 self._shared = None
+                if self._connection is not None:
+                    self._connection.terminate()
                 raise QueueUnavailableError(type(error).__name__) from error
             return self._shared
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(self._heartbeat)
             try:
                 if self._in_hand:
                     await self._ask(lambda queries: queries.update_heartbeat(list(self._in_hand)))
