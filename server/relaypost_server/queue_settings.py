@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from relaypost_server.core.queue import Lane
-from relaypost_server.settings import Problem, Secret, Settings, prefixed
+from relaypost_server.queues import SqsAddress, parse
+from relaypost_server.settings import Endpoint, Problem, Secret, Settings, prefixed
 
-SCHEMES = ("amqp", "amqps", "sqs")
 Hands = Annotated[int, Field(ge=0, le=1000)]
 
 
@@ -21,8 +20,11 @@ class QueueSettings(Settings):
 
     url: Secret | None = Field(
         None,
-        description="amqp://user:password@host/vhost for RabbitMQ, sqs://region/prefix for Amazon SQS; "
-        "default: the gateway's own database",
+        description="amqp://user:password@host/vhost for RabbitMQ, sqs://region/prefix for Amazon SQS, see "
+        "docs/queue.md; default: the gateway's own database",
+    )
+    endpoint: Endpoint | None = Field(
+        None, description="a URL instead of Amazon SQS's own for the region, as of a VPC endpoint"
     )
     work_in_serve: bool = Field(
         True,
@@ -44,7 +46,12 @@ class QueueSettings(Settings):
         }
 
     def problems(self) -> list[Problem]:
-        if self.url is None or urlsplit(self.url.get_secret_value()).scheme in SCHEMES:
-            return []
-        fix = f"Begin it with one of {', '.join(f'{s}://' for s in SCHEMES)}, or unset it."
-        return [Problem(setting="RELAYPOST_QUEUE_URL", what="names no engine that there is", fix=fix)]
+        try:
+            address = parse(self.url.get_secret_value()) if self.url else None
+        except ValueError as error:
+            fix = "Correct it as docs/queue.md says, or unset it to use the gateway's own database."
+            return [Problem(setting="RELAYPOST_QUEUE_URL", what=str(error), fix=fix)]
+        if self.endpoint and not isinstance(address, SqsAddress):
+            fix = "Unset it, or set RELAYPOST_QUEUE_URL to sqs://region/prefix."
+            return [Problem(setting="RELAYPOST_QUEUE_ENDPOINT", what="is set, but the queue is not in SQS", fix=fix)]
+        return []

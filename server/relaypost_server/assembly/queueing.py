@@ -36,7 +36,11 @@ class Queues:
 async def open_queues(site: Site, database: Database) -> Queues:
     gateway, settings = site.config.gateway, site.config.queue
     url = settings.url and settings.url.get_secret_value()
-    engine = open_queue(url) if url else PgQueue(database.connect, auto_migrate=gateway.auto_migrate)
+    engine = (
+        open_queue(url, endpoint=settings.endpoint)
+        if url
+        else PgQueue(database.connect, auto_migrate=gateway.auto_migrate)
+    )
 
     async def hand_over(connection: Any, pointers: Sequence[Pointer]) -> None:
         if isinstance(engine, PgQueue):

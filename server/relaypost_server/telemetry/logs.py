@@ -22,7 +22,13 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-_CHATTY = {"aiohttp.access": logging.ERROR, "botocore": logging.WARNING, "urllib3": logging.WARNING}
+_CHATTY = {
+    "aio_pika": logging.CRITICAL,
+    "aiohttp.access": logging.ERROR,
+    "aiormq": logging.CRITICAL,
+    "botocore": logging.WARNING,
+    "urllib3": logging.WARNING,
+}
 """Loggers of libraries that would drown our own events."""
 _EXPORTER = "opentelemetry.exporter"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
