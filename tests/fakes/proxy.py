@@ -11,9 +11,9 @@ from tests.fakes.server import listening
 
 @dataclass
 class Proxy:
-    """Passes bytes on to the Unix socket `path` while `open` is set and nothing is `held`."""
+    """Passes bytes on to `path`, a Unix socket or a port of this machine, while it is `up` and nothing is held."""
 
-    path: str
+    path: str | int
     port: int = 0
     up: bool = True
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -46,7 +46,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            upstream_reader, upstream_writer = await asyncio.open_unix_connection(self.path)
+            upstream_reader, upstream_writer = await self._upstream()
         except OSError:  # The server is stopped.
             writer.transport.abort()
             return
@@ -59,6 +59,11 @@ class Proxy:
             self.connections -= {writer, upstream_writer}
             writer.close()
             upstream_writer.close()
+
+    async def _upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.path, int):
+            return await asyncio.open_connection("127.0.0.1", self.path)
+        return await asyncio.open_unix_connection(self.path)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event | None = None
@@ -74,7 +79,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy(path: str) -> AsyncIterator[Proxy]:
+async def proxy(path: str | int) -> AsyncIterator[Proxy]:
     made = Proxy(path)
     made.release()
     async with listening(made.handle, limit=1024 * 1024) as made.port:
