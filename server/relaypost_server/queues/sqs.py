@@ -97,7 +97,9 @@ class SqsQueue:
             self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
         if self._late:
-            await asyncio.wait(self._late, timeout=CLOSE_SECONDS)
+            _, later = await asyncio.wait(self._late, timeout=CLOSE_SECONDS)
+            for late in later:  # What they bring is seen by others when its time is over.
+                late.cancel()
 
     def _let_go(self, taken: Sequence[Taken]) -> None:
         for one in taken:
