@@ -1,27 +1,21 @@
 """`make bench`."""
 
 import argparse
-import asyncio
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
-import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from bench import keyed, latency, log_writes, otp, receipts, skip
+from bench import keyed, latency, log_writes, otp, queues, receipts, skip
+from bench.databases import new_database, postgres
 from bench.load import Shape, cpu_per_call, sent_so_far
 from bench.processes import Server, gateway, module
-from relaypost_server.store.embedded import EmbeddedPostgres
 
 SHAPES = (Shape(1, 1), Shape(4, 16))
 ECHO = "bare grpc.aio echo"
@@ -78,18 +72,19 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=1000, help="calls in each measurement of a gateway")
     options = parser.parse_args()
     with ExitStack() as stack:
-        url = stack.enter_context(_postgres())
+        url = stack.enter_context(postgres())
         ok, busy = stack.enter_context(module("bench.stub")), stack.enter_context(module("bench.stub", "503"))
         sink, echo = stack.enter_context(module("bench.sink")), stack.enter_context(module("bench.echo"))
         servers, databases = {ECHO: echo}, dict[str, str]()
         for number, row in enumerate(rows(ok, busy, sink)):
-            databases[row.name] = _database(url, f"row_{number}")
+            databases[row.name] = new_database(url, f"row_{number}")
             environ = {**row.environ, "RELAYPOST_DATABASE_URL": databases[row.name]}
             servers[row.name] = stack.enter_context(gateway(environ))
         costs = _measure(servers, ok, options.rounds, options.calls)
         _print_costs(costs)
-        _print_others(servers[FULL], ok, _database(url, "log"), _database(url, "receipts"))
+        _print_others(servers[FULL], ok, new_database(url, "log"), new_database(url, "receipts"))
         _print_otp(*otp.measure(echo, servers[FULL], databases[FULL], 3200, options.rounds))
+        queues.show(queues.measure(url, ok, queues.DEPTHS))
 
 
 def _measure(servers: Mapping[str, Server], stub: Server, rounds: int, calls: int) -> Costs:
@@ -179,31 +174,6 @@ def _print_otp(costs: otp.Costs, alike: Mapping[str, float]) -> None:
     spread = max(alike.values()) - min(alike.values())
     table.add_row("refusals: the slowest median less the fastest", f"{spread:.2f} ms")
     Console(width=150).print(table)
-
-
-def _database(server: str, name: str) -> str:
-    """A new database on the server."""
-
-    async def create() -> None:
-        connection = await asyncpg.connect(server)
-        await connection.execute(f"CREATE DATABASE {name}")
-        await connection.close()
-
-    asyncio.run(create())
-    return urlsplit(server)._replace(path=f"/{name}").geturl()
-
-
-@contextmanager
-def _postgres() -> Iterator[str]:
-    """The bundled server on a directory that is thrown away; its URL."""
-    with tempfile.TemporaryDirectory(prefix="relaypost-bench-") as home:
-        os.chmod(home, 0o755)  # noqa: PTH101 - PostgreSQL may run as nobody.
-        server = EmbeddedPostgres(Path(home))
-        asyncio.run(server.start())
-        try:
-            yield server.url
-        finally:
-            asyncio.run(server.stop())
 
 
 if __name__ == "__main__":

@@ -44,6 +44,24 @@ def module(name: str, *arguments: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def listening(name: str) -> Iterator[int]:
+    """`python -m name` on a port that it is given as `-p`."""
+    port = _free_port()
+    command = [sys.executable, "-m", name, "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + START_SECONDS
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{name} did not start")
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
 def gateway(environ: Mapping[str, str]) -> Iterator[Server]:
     """`relaypost serve` with these settings and no others, on free ports."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
