@@ -25,7 +25,7 @@ from tests.databases import fresh_database, over_tcp, socket_of
 from tests.fakes.proxy import Proxy, proxy
 
 RABBIT = os.environ.get("RELAYPOST_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
-IMPATIENT = 1.0
+PATIENCE = 10.0
 """Seconds after which a peer counts as away."""
 
 
@@ -37,8 +37,8 @@ class Engine(Protocol):
     silence: float
     """Seconds after which a holder of which nothing was heard has lost its pointers."""
 
-    async def holder(self) -> Queue:
-        """Somebody who puts and takes, on a connection of its own."""
+    async def holder(self, patience: float = PATIENCE) -> Queue:
+        """Somebody who puts and takes, on a connection of its own, and waits for so long."""
         ...
 
     async def kill(self, queue: Queue) -> None:
@@ -62,19 +62,19 @@ class Postgres:
     url: str
     way: Proxy
     many: int = 5000
-    silence: float = 0.8
+    silence: float = 1.5
 
     @property
     def ways(self) -> list[Proxy]:
         return [self.way]
 
-    async def holder(self) -> Queue:
+    async def holder(self, patience: float = PATIENCE) -> Queue:
         queue = PgQueue(
-            lambda: asyncpg.connect(over_tcp(self.url, self.way.port), timeout=IMPATIENT),
+            lambda: asyncpg.connect(over_tcp(self.url, self.way.port), timeout=patience),
             auto_migrate=True,
             silence=timedelta(seconds=self.silence),
-            heartbeat=0.15,
-            ask=IMPATIENT,
+            heartbeat=0.2,
+            ask=patience,
         )
         await queue.start()
         return queue
@@ -100,12 +100,12 @@ class Rabbit:
     silence: float = 0.2
     holders: dict[int, Proxy] = field(default_factory=dict)
 
-    async def holder(self) -> Queue:
+    async def holder(self, patience: float = PATIENCE) -> Queue:
         way = await self.stack.enter_async_context(proxy(urlsplit(self.address.url).port or 5672))
         if self.ways and not self.ways[0].up:
             way.cut()
         self.ways.append(way)
-        queue = RabbitQueue(self._through(way), connect=IMPATIENT, publish=IMPATIENT)
+        queue = RabbitQueue(self._through(way), connect=patience, publish=patience)
         self.holders[id(queue)] = way
         await queue.start()
         return queue
@@ -132,18 +132,16 @@ class Sqs:
     address: SqsAddress
     way: Proxy
     endpoint: str
-    many: int = 200
+    many: int = 100
     silence: float = 2.0
 
     @property
     def ways(self) -> list[Proxy]:
         return [self.way]
 
-    async def holder(self) -> Queue:
+    async def holder(self, patience: float = PATIENCE) -> Queue:
         endpoint = f"http://127.0.0.1:{self.way.port}"
-        queue = SqsQueue(
-            self.address, endpoint=endpoint, visibility=int(self.silence), heartbeat=0.4, call=4 * IMPATIENT
-        )
+        queue = SqsQueue(self.address, endpoint=endpoint, visibility=int(self.silence), heartbeat=0.3, call=patience)
         await queue.start()
         return queue
 

@@ -11,7 +11,7 @@ from aio_pika.exceptions import ChannelPreconditionFailed
 
 from relaypost_server.core.queue import Lane
 from relaypost_server.core.queue_ports import QueueUnavailableError
-from relaypost_server.queues._rabbit_lane import IDLE_SECONDS
+from relaypost_server.queues import _rabbit_lane
 from tests.queues.engines import Rabbit, rabbit
 from tests.queues.test_engines import carried, empty, holder, persistently_put, pointers, take
 
@@ -84,12 +84,13 @@ async def test_what_was_taken_over_a_connection_that_is_gone_may_be_done_and_com
         assert await empty(queue)
 
 
-async def test_who_stops_taking_keeps_nothing_from_others(engine: Rabbit) -> None:
+async def test_who_stops_taking_keeps_nothing_from_others(engine: Rabbit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rabbit_lane, "IDLE_SECONDS", 0.2)
     given = pointers(4)
     async with holder(engine) as idle, holder(engine) as other:
         assert await empty(idle)
         await other.put(given)
-        await asyncio.sleep(IDLE_SECONDS)
+        await asyncio.sleep(0.2)
         assert set(carried(await take(other, 4))) == set(given)
         assert await empty(idle)
 

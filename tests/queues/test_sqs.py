@@ -9,7 +9,7 @@ import pytest
 
 from relaypost_server.core.queue import Lane
 from relaypost_server.core.queue_ports import QueueUnavailableError
-from relaypost_server.queues import sqs
+from relaypost_server.queues import _sqs_client, sqs
 from relaypost_server.queues._urls import SqsAddress
 from relaypost_server.queues.sqs import SqsQueue
 from relaypost_server.settings import SettingsError
@@ -102,7 +102,9 @@ async def test_what_a_batch_did_not_take_is_sent_again_alone(aws: FakeHttp) -> N
     assert calls == [["0", "1", "2", "3", "4", "5", "6"], ["1", "3", "5"], ["3"]]
 
 
-async def test_what_no_try_gets_into_the_queue_is_told(aws: FakeHttp) -> None:
+async def test_what_no_try_gets_into_the_queue_is_told(aws: FakeHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sqs_client, "BATCH_PAUSE", 0.01)
+
     def none(body: dict[str, Any]) -> Reply:
         failed = [{"Id": entry["Id"], "Code": "InternalError", "SenderFault": False} for entry in body["Entries"]]
         return ok({"Successful": [], "Failed": failed})

@@ -35,6 +35,7 @@ POLL_SECONDS = 0.1
 LOG_KEPT_SECONDS = 3600.0
 ASK_SECONDS = 10.0
 """For one question to the database; then its connection counts as lost."""
+CLOSE_SECONDS = 2.0
 DONE_AT_ONCE = 200
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
@@ -63,7 +64,7 @@ class PgQueue:
         self._heartbeat = heartbeat
         self._ask_seconds = ask
         self._worker = QueueManagerId(uuid4())
-        self._in_hand: set[JobId] = set()
+        self._in_hand: dict[JobId, Job] = {}
         self._connection: asyncpg.Connection | None = None
         self._shared: Queries | None = None
         self._connecting = asyncio.Lock()
@@ -76,9 +77,14 @@ class PgQueue:
         self._heart = asyncio.create_task(self._beat())
 
     async def close(self) -> None:
+        """Gives back what is in hand."""
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
+        if self._in_hand:
+            with contextlib.suppress(QueueUnavailableError, TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._give_back(list(self._in_hand.values()))
         if self._connection is not None:
             self._connection.terminate()
 
@@ -113,21 +119,28 @@ class PgQueue:
         await self._over.add(t.handle for t in taken)
 
     async def give_back(self, taken: Sequence[Taken]) -> None:
-        self._in_hand.difference_update(one.handle.id for one in taken)  # Whatever becomes of this, they come again.
-        for one in taken:
-            await self._ask(lambda queries, one=one: queries.retry_job(one.handle, timedelta(0), None))  # type: ignore[misc]
+        await self._give_back([one.handle for one in taken])
+
+    async def _give_back(self, jobs: Sequence[Job]) -> None:
+        self._let_go(jobs)  # Whatever becomes of this, they come again.
+        for job in jobs:
+            await self._ask(lambda queries, job=job: queries.retry_job(job, timedelta(0), None))  # type: ignore[misc]
+
+    def _let_go(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._in_hand.pop(job.id, None)
 
     async def _read(self, jobs: Sequence[Job], lane: Lane) -> Sequence[Taken]:
         read = [(job, _pointers.read(job.payload or b"", lane)) for job in jobs]
         with contextlib.suppress(QueueUnavailableError):  # What is not thrown away comes again.
             await self._over.add(job for job, pointer in read if pointer is None)
         taken = [Taken(pointer, job) for job, pointer in read if pointer is not None]
-        self._in_hand |= {one.handle.id for one in taken}
+        self._in_hand |= {one.handle.id: one.handle for one in taken}
         return taken
 
     async def _forget(self, jobs: Sequence[Job]) -> None:
         await self._ask(lambda queries: queries.log_jobs([(job, "successful", None) for job in jobs]))
-        self._in_hand.difference_update(job.id for job in jobs)
+        self._let_go(jobs)
 
     async def _ask(self, question: Callable[[Queries], Awaitable[T]]) -> T:
         queries = await self._queries()

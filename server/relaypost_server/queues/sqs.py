@@ -89,13 +89,20 @@ class SqsQueue:
 
     async def give_back(self, taken: Sequence[Taken]) -> None:
         self._let_go(taken)  # Whatever becomes of the call, they come again.
-        for lane, handles in _by_lane({one.handle: one.pointer.lane for one in taken}).items():
+        await self._give_back({one.handle: one.pointer.lane for one in taken})
+
+    async def _give_back(self, held: Mapping[str, Lane]) -> None:
+        for lane, handles in _by_lane(held).items():
             await self._lanes[lane].hide(handles, 0)
 
     async def close(self) -> None:
+        """Gives back what is in hand."""
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
+        with contextlib.suppress(QueueUnavailableError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._give_back(dict(self._in_hand))
         if self._late:
             _, later = await asyncio.wait(self._late, timeout=CLOSE_SECONDS)
             for late in later:  # What they bring is seen by others when its time is over.

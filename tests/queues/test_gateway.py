@@ -1,35 +1,29 @@
 """A gateway process whose queue each engine carries: what is queued is sent, once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import grpc
 import pytest
 from relaypost.v1 import queue_service_pb2 as pb, queue_service_pb2_grpc as stubs
 
-from tests import peers
 from tests.faults.world import World, until, world
-from tests.queues.engines import delete_queues, own_prefix, rabbit_url
+from tests.queues.engines import delete_queues, own_prefix
 
 COUNT = 30
 LANES = (pb.LANE_OTP, pb.LANE_TRANSACTIONAL, pb.LANE_BULK)
 
 
-@pytest.fixture(scope="module")
-def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with peers.moto(tmp_path_factory.mktemp("moto")) as url:
-        yield url
-
-
-@pytest.fixture(params=["postgres", "rabbitmq", "sqs"])
-def settings(request: pytest.FixtureRequest) -> dict[str, str]:
-    match request.param:
+@pytest.fixture
+def settings(peer: tuple[str, str]) -> dict[str, str]:
+    """Those that name the engine."""
+    name, url = peer
+    match name:
         case "rabbitmq":
-            return {"RELAYPOST_QUEUE_URL": own_prefix(rabbit_url())}
+            return {"RELAYPOST_QUEUE_URL": own_prefix(url)}
         case "sqs":
-            endpoint: str = request.getfixturevalue("aws")
-            return {"RELAYPOST_QUEUE_URL": "sqs://us-east-1/mail", "RELAYPOST_QUEUE_ENDPOINT": endpoint}
+            return {"RELAYPOST_QUEUE_URL": "sqs://us-east-1/mail", "RELAYPOST_QUEUE_ENDPOINT": url}
         case _:
             return {}
 
@@ -47,7 +41,7 @@ async def test_what_is_queued_is_sent_once(running: World) -> None:
         stub = stubs.QueueServiceStub(channel)
         accepted = await asyncio.gather(*(stub.EnqueueEmail(request(number)) for number in range(COUNT)))
     await until(lambda: running.providers.received("ses") >= COUNT, 30.0)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.2)
     sent = [s.message_id for s in running.providers.submissions()]
     assert sorted(sent) == sorted(answer.message.message_id for answer in accepted)
     assert await running.gateway.stop() == 0
