@@ -110,8 +110,9 @@ class Worker:
         except asyncio.CancelledError:
             await self._give_back(taken)
             raise
-        except Exception:
+        except Exception:  # Its lease ends, and the sweep makes a pointer anew.
             log.exception("message cannot be worked at", message_id=taken.pointer.message_id)
+            self._finished.add(taken)
 
     async def _give_back(self, taken: Taken) -> None:
         try:

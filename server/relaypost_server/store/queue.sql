@@ -95,10 +95,10 @@ WITH found AS MATERIALIZED (
     JOIN relaypost.requests AS request USING (message_id)
     JOIN relaypost.messages AS message ON message.id = queue.message_id
     WHERE
-        handed_time IS NOT NULL AND death IS NULL AND NOT kept AND lease_until IS NULL
+        tries > 0 AND handed_time IS NOT NULL AND death IS NULL AND NOT kept AND lease_until IS NULL
         AND (
             message.state IN ('failed', 'unconfirmed', 'sending')
-            OR (tries > 0 AND handed_time < now() - interval '10 minutes')
+            OR handed_time < now() - interval '10 minutes'
         )
     ORDER BY queue.message_id
     LIMIT $1
@@ -113,7 +113,7 @@ FROM found WHERE message.id = found.message_id AND delivery_rank = 0 AND message
 -- name: forget_sent
 -- Messages whose end is on record, but whose worker died before it could empty the queue.
 DELETE FROM relaypost.queue USING relaypost.requests AS request
-WHERE queue.message_id = request.message_id AND kept AND death IS NULL;
+WHERE queue.message_id = request.message_id AND kept AND tries > 0 AND death IS NULL;
 
 -- name: lost_pointers
 -- Messages whose pointer has been with the engine for longer than $1 seconds: it gets another one.
@@ -191,9 +191,17 @@ UPDATE relaypost.batches SET stored = greatest(stored, $2), closed = closed OR $
 SELECT * FROM relaypost.batches WHERE caller = $1 AND (id = $2 OR request_id = $3);
 
 -- name: batch_states
-SELECT state, cost_currency, count(*) AS count, coalesce(sum(cost_micros), 0)::bigint AS cost_micros
+-- What a worker left behind that died is on its way back to the queue.
+SELECT
+    CASE
+        WHEN state IN ('failed', 'unconfirmed')
+            AND EXISTS (SELECT FROM relaypost.queue WHERE message_id = messages.id AND death IS NULL)
+            THEN 'queued'
+        ELSE state
+    END AS state,
+    cost_currency, count(*) AS count, coalesce(sum(cost_micros), 0)::bigint AS cost_micros
 FROM relaypost.messages WHERE batch_id = $1
-GROUP BY state, cost_currency;
+GROUP BY 1, cost_currency;
 
 -- name: lock_rate
 -- What could be sent through a provider when somebody last asked, and how many seconds ago that was; $2 where

@@ -14,6 +14,8 @@ CREATE TABLE relaypost.queue (
 
 CREATE INDEX queue_to_hand_over ON relaypost.queue (due_time) WHERE handed_time IS NULL AND death IS NULL;
 CREATE INDEX queue_in_hand ON relaypost.queue (handed_time) WHERE handed_time IS NOT NULL AND death IS NULL;
+-- Those that some worker had: few at any time, and all that may need to be put right.
+CREATE INDEX queue_tried ON relaypost.queue (message_id) WHERE tries > 0 AND death IS NULL;
 CREATE INDEX queue_dead ON relaypost.queue (message_id) WHERE death IS NOT NULL;
 
 -- Many messages that were queued together.
