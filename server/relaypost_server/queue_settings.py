@@ -33,6 +33,10 @@ class QueueSettings(Settings):
     lease_seconds: Annotated[float, Field(ge=4, le=3600)] = Field(
         60.0, description="how long a worker that died holds a message, in seconds"
     )
+    dead_letter_days: Annotated[float, Field(gt=0, le=365)] = Field(
+        14.0,
+        description="how long a message that was given up may be queued again, in days; then its text is forgotten",
+    )
     otp_hands: Hands = Field(32, description="messages that one worker sends at once on the lane for codes, 0 to 1000")
     transactional_hands: Hands = Field(32, description="the same on the transactional lane, 0 to 1000")
     bulk_hands: Hands = Field(32, description="the same on the bulk lane, 0 to 1000")

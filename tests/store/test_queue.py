@@ -42,7 +42,7 @@ class Replica:
 
     async def recover(self) -> None:
         await Recovery(self.requests, retention=3600.0, clock=Clock()).sweep()
-        await self.queue.sweep(lost=3600.0)
+        await self.queue.sweep(lost=3600.0, dead=3600.0)
 
 
 @pytest.fixture(params=[3600.0])
@@ -135,6 +135,7 @@ async def test_a_try_that_failed_comes_again_after_its_pause_and_then_is_given_u
         assert await two.queue.hand_over(10) == (0 if isinstance(next_step, Dead) else 1)
     (dead,) = await two.queue.dead_letters(before=None, limit=10)
     assert (dead.record.id, dead.reason, dead.tries) == (message.record.id, Death.TRIED, 2)
+    await two.recover()
     assert await two.queue.requeue(message.record.id, {Lane.BULK: 60.0})
     assert await two.queue.hand_over(10) == 1
     again = await one.queue.claim(pointer_to(message))
@@ -245,3 +246,21 @@ async def test_what_cannot_be_read_is_claimed_without_words(replicas: Sequence[R
     assert job is not None
     assert job.message is None
     assert Channel(job.record.channel) is Channel.EMAIL
+
+
+async def test_what_a_dead_letter_says_is_forgotten_in_time(replicas: Sequence[Replica]) -> None:
+    one, _ = replicas
+    message = letter()
+    await one.queue.enqueue([message])
+    job = await one.queue.claim(pointer_to(message))
+    assert job is not None
+    await one.requests.finish(replace(job.record, state=MessageState.DEAD), fence=job.fence, kept=False)
+    await one.queue.settle(Step(message_id=message.record.id, next=Dead(Death.TRIED)))
+    await one.queue.sweep(lost=3600.0, dead=3600.0)
+    assert len(await one.queue.dead_letters(before=None, limit=10)) == 1
+    await one.queue.sweep(lost=3600.0, dead=0.0)
+    assert await one.queue.dead_letters(before=None, limit=10) == []
+    assert not await one.queue.requeue(message.record.id, {Lane.BULK: 60.0})
+    record = await one.log.get(message.record.id)
+    assert record is not None
+    assert record.state is MessageState.DEAD

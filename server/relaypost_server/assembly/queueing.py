@@ -51,7 +51,7 @@ async def open_queues(site: Site, database: Database) -> Queues:
     store = PostgresQueue(
         database, lease=settings.lease_seconds, hand_over=hand_over, same_database=isinstance(engine, PgQueue)
     )
-    relay = Relay(store)
+    relay = Relay(store, dead_retention=settings.dead_letter_days * 86_400)
     site.running.push_async_callback(engine.close)
     await engine.start()
     site.run(relay)

@@ -68,8 +68,11 @@ class QueueStore(Protocol):
         """
         ...
 
-    async def sweep(self, *, lost: float) -> None:
-        """Puts right what workers left behind that died; a pointer of `lost` seconds' age counts as lost."""
+    async def sweep(self, *, lost: float, dead: float) -> None:
+        """Puts right what workers left behind that died, and forgets what dead letters say.
+
+        A pointer of `lost` seconds' age counts as lost, a message that was given up `dead` seconds ago as past help.
+        """
         ...
 
     async def cancel(self, message_id: str) -> bool:

@@ -21,8 +21,10 @@ log = structlog.get_logger("relaypost.queue")
 class Relay:
     """Any number of replicas may run one."""
 
-    def __init__(self, store: QueueStore) -> None:
+    def __init__(self, store: QueueStore, *, dead_retention: float) -> None:
+        """`dead_retention`: seconds for which what a message says is kept that was given up."""
         self._store = store
+        self._dead_retention = dead_retention
         self._work = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -54,5 +56,5 @@ class Relay:
     async def _sweep(self) -> None:
         while True:
             with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
-                await self._store.sweep(lost=LOST_SECONDS)
+                await self._store.sweep(lost=LOST_SECONDS, dead=self._dead_retention)
             await asyncio.sleep(SWEEP_SECONDS)

@@ -68,10 +68,11 @@ class PostgresQueue:
                 await self._hand_over(connection, pointers)
         return len(pointers)
 
-    async def sweep(self, *, lost: float) -> None:
+    async def sweep(self, *, lost: float, dead: float) -> None:
         await self._database.fetch("revive_queued", SWEPT_AT_ONCE)
         await self._database.fetch("forget_sent")
         await self._database.fetch("lost_pointers", lost)
+        await self._database.fetch("forget_dead", dead)
 
     async def cancel(self, message_id: str) -> bool:
         return bool(await self._database.fetch("cancel_queued", message_id))

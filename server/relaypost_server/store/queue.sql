@@ -120,6 +120,10 @@ WHERE queue.message_id = request.message_id AND kept AND tries > 0 AND death IS 
 UPDATE relaypost.queue SET handed_time = NULL
 WHERE death IS NULL AND handed_time < now() - make_interval(secs => $1);
 
+-- name: forget_dead
+-- What messages say that were given up more than $1 seconds ago; the messages stay on record.
+DELETE FROM relaypost.queue WHERE death IS NOT NULL AND due_time < now() - make_interval(secs => $1);
+
 -- name: hand_over
 -- Messages that are due and not in the engine's hands; at most $1.
 UPDATE relaypost.queue AS queue SET handed_time = now()
