@@ -168,4 +168,4 @@ class Worker:
         await self._crew.store.settle(Step(message_id=record.id, next=step))
         self._crew.metrics.worked(job.lane, type(step).__name__.lower())
         if isinstance(step, Dead):
-            log.error("message given up", message_id=record.id, lane=job.lane.value, why=step.reason.value)
+            log.warning("message given up", message_id=record.id, lane=job.lane.value, why=step.reason.value)
