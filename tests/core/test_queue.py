@@ -131,8 +131,12 @@ def test_the_state_says_whether_a_message_still_waits(step: Next, state: Message
 def test_a_pointer_reads_what_it_writes() -> None:
     pointer = Pointer("01981f00-0000-7000-8000-000000000001", Lane.OTP, Channel.SMS)
     assert Pointer.read(str(pointer), Lane.OTP) == pointer
-    with pytest.raises(ValueError, match="is not a valid Channel"):
-        Pointer.read("nonsense", Lane.OTP)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "sms", "sms 7", "fax 01981f00-0000-7000-8000-000000000001"])
+def test_what_is_no_pointer_is_not_read_as_one(text: str) -> None:
+    with pytest.raises(ValueError, match="UUID|Channel"):
+        Pointer.read(text, Lane.OTP)
 
 
 @given(
