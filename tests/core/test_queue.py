@@ -135,7 +135,7 @@ def test_a_pointer_reads_what_it_writes() -> None:
 
 @pytest.mark.parametrize("text", ["", "nonsense", "sms", "sms 7", "fax 01981f00-0000-7000-8000-000000000001"])
 def test_what_is_no_pointer_is_not_read_as_one(text: str) -> None:
-    with pytest.raises(ValueError, match="UUID|Channel"):
+    with pytest.raises(ValueError, match=r"UUID|Channel"):
         Pointer.read(text, Lane.OTP)
 
 
