@@ -186,3 +186,13 @@ def test_other_files_in_the_directory_are_left_alone(home: Path) -> None:
     spool.close()
     assert (file.parent / "notes.log").read_text() == "mine"
     assert (home / "lost+found" / file.name).exists()
+
+
+def test_the_spool_is_private_and_the_way_to_it_is_not(tmp_path: Path) -> None:
+    """The bundled PostgreSQL may live beside it, and run as another user."""
+    home = tmp_path / "relaypost"
+    Spool.open(home / "spool", max_bytes=1 << 20).close()
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    assert stat.S_IMODE((home / "spool").stat().st_mode) == 0o700
+    assert home.stat().st_mode == usual.stat().st_mode

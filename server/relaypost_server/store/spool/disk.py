@@ -10,16 +10,21 @@ import structlog
 
 _PRIVATE_FILE = 0o600
 _PRIVATE_DIRECTORY = 0o700
+_SHARED_DIRECTORY = 0o777
+"""Less what the umask takes away."""
 
 log = structlog.get_logger("relaypost.spool")
 
 
-def make_directory(path: Path) -> None:
-    """Makes the directory, and those above it, unless it is there."""
+def make_directory(path: Path, mode: int = _PRIVATE_DIRECTORY) -> None:
+    """Makes the directory, and those above it, unless it is there.
+
+    Those above are as open as any: the bundled PostgreSQL, which may run as another user, has to pass through them.
+    """
     if path.is_dir():
         return
-    make_directory(path.parent)
-    path.mkdir(_PRIVATE_DIRECTORY, exist_ok=True)
+    make_directory(path.parent, _SHARED_DIRECTORY)
+    path.mkdir(mode, exist_ok=True)
     sync_directory(path.parent)
 
 
