@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from relaypost import RelaypostError
 from relaypost.v1 import message_pb2
 
 from tests.e2e.test_process import run
@@ -35,12 +36,25 @@ async def test_a_file_is_checked_queued_and_watched_and_is_not_queued_twice(
         assert "line 7: email.to[0].address is not an email address" in err
         assert "estimated cost: 0.00 USD" in err
         assert running.providers.counts == {}
-        code, out, _ = await type_("bulk", str(file), "--yes", "--watch")
+        code, out, _ = await type_("bulk", str(file), "--yes", "--watch", "--sender", "news@example.com")
         assert code == 1, "a line was refused"
         assert "5 messages (5 sent)" in out
+        senders = [m.sender async for m in running.client.list_messages()]
+        assert senders == ["news@example.com"] * 5
         code, out, err = await type_("bulk", str(file), "--yes", "--json")
         assert json.loads(out)["batch"]["size"] == "5"
         assert running.providers.counts == {"ses": 5}
+
+
+async def test_a_file_without_a_valid_line_makes_no_batch(bundled_database: str, tmp_path: Path) -> None:
+    file = tmp_path / "readers.csv"
+    file.write_text("to,subject,text\nnobody,News,Hi\n")
+    async with world(bundled_database, ONLY_SES) as running:
+        code, out, err = await typing(running)("bulk", str(file), "--yes", "--name", "news")
+        assert (code, out) == (1, "")
+        assert "0 messages are valid, 1 are not" in err
+        with pytest.raises(RelaypostError, match="no batch"):
+            await running.client.get_batch("news")
 
 
 @pytest.mark.parametrize(

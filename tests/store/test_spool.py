@@ -191,7 +191,7 @@ def test_other_files_in_the_directory_are_left_alone(home: Path) -> None:
 def test_the_spool_is_private_and_the_way_to_it_is_not(tmp_path: Path) -> None:
     """The bundled PostgreSQL may live beside it, and run as another user."""
     home = tmp_path / "relaypost"
-    Spool.open(home / "spool", max_bytes=1 << 20).close()
+    opened(home / "spool").close()
     usual = tmp_path / "usual"
     usual.mkdir()
     assert stat.S_IMODE((home / "spool").stat().st_mode) == 0o700

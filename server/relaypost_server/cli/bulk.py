@@ -28,6 +28,7 @@ class _Order:
     name: str
     template: str
     channel: str
+    sender: str
     schedule: dict[str, Any]
     console: Console
     lines: int = field(default=0)
@@ -37,6 +38,7 @@ class _Order:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--template", default="", help="The template to fill in; the columns are its variables.")
 @click.option("--channel", type=click.Choice(["email", "sms"]), default="email", show_default=True)
+@click.option("--sender", default="", help="The sender of emails. Default: the gateway's own.")
 @click.option("--name", default="", help="Names the batch, so that it can go on. Default: made of file and template.")
 @click.option("--lane", type=click.Choice(["otp", "transactional", "bulk"]), default="bulk", show_default=True)
 @click.option("--send-at", type=click.DateTime(), help="When to send, in UTC. Default: at once.")
@@ -53,6 +55,7 @@ def bulk(
     file: Path,
     template: str,
     channel: str,
+    sender: str,
     name: str,
     lane: str,
     send_at: datetime | None,
@@ -75,13 +78,14 @@ def bulk(
             name=name or _name_of(file, template),
             template=template,
             channel=channel,
+            sender=sender,
             schedule=schedule,
             console=Console(stderr=True, quiet=as_json),
             lines=count_lines(file),
         )
         with calling(target, as_json=as_json, caller=caller) as client:
             checked = _checked(client, order)
-            if dry_run:
+            if dry_run or not checked.valid_count:
                 _end(checked, as_json=as_json)
             if not yes and not click.confirm(f"Queue {checked.valid_count} messages?", err=True):
                 sys.exit(FAILED)
@@ -143,7 +147,7 @@ def _streamed(client: Client, order: _Order, what: str, *, after: int, validate_
         task = progress.add_task(what, total=order.lines, completed=after)
 
         def messages() -> Iterator[pb.BulkMessage]:
-            lines = Lines(path=order.path, template=order.template, channel=order.channel)
+            lines = Lines(path=order.path, template=order.template, channel=order.channel, sender=order.sender)
             for message in messages_of(lines):
                 if message.position > after:
                     progress.update(task, completed=message.position)

@@ -23,6 +23,8 @@ class Lines:
     path: Path
     template: str
     channel: str
+    sender: str = ""
+    """Of emails; "" for the gateway's own."""
 
 
 def count_lines(path: Path) -> int:
@@ -60,4 +62,6 @@ def _message(lines: Lines, row: Mapping[str, str]) -> pb.BulkMessage:
     if lines.channel == "sms":
         return bulk_sms(to=row["to"], **words)
     words |= {name: row[name] for name in ("subject", "html") if row.get(name)}
+    if lines.sender:
+        words["sender"] = lines.sender
     return bulk_email(to=Address(row["to"], row.get("name", "")), **words)
