@@ -39,7 +39,7 @@ class _Order:
 @click.option("--template", default="", help="The template to fill in; the columns are its variables.")
 @click.option("--channel", type=click.Choice(["email", "sms"]), default="email", show_default=True)
 @click.option("--sender", default="", help="The sender of emails. Default: the gateway's own.")
-@click.option("--name", default="", help="Names the batch, so that it can go on. Default: made of file and template.")
+@click.option("--name", default="", help="Names the batch. Default: made of file, channel and template.")
 @click.option("--lane", type=click.Choice(["otp", "transactional", "bulk"]), default="bulk", show_default=True)
 @click.option("--send-at", type=click.DateTime(), help="When to send, in UTC. Default: at once.")
 @click.option("--caller", default="", help="Who sends.")
@@ -75,7 +75,7 @@ def bulk(
     try:
         order = _Order(
             path=file,
-            name=name or _name_of(file, template),
+            name=name or _name_of(file, f"{channel} {template}"),
             template=template,
             channel=channel,
             sender=sender,
@@ -98,9 +98,9 @@ def bulk(
         sys.exit(MISUSED)
 
 
-def _name_of(path: Path, template: str) -> str:
+def _name_of(path: Path, what: str) -> str:
     with path.open("rb") as file:
-        digest = sha256(template.encode())
+        digest = sha256(what.encode())
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return f"csv-{digest.hexdigest()[:32]}"
