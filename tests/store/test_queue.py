@@ -13,12 +13,13 @@ import pytest
 from relaypost_server.core.message import Address, Attachment, Channel, Email, Guarantee, MessageState, Sms, SmsType
 from relaypost_server.core.money import Money
 from relaypost_server.core.pace import Pace
+from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.queue import Again, Dead, Death, Done, Lane, Pointer, Queued, Schedule
 from relaypost_server.core.queue_ports import Step
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.queueing import queued
 from relaypost_server.flow.requests import Recovery
-from relaypost_server.store import contents
+from relaypost_server.store import contents, database as database_module
 from relaypost_server.store.message_batches import PostgresBatches
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.queue import PostgresQueue
@@ -264,3 +265,18 @@ async def test_what_a_dead_letter_says_is_forgotten_in_time(replicas: Sequence[R
     record = await one.log.get(message.record.id)
     assert record is not None
     assert record.state is MessageState.DEAD
+
+
+async def test_a_process_that_stops_within_a_transaction_keeps_its_rows_from_nobody(
+    replicas: Sequence[Replica], bundled_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "IDLE_SECONDS", 0.5)
+    message = letter()
+    await replicas[0].queue.enqueue([message])
+    async with opened(bundled_database, tmp_path / "stopped") as stopped:
+        with pytest.raises(LogUnavailableError):
+            async with stopped.transaction() as connection:
+                await connection.fetch("SELECT FROM relaypost.queue FOR UPDATE")
+                job = await replicas[1].queue.claim(pointer_to(message))
+                assert job is not None
+                await connection.fetch("SELECT 1")

@@ -17,6 +17,8 @@ from relaypost_server.telemetry.metrics import Metrics
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
+IDLE_SECONDS = 5.0
+"""Within a transaction and between two statements, which no process needs that is awake."""
 LARGEST_POOL = 4
 STOP_SECONDS = 0.7
 """How long a shutdown waits for what is still to be written; what is on disk by then is for the next gateway."""
@@ -41,7 +43,13 @@ class Database:
     async def start(self) -> None:
         """Connects, or goes on without where that takes too long."""
         self._pool = asyncpg.create_pool(
-            self._url, min_size=0, max_size=LARGEST_POOL, timeout=CONNECT_SECONDS, command_timeout=READ_SECONDS
+            self._url,
+            min_size=0,
+            max_size=LARGEST_POOL,
+            timeout=CONNECT_SECONDS,
+            command_timeout=READ_SECONDS,
+            # A process that is stopped within a transaction must not keep the others from its rows.
+            server_settings={"idle_in_transaction_session_timeout": str(round(IDLE_SECONDS * 1000))},
         )
         await self._pool
         await self.writer.start(seconds=CONNECT_SECONDS)
