@@ -274,9 +274,13 @@ async def test_a_process_that_stops_within_a_transaction_keeps_its_rows_from_nob
     message = letter()
     await replicas[0].queue.enqueue([message])
     async with opened(bundled_database, tmp_path / "stopped") as stopped:
-        with pytest.raises(LogUnavailableError):
+
+        async def stop_halfway() -> None:
             async with stopped.transaction() as connection:
                 await connection.fetch("SELECT FROM relaypost.queue FOR UPDATE")
                 job = await replicas[1].queue.claim(pointer_to(message))
                 assert job is not None
                 await connection.fetch("SELECT 1")
+
+        with pytest.raises(LogUnavailableError):
+            await stop_halfway()
