@@ -74,6 +74,7 @@ class Providers:
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(self.smtp.port),
             "RELAYPOST_SMTP_TLS": "none",
+            "RELAYPOST_SNS_OPT_OUTS_SECONDS": "0",  # A request that is no submission.
             "RELAYPOST_SES_ENDPOINT": self.ses.url,
             "RELAYPOST_SENDGRID_ENDPOINT": self.sendgrid.url,
             "RELAYPOST_SNS_ENDPOINT": self.sns.url,
