@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from relaypost_server.core.queue import Lane
-from relaypost_server.queues._gathered import Gathered
 from relaypost_server.queues._sqs_client import STALE, MissingQueueError, SqsClient
+from relaypost_server.queues._sqs_gathered import Gathered
 from relaypost_server.queues._sqs_queues import SqsQueues
 
 BATCH = 10

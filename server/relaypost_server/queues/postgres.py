@@ -25,7 +25,6 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from relaypost_server.core.queue import Lane, Pointer
 from relaypost_server.core.queue_ports import QueueUnavailableError, Taken
 from relaypost_server.queues import _pointers
-from relaypost_server.queues._gathered import Gathered
 
 SILENCE = timedelta(seconds=60)
 """A worker that has not been heard of for so long has lost its jobs."""
@@ -36,7 +35,6 @@ LOG_KEPT_SECONDS = 3600.0
 ASK_SECONDS = 10.0
 """For one question to the database; then its connection counts as lost."""
 CLOSE_SECONDS = 2.0
-DONE_AT_ONCE = 200
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 T = TypeVar("T")
@@ -69,7 +67,6 @@ class PgQueue:
         self._shared: Queries | None = None
         self._connecting = asyncio.Lock()
         self._heart: asyncio.Task[None] | None = None
-        self._over: Gathered[Job] = Gathered(self._forget, most=DONE_AT_ONCE)
 
     async def start(self) -> None:
         with contextlib.suppress(QueueUnavailableError):  # It is tried again with each question.
@@ -116,7 +113,7 @@ class PgQueue:
             await asyncio.sleep(POLL_SECONDS)
 
     async def done(self, taken: Sequence[Taken]) -> None:
-        await self._over.add(t.handle for t in taken)
+        await self._forget([one.handle for one in taken])
 
     async def give_back(self, taken: Sequence[Taken]) -> None:
         await self._give_back([one.handle for one in taken])
@@ -132,8 +129,10 @@ class PgQueue:
 
     async def _read(self, jobs: Sequence[Job], lane: Lane) -> Sequence[Taken]:
         read = [(job, _pointers.read(job.payload or b"", lane)) for job in jobs]
-        with contextlib.suppress(QueueUnavailableError):  # What is not thrown away comes again.
-            await self._over.add(job for job, pointer in read if pointer is None)
+        unreadable = [job for job, pointer in read if pointer is None]
+        if unreadable:
+            with contextlib.suppress(QueueUnavailableError):  # What is not thrown away comes again.
+                await self._forget(unreadable)
         taken = [Taken(pointer, job) for job, pointer in read if pointer is not None]
         self._in_hand |= {one.handle.id: one.handle for one in taken}
         return taken
