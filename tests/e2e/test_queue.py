@@ -200,6 +200,20 @@ async def test_workers_together_keep_to_the_pace(bundled_database: str) -> None:
         assert took > (100 - 20) / 20 - 1.0, "the burst of a second, then twenty a second"
 
 
+async def test_a_worker_that_waits_for_a_pace_stops_at_once_and_loses_nothing(bundled_database: str) -> None:
+    slow = {**NO_WORKER, "RELAYPOST_SES_RATE": "0.1"}
+    async with world(bundled_database, slow) as running:
+        async with gateway(running.environ, database=bundled_database, command="work") as worker:
+            await running.client.send_bulk("letter-1", [bulk_email(**EMAIL) for _ in range(50)])
+            await until(lambda: running.providers.received("ses") == 1)
+            began = asyncio.get_running_loop().time()
+            assert await worker.stop() == 0
+            assert asyncio.get_running_loop().time() - began < 10, "its grace is 25 seconds"
+        async with working(running, bundled_database, RELAYPOST_SES_RATE="0"):
+            await all_settled(bundled_database, 50)
+        assert running.providers.received("ses") == 50
+
+
 async def test_what_a_killed_worker_left_is_sent_by_another(bundled_database: str) -> None:
     async with world(bundled_database, NO_WORKER, SHORT_LEASE) as running, AsyncExitStack() as stack:
         doomed = await stack.enter_async_context(working(running, bundled_database))

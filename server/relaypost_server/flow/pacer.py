@@ -5,8 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 
-from relaypost_server.core.pace import Pace, take, wait
-from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.core.pace import Pace, wait
 from relaypost_server.core.queue_ports import QueueStore
 
 AHEAD_SECONDS = 0.25
@@ -24,7 +23,10 @@ class Pacer:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def turn(self, provider: str, *, urgent: bool = False) -> None:
-        """Waits until a message may be sent through the provider. What is urgent never waits: others do, for it."""
+        """Waits until a message may be sent through the provider. What is urgent never waits: others do, for it.
+
+        Raises LogUnavailableError.
+        """
         pace = self._paces.get(provider)
         if pace is None:
             return
@@ -37,11 +39,7 @@ class Pacer:
             self._tokens[provider] -= 1
 
     async def _fetch(self, provider: str, pace: Pace) -> int:
-        wanted = max(1, math.ceil(pace.rate * AHEAD_SECONDS))
-        try:
-            grant = await self._store.take(provider, pace, wanted)
-        except LogUnavailableError:  # Nothing that needs the database is sent without it: claims will wait.
-            grant = take(pace, level=0.0, age=1.0 / pace.rate, wanted=1)
+        grant = await self._store.take(provider, pace, max(1, math.ceil(pace.rate * AHEAD_SECONDS)))
         if not grant.granted:
             await asyncio.sleep(wait(pace, grant.left))
         return grant.granted

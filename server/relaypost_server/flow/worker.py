@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import structlog
 
@@ -56,6 +57,8 @@ class Worker:
         self._hands = hands
         self._grace = grace
         self._finished = Finished(crew.queue)
+        self._in_line: set[asyncio.Task[None]] = set()
+        """Those that wait for their provider's pace."""
         self._stopped = asyncio.Event()
         self._lanes: list[asyncio.Task[None]] = []
 
@@ -64,8 +67,10 @@ class Worker:
         self._lanes = [asyncio.create_task(self._work(lane, hands)) for lane, hands in self._hands.items() if hands]
 
     async def stop(self) -> None:
-        """Takes nothing more, and lets what is being sent come to its end."""
+        """Takes nothing more, gives back what waits for its turn, and lets what is being sent come to its end."""
         self._stopped.set()
+        for job in self._in_line:
+            job.cancel()
         if self._lanes:
             _, late = await asyncio.wait(self._lanes, timeout=self._grace)
             for lane in late:
@@ -80,9 +85,14 @@ class Worker:
                 if len(jobs) >= hands:
                     await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
                 for taken in await self._take(lane, hands - len(jobs)):
+                    if self._stopped.is_set():  # It came while the lane was being stopped.
+                        await self._give_back(taken)
+                        continue
                     job = asyncio.create_task(self._follow(taken))
+                    self._in_line.add(job)
                     jobs.add(job)
                     job.add_done_callback(jobs.discard)
+                    job.add_done_callback(self._in_line.discard)
             if jobs:
                 await asyncio.wait(jobs)
         except asyncio.CancelledError:
@@ -125,6 +135,7 @@ class Worker:
             self._crew.emails if pointer.channel is Channel.EMAIL else self._crew.texts
         )
         await self._crew.pacer.turn(sender.first_choice(), urgent=pointer.lane is Lane.OTP)
+        self._in_line.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         asked_at = self._crew.clock.monotonic()
         job = await self._crew.store.claim(pointer)
         if job is None:  # Sent, cancelled, or somebody else is at it: then the sweep looks after it.
