@@ -10,7 +10,7 @@ import structlog
 
 from relaypost_server.api.server import GrpcServer, ServerLimits
 from relaypost_server.assembly.parts import Parts, build_callbacks, open_parts
-from relaypost_server.assembly.queueing import run_worker
+from relaypost_server.assembly.queueing import build_batches, run_worker
 from relaypost_server.assembly.services import build_servicers
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url
@@ -89,13 +89,15 @@ class Gateway:
 
     async def _serve_grpc(self, site: Site, parts: Parts, templates: Templates) -> str:
         gateway = site.config.gateway
-        watcher = Watcher(parts.message_log)
-        servicers = await build_servicers(site, parts, templates, watcher)
+        watcher, batches = Watcher(parts.message_log), build_batches(site, parts.queues, parts.database)
+        servicers = await build_servicers(site, parts, templates, watcher, batches)
         self._grpc = GrpcServer(
             servicers, parts.health, limits=_limits(gateway), tracing=site.tracing, metrics=site.metrics
         )
         site.running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)
+        # Before the server stops, which else waits for streams that would go on for hours.
         site.run(watcher)
+        site.running.push_async_callback(batches.stop)
         return _with_port(gateway.grpc_address, await self._grpc.start(gateway.grpc_address))
 
 

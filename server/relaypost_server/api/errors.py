@@ -70,7 +70,7 @@ def too_many_watchers() -> status_pb2.Status:
     return build(
         StatusCode.RESOURCE_EXHAUSTED,
         failure_pb2.ERROR_REASON_TOO_MANY_WATCHERS,
-        "too many messages are watched at this gateway",
+        "too many messages or batches are watched at this gateway",
         retry(5.0),
     )
 

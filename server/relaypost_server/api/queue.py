@@ -31,6 +31,7 @@ from relaypost_server.core.queue_ports import QueueUnavailableError
 from relaypost_server.flow.bulk import Batches
 from relaypost_server.flow.queueing import Accepted, Queueing
 from relaypost_server.flow.requests import RequestReusedError
+from relaypost_server.flow.watch import TooManyWatchersError
 
 
 class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
@@ -138,11 +139,14 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         caller, batch_id = read_caller(context, bad), read_id("batch_id", request.batch_id, bad)
         bad.check()
         known = False
-        async for batch in self._batches.watch(caller, batch_id):
-            known = True
-            response = pb.WatchBatchResponse()
-            fill_batch(response.batch, batch)
-            yield response
+        try:
+            async for batch in self._batches.watch(caller, batch_id):
+                known = True
+                response = pb.WatchBatchResponse()
+                fill_batch(response.batch, batch)
+                yield response
+        except TooManyWatchersError:
+            raise ApiError(errors.too_many_watchers()) from None
         if not known:
             raise ApiError(errors.batch_not_found())
 

@@ -10,16 +10,19 @@ from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.assembly import costs, otps
 from relaypost_server.assembly.parts import Parts
-from relaypost_server.assembly.queueing import build_batches, build_queueing
+from relaypost_server.assembly.queueing import build_queueing
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.webhooks import run_webhooks
 from relaypost_server.core.estimate import Estimator
 from relaypost_server.flow.accounts import AccountsReader
+from relaypost_server.flow.bulk import Batches
 from relaypost_server.flow.watch import Watcher
 from relaypost_server.templates.render import Templates
 
 
-async def build_servicers(site: Site, parts: Parts, templates: Templates, watcher: Watcher) -> Servicers:
+async def build_servicers(
+    site: Site, parts: Parts, templates: Templates, watcher: Watcher, batches: Batches
+) -> Servicers:
     gateway, message_log, senders = site.config.gateway, parts.message_log, parts.senders
     peppers = await otps.open_peppers(site)
     email_reader = EmailReader(gateway.default_sender, gateway.max_attachment_bytes, templates)
@@ -44,7 +47,7 @@ async def build_servicers(site: Site, parts: Parts, templates: Templates, watche
         webhooks=run_webhooks(site, parts.database),
         queue=QueueServicer(
             build_queueing(site, parts.queues, message_log),
-            build_batches(site, parts.queues, parts.database),
+            batches,
             message_log,
             email_reader=email_reader,
             templates=templates,

@@ -1,8 +1,9 @@
 """Takes many messages on, with as much memory for a million as for a thousand."""
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Email
@@ -10,6 +11,7 @@ from relaypost_server.core.queue import Batch, BatchProgress, Lane, Queued
 from relaypost_server.core.queue_ports import BatchStore, QueueStore
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.requests import RequestReusedError
+from relaypost_server.flow.watch import TooManyWatchersError
 from relaypost_server.telemetry.metrics import Metrics
 
 METHOD = "SendBulk"
@@ -18,7 +20,10 @@ CHUNK = 500
 CHUNK_BYTES = 4 * 1024 * 1024
 """Of attachments in one transaction, whichever comes first."""
 WATCH_SECONDS = 1.0
+"""Between two looks at a batch that is watched, if a look takes less than a tenth of that."""
 LONGEST_WATCH = 24 * 3600.0
+MOST_WATCHERS = 100
+"""Each look counts the messages of its batch."""
 
 
 class Batches:
@@ -39,6 +44,12 @@ class Batches:
         self._on_stored = on_stored
         self._metrics = metrics
         self._clock = clock
+        self._watchers = 0
+        self._stopped = asyncio.Event()
+
+    async def stop(self) -> None:
+        """Ends every watch."""
+        self._stopped.set()
 
     async def open(self, *, caller: str, request_id: str, fingerprint: str, lane: Lane) -> "Intake":
         """A stream into a new batch, or into one that is there. Raises RequestReusedError or LogUnavailableError."""
@@ -53,11 +64,24 @@ class Batches:
         batch = await self._store.find(caller, batch_id=batch_id, request_id=request_id)
         return None if batch is None else await self._store.progress(batch)
 
-    async def watch(self, caller: str, batch_id: str) -> AsyncIterator[BatchProgress]:
-        """The batch, and again whenever it has changed, until nothing of it waits. Raises LogUnavailableError."""
+    async def watch(self, caller: str, batch_id: str) -> AsyncGenerator[BatchProgress, None]:
+        """The batch, and again whenever it has changed, until nothing of it waits, LONGEST_WATCH or `stop`.
+
+        Raises LogUnavailableError or TooManyWatchersError.
+        """
+        if self._watchers >= MOST_WATCHERS:
+            raise TooManyWatchersError
+        self._watchers += 1
+        try:
+            async for progress in self._changes(caller, batch_id):
+                yield progress
+        finally:
+            self._watchers -= 1
+
+    async def _changes(self, caller: str, batch_id: str) -> AsyncIterator[BatchProgress]:
         shown: BatchProgress | None = None
         end = self._clock.monotonic() + LONGEST_WATCH
-        while self._clock.monotonic() < end:
+        while not self._stopped.is_set() and (began := self._clock.monotonic()) < end:
             progress = await self.get(caller, batch_id=batch_id)
             if progress is None:
                 return
@@ -66,7 +90,9 @@ class Batches:
                 yield progress
             if progress.over:
                 return
-            await asyncio.sleep(WATCH_SECONDS)
+            pause = max(WATCH_SECONDS, 10 * (self._clock.monotonic() - began))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), pause)
 
 
 class Intake:

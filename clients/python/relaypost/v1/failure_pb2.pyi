@@ -101,8 +101,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     sent. Details: RetryInfo.
     """
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 20
-    """RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage
-    as it can. Details: RetryInfo. GetMessage works all the same.
+    """RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage,
+    or batches by WatchBatch, as it can. Details: RetryInfo. GetMessage and
+    GetBatch work all the same.
     """
     ERROR_REASON_SUPPRESSED: _ErrorReason.ValueType  # 21
     """FAILED_PRECONDITION: every recipient is on the suppression list, so no
@@ -222,8 +223,9 @@ ERROR_REASON_OTP_UNAVAILABLE: ErrorReason.ValueType  # 19
 sent. Details: RetryInfo.
 """
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 20
-"""RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage
-as it can. Details: RetryInfo. GetMessage works all the same.
+"""RESOURCE_EXHAUSTED: this gateway follows as many messages by WatchMessage,
+or batches by WatchBatch, as it can. Details: RetryInfo. GetMessage and
+GetBatch work all the same.
 """
 ERROR_REASON_SUPPRESSED: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION: every recipient is on the suppression list, so no

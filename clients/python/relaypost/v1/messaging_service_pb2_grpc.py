@@ -120,7 +120,7 @@ class MessagingServiceServicer(object):
         COMPLAINED, REJECTED, FAILED, CANCELLED or DEAD), or with the caller's deadline. A caller
         without one is cut off after an hour.
 
-        The only stream: docs/decisions/0021-watch-by-polling.md says why.
+        Why it streams: docs/decisions/0021-watch-by-polling.md.
         buf:lint:ignore RPC_NO_SERVER_STREAMING
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

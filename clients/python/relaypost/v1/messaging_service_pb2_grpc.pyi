@@ -54,7 +54,7 @@ class MessagingServiceStub:
     COMPLAINED, REJECTED, FAILED, CANCELLED or DEAD), or with the caller's deadline. A caller
     without one is cut off after an hour.
 
-    The only stream: docs/decisions/0021-watch-by-polling.md says why.
+    Why it streams: docs/decisions/0021-watch-by-polling.md.
     buf:lint:ignore RPC_NO_SERVER_STREAMING
     """
 
@@ -84,7 +84,7 @@ class MessagingServiceAsyncStub(MessagingServiceStub):
     COMPLAINED, REJECTED, FAILED, CANCELLED or DEAD), or with the caller's deadline. A caller
     without one is cut off after an hour.
 
-    The only stream: docs/decisions/0021-watch-by-polling.md says why.
+    Why it streams: docs/decisions/0021-watch-by-polling.md.
     buf:lint:ignore RPC_NO_SERVER_STREAMING
     """
 
@@ -147,7 +147,7 @@ class MessagingServiceServicer(metaclass=_abc_1.ABCMeta):
         COMPLAINED, REJECTED, FAILED, CANCELLED or DEAD), or with the caller's deadline. A caller
         without one is cut off after an hour.
 
-        The only stream: docs/decisions/0021-watch-by-polling.md says why.
+        Why it streams: docs/decisions/0021-watch-by-polling.md.
         buf:lint:ignore RPC_NO_SERVER_STREAMING
         """
 

@@ -141,7 +141,8 @@ class QueueServiceServicer(object):
 
     def WatchBatch(self, request, context):
         """Streams a batch as GetBatch tells it: at once, and again every second while
-        it changes. Ends when no message of a closed batch waits any more.
+        it changes; less often for batches that take long to count. Ends when no
+        message of a closed batch waits any more.
         buf:lint:ignore RPC_NO_SERVER_STREAMING
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

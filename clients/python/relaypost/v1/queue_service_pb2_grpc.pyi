@@ -60,7 +60,8 @@ class QueueServiceStub:
     """Tells how far a batch is."""
     WatchBatch: _grpc.UnaryStreamMultiCallable[_queue_service_pb2.WatchBatchRequest, _queue_service_pb2.WatchBatchResponse]
     """Streams a batch as GetBatch tells it: at once, and again every second while
-    it changes. Ends when no message of a closed batch waits any more.
+    it changes; less often for batches that take long to count. Ends when no
+    message of a closed batch waits any more.
     buf:lint:ignore RPC_NO_SERVER_STREAMING
     """
 
@@ -96,7 +97,8 @@ class QueueServiceAsyncStub(QueueServiceStub):
     """Tells how far a batch is."""
     WatchBatch: _aio.UnaryStreamMultiCallable[_queue_service_pb2.WatchBatchRequest, _queue_service_pb2.WatchBatchResponse]  # type: ignore[assignment]
     """Streams a batch as GetBatch tells it: at once, and again every second while
-    it changes. Ends when no message of a closed batch waits any more.
+    it changes; less often for batches that take long to count. Ends when no
+    message of a closed batch waits any more.
     buf:lint:ignore RPC_NO_SERVER_STREAMING
     """
 
@@ -177,7 +179,8 @@ class QueueServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_queue_service_pb2.WatchBatchResponse], _abc.AsyncIterator[_queue_service_pb2.WatchBatchResponse]]:
         """Streams a batch as GetBatch tells it: at once, and again every second while
-        it changes. Ends when no message of a closed batch waits any more.
+        it changes; less often for batches that take long to count. Ends when no
+        message of a closed batch waits any more.
         buf:lint:ignore RPC_NO_SERVER_STREAMING
         """
 
