@@ -16,7 +16,6 @@ from relaypost.v1 import failure_pb2
 from relaypost_server.api import pack
 from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.core.failover import Ending, Verdict
-from relaypost_server.core.limits import LimitReachedError
 from relaypost_server.core.message import Channel
 from relaypost_server.core.webhook import MOST_ENDPOINTS
 from relaypost_server.flow.send import Sent
@@ -138,95 +137,11 @@ def idempotency_unavailable() -> status_pb2.Status:
     )
 
 
-def queue_unavailable() -> status_pb2.Status:
-    return build(
-        StatusCode.UNAVAILABLE,
-        failure_pb2.ERROR_REASON_QUEUE_UNAVAILABLE,
-        "the queue cannot be reached; nothing was queued",
-        retry(5.0),
-    )
-
-
-def not_queued() -> status_pb2.Status:
-    return build(
-        StatusCode.FAILED_PRECONDITION,
-        failure_pb2.ERROR_REASON_MESSAGE_NOT_QUEUED,
-        "the message is not in the queue, or is being sent",
-    )
-
-
-def not_dead() -> status_pb2.Status:
-    return build(
-        StatusCode.FAILED_PRECONDITION,
-        failure_pb2.ERROR_REASON_MESSAGE_NOT_DEAD,
-        "the message has not been given up",
-    )
-
-
-def batch_not_found() -> status_pb2.Status:
-    return build(
-        StatusCode.NOT_FOUND, failure_pb2.ERROR_REASON_BATCH_NOT_FOUND, "there is no batch with this id or name"
-    )
-
-
 def not_unconfirmed() -> status_pb2.Status:
     return build(
         StatusCode.FAILED_PRECONDITION,
         failure_pb2.ERROR_REASON_MESSAGE_NOT_UNCONFIRMED,
         "the message is not UNCONFIRMED: there is nothing to resolve",
-    )
-
-
-def otp_not_verified() -> status_pb2.Status:
-    """One answer, whatever was wrong: anything else would tell a guesser which ids and codes there are."""
-    return build(
-        StatusCode.INVALID_ARGUMENT,
-        failure_pb2.ERROR_REASON_OTP_NOT_VERIFIED,
-        "the code is not right, or not valid any more",
-    )
-
-
-def otp_attempts_used_up() -> status_pb2.Status:
-    return build(
-        StatusCode.RESOURCE_EXHAUSTED,
-        failure_pb2.ERROR_REASON_OTP_ATTEMPTS_USED_UP,
-        "the attempts of this code are used up; a new code is needed",
-    )
-
-
-def otp_limit_reached(error: LimitReachedError) -> status_pb2.Status:
-    reached = {f"limit:{r.limit}": f"lets one through again in {r.retry_after:.0f} s" for r in error.refusals}
-    return build(
-        StatusCode.RESOURCE_EXHAUSTED,
-        failure_pb2.ERROR_REASON_OTP_LIMIT_REACHED,
-        f"a limit is reached: {error}",
-        _quota(reached),
-        retry(error.retry_after),
-    )
-
-
-def otp_over() -> status_pb2.Status:
-    return build(
-        StatusCode.FAILED_PRECONDITION,
-        failure_pb2.ERROR_REASON_OTP_OVER,
-        "there is no living code of this name; a new one is needed",
-    )
-
-
-def otp_country_not_allowed() -> status_pb2.Status:
-    return build(
-        StatusCode.FAILED_PRECONDITION,
-        failure_pb2.ERROR_REASON_OTP_COUNTRY_NOT_ALLOWED,
-        "codes are not sent to phones of this country",
-    )
-
-
-def otp_unavailable() -> status_pb2.Status:
-    return build(
-        StatusCode.UNAVAILABLE,
-        failure_pb2.ERROR_REASON_OTP_UNAVAILABLE,
-        "the database that keeps codes cannot be reached; nothing was sent",
-        retry(5.0),
     )
 
 
@@ -290,7 +205,7 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
                 StatusCode.RESOURCE_EXHAUSTED,
                 failure_pb2.ERROR_REASON_BUDGET_EXHAUSTED,
                 "the caller's budget of the month is used up; nothing was sent",
-                _quota({f"caller:{sent.record.caller}": "the budget of the month is used up"}),
+                quota({f"caller:{sent.record.caller}": "the budget of the month is used up"}),
                 failure,
             )
         case Ending.NOT_ON_RECORD:
@@ -311,7 +226,7 @@ def _exhausted(verdict: Verdict, failure: failure_pb2.SendFailure) -> status_pb2
     return build(StatusCode.UNAVAILABLE, reason, text, failure, retry(verdict.retry_after))
 
 
-def _quota(reached: Mapping[str, str]) -> error_details_pb2.QuotaFailure:
+def quota(reached: Mapping[str, str]) -> error_details_pb2.QuotaFailure:
     """`reached`: descriptions by subjects."""
     violations = [error_details_pb2.QuotaFailure.Violation(subject=s, description=d) for s, d in reached.items()]
     return error_details_pb2.QuotaFailure(violations=violations)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from relaypost.v1 import otp_service_pb2 as pb, otp_service_pb2_grpc
 
-from relaypost_server.api import errors, pack
+from relaypost_server.api import errors, otp_errors, pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.errors import ApiError
 from relaypost_server.api.otp_requests import read_client, read_otp_id, read_otp_request
@@ -93,11 +93,11 @@ def _check(made: SentOtp) -> None:
 
 
 _STATUSES = {
-    CountryNotAllowedError: errors.otp_country_not_allowed,
-    LogUnavailableError: errors.otp_unavailable,
-    OtpAttemptsUsedUpError: errors.otp_attempts_used_up,
-    OtpNotVerifiedError: errors.otp_not_verified,
-    OtpOverError: errors.otp_over,
+    CountryNotAllowedError: otp_errors.country_not_allowed,
+    LogUnavailableError: otp_errors.unavailable,
+    OtpAttemptsUsedUpError: otp_errors.attempts_used_up,
+    OtpNotVerifiedError: otp_errors.not_verified,
+    OtpOverError: otp_errors.over,
     RequestInProgressError: errors.request_in_progress,
     RequestReusedError: errors.request_reused,
 }
@@ -111,7 +111,7 @@ def _explained() -> Iterator[None]:
     except RenderError as error:
         raise InvalidRequestError(error.violations) from None
     except LimitReachedError as error:
-        raise ApiError(errors.otp_limit_reached(error)) from None
+        raise ApiError(otp_errors.limit_reached(error)) from None
     except tuple(_STATUSES) as error:
         status = next(make for kind, make in _STATUSES.items() if isinstance(error, kind))
         raise ApiError(status()) from None

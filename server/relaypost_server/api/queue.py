@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from relaypost.v1 import queue_service_pb2 as pb, queue_service_pb2_grpc
 
-from relaypost_server.api import errors, pack
+from relaypost_server.api import errors, pack, queue_errors
 from relaypost_server.api.bulk import BulkReader, fill_batch
 from relaypost_server.api.edge import Context
 from relaypost_server.api.emails import EmailReader
@@ -83,7 +83,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         message_id = _message_id(request.message_id)
         record = await self._queueing.cancel(message_id)
         if record is None:
-            raise ApiError(errors.not_queued() if await self._log.get(message_id) else errors.message_not_found())
+            raise ApiError(queue_errors.not_queued() if await self._log.get(message_id) else errors.message_not_found())
         response = pb.CancelMessageResponse()
         pack.fill_message(response.message, record)
         return response
@@ -92,7 +92,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         message_id = _message_id(request.message_id)
         record = await self._queueing.requeue(message_id)
         if record is None:
-            raise ApiError(errors.not_dead() if await self._log.get(message_id) else errors.message_not_found())
+            raise ApiError(queue_errors.not_dead() if await self._log.get(message_id) else errors.message_not_found())
         response = pb.RequeueMessageResponse()
         pack.fill_message(response.message, record)
         return response
@@ -129,7 +129,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         bad.check()
         batch = await self._batches.get(caller, batch_id=batch_id, request_id=request.request_id)
         if batch is None:
-            raise ApiError(errors.batch_not_found())
+            raise ApiError(queue_errors.batch_not_found())
         response = pb.GetBatchResponse()
         fill_batch(response.batch, batch)
         return response
@@ -148,7 +148,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         except TooManyWatchersError:
             raise ApiError(errors.too_many_watchers()) from None
         if not known:
-            raise ApiError(errors.batch_not_found())
+            raise ApiError(queue_errors.batch_not_found())
 
     async def _enqueue(
         self,
@@ -196,4 +196,4 @@ def _explained() -> Iterator[None]:
     except RequestReusedError:
         raise ApiError(errors.request_reused()) from None
     except (LogUnavailableError, QueueUnavailableError):
-        raise ApiError(errors.queue_unavailable()) from None
+        raise ApiError(queue_errors.queue_unavailable()) from None

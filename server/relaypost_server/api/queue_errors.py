@@ -1,0 +1,38 @@
+"""What can go wrong with the queue, as a google.rpc.Status."""
+
+from google.rpc import status_pb2
+from grpc import StatusCode
+from relaypost.v1 import failure_pb2
+
+from relaypost_server.api.errors import build, retry
+
+
+def queue_unavailable() -> status_pb2.Status:
+    return build(
+        StatusCode.UNAVAILABLE,
+        failure_pb2.ERROR_REASON_QUEUE_UNAVAILABLE,
+        "the queue cannot be reached; nothing was queued",
+        retry(5.0),
+    )
+
+
+def not_queued() -> status_pb2.Status:
+    return build(
+        StatusCode.FAILED_PRECONDITION,
+        failure_pb2.ERROR_REASON_MESSAGE_NOT_QUEUED,
+        "the message is not in the queue, or is being sent",
+    )
+
+
+def not_dead() -> status_pb2.Status:
+    return build(
+        StatusCode.FAILED_PRECONDITION,
+        failure_pb2.ERROR_REASON_MESSAGE_NOT_DEAD,
+        "the message has not been given up",
+    )
+
+
+def batch_not_found() -> status_pb2.Status:
+    return build(
+        StatusCode.NOT_FOUND, failure_pb2.ERROR_REASON_BATCH_NOT_FOUND, "there is no batch with this id or name"
+    )
