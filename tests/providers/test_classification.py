@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.providers import sendgrid, ses, sns, twilio
+from relaypost_server.providers import sendgrid, ses, sns, twilio_answers
 from relaypost_server.providers._connection import Answer
 
 K = Kind
@@ -156,7 +156,7 @@ def test_sendgrid_without_credits_is_benched_for_an_hour() -> None:
 
 def refused(status: int, code: int | None) -> Outcome:
     body: dict[str, Any] = {"code": code, "message": "m", "status": status}
-    return twilio.classify(Answer(status, {}, json.dumps(body if code else {}).encode()))
+    return twilio_answers.classify(Answer(status, {}, json.dumps(body if code else {}).encode()))
 
 
 _TWILIO = {

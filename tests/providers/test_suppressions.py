@@ -14,7 +14,7 @@ from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreada
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers.sendgrid import SendGrid, SendGridSettings
 from relaypost_server.providers.ses_receipts import events_of
-from relaypost_server.providers.twilio import classify
+from relaypost_server.providers.twilio_answers import classify
 from relaypost_server.providers.twilio_receipts import read_form
 from relaypost_server.settings import read
 from tests.fakes.http import Reply, Request, answer, closed_port, fake_http

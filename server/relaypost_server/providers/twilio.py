@@ -18,19 +18,18 @@ from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.look_ups import Doubt
 from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money, PriceList
-from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.outcome import Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
 from relaypost_server.core.price_ports import Unpriced
 from relaypost_server.core.suppression import Reply
-from relaypost_server.providers._connection import Answer
-from relaypost_server.providers._http import HttpClient, lost_answer, retry_after
+from relaypost_server.providers._http import HttpClient
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
 from relaypost_server.providers._settings import PaidProviderSettings, missing
+from relaypost_server.providers.twilio_answers import classify
 from relaypost_server.providers.twilio_look_up import find
 from relaypost_server.providers.twilio_prices import TwilioPrices
 from relaypost_server.providers.twilio_receipts import (
     LARGEST_CALLBACK,
-    OPTED_OUT,
     callback_url,
     read_form,
     read_reply,
@@ -189,72 +188,6 @@ def request_form(message: Message[Sms], settings: TwilioSettings) -> dict[str, s
     if settings.messaging_service_sid:
         return form | {"MessagingServiceSid": settings.messaging_service_sid}
     return form | {"From": settings.phone_number or ""}
-
-
-_MESSAGE_FAULTS = frozenset(
-    [
-        "21211",
-        "21214",
-        "21217",
-        "21602",
-        "21604",
-        "21605",
-        OPTED_OUT,
-        "21614",
-        "21617",
-        "21618",
-        "21619",
-        "21620",
-        "21621",
-        "21622",
-        "21623",
-        "21635",
-        "21654",
-        "21655",
-        "21656",
-        "21658",
-    ]
-)
-_OTHER_MAY_REACH = frozenset(["21408", "21612"])
-_SET_UP_FAULTS = frozenset(
-    ["21212", "21219", "21601", "21603", "21606", "21608", "21657", "21701", "21702", "21703", "21704", "21705"]
-)
-_LIMITS = frozenset(["14107", "20429", "21611", "63017"])
-_ACCOUNT_FAULTS = frozenset(["10001", "20003", "20005", "20006", "20010", "20403"])
-
-
-def classify(answer: Answer) -> Outcome:
-    """What an HTTP answer of Twilio means."""
-    body = answer.json()
-    if answer.ok:
-        sid = body.get("sid")
-        if not isinstance(sid, str):
-            return lost_answer(answer)
-        return Outcome(kind=Kind.ACCEPTED, provider_message_id=sid)
-    code, text = str(body.get("code", "")), str(body.get("message", ""))
-    kind = _kind(answer.status, code)
-    return Outcome(
-        kind=kind,
-        detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
-        provider_code=code,
-        retry_after=retry_after(answer) if kind is Kind.THROTTLED else None,
-        alert=kind is Kind.UNAUTHORIZED or (kind is Kind.UNSUPPORTED and code not in _OTHER_MAY_REACH),
-        opted_out=code == OPTED_OUT,
-    )
-
-
-def _kind(status: int, code: str) -> Kind:
-    if code in _LIMITS or status == 429:
-        return Kind.THROTTLED
-    if code in _ACCOUNT_FAULTS or status == 401:
-        return Kind.UNAUTHORIZED
-    if status >= 500:
-        return Kind.FAULTED if status == 503 else Kind.UNCONFIRMED
-    if code in _OTHER_MAY_REACH or code in _SET_UP_FAULTS:
-        return Kind.UNSUPPORTED
-    if code in _MESSAGE_FAULTS or code.startswith("21"):
-        return Kind.REJECTED
-    return Kind.UNSUPPORTED
 
 
 def _senders(settings: TwilioSettings, doubt: Doubt) -> Sequence[str]:
