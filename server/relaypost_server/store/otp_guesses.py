@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from relaypost_server.core.limits import Refusal
 from relaypost_server.core.message import Channel
 from relaypost_server.core.otp import FAILURES, Guess, OtpPolicy, OtpSpent
-from relaypost_server.store.batches import Batches
 from relaypost_server.store.database import Database
+from relaypost_server.store.questions import Questions
 from relaypost_server.store.rows import Row, stored_code
 
 Answer = Guess | Refusal | OtpSpent | None
@@ -22,10 +22,10 @@ class Guesses:
     def __init__(self, database: Database, policy: OtpPolicy) -> None:
         self._database = database
         self._policy = policy
-        self._attempts: Batches[_Named, Answer] = Batches(
+        self._attempts: Questions[_Named, Answer] = Questions(
             self._take_attempts, final=lambda answer: not isinstance(answer, Guess)
         )
-        self._right: Batches[_Right, bool] = Batches(self._use_up, final=lambda used: not used)
+        self._right: Questions[_Right, bool] = Questions(self._use_up, final=lambda used: not used)
 
     async def guess(self, otp_id: str, caller: str) -> Answer:
         return await self._attempts.ask((otp_id, caller))

@@ -15,8 +15,8 @@ from relaypost_server.core.queue import Again, Dead, Death, Job, Lane, Pointer, 
 from relaypost_server.core.queue_ports import DeadLetter, Enqueued, Step
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store import contents, rows
-from relaypost_server.store.batches import Batches
 from relaypost_server.store.database import Database
+from relaypost_server.store.questions import Questions
 from relaypost_server.store.rows import Row
 from relaypost_server.store.sql import QUERIES
 
@@ -37,8 +37,8 @@ class PostgresQueue:
         self._lease = lease
         self._hand_over = hand_over
         self._same_database = same_database
-        self._claims: Batches[Pointer, Job | None] = Batches(self._claim_all, final=lambda job: job is None)
-        self._steps: Batches[Step, bool] = Batches(self._settle_all, final=lambda _: True)
+        self._claims: Questions[Pointer, Job | None] = Questions(self._claim_all, final=lambda job: job is None)
+        self._steps: Questions[Step, bool] = Questions(self._settle_all, final=lambda _: True)
 
     async def enqueue(self, queued: Sequence[Queued]) -> Sequence[Enqueued]:
         documents = orjson.dumps([rows.queue_document(q) for q in queued]).decode()

@@ -18,7 +18,7 @@ Q = TypeVar("Q", bound=Hashable)
 A = TypeVar("A")
 
 
-class Batches(Generic[Q, A]):
+class Questions(Generic[Q, A]):
     """Needs no start and no stop: it works while something is asked."""
 
     def __init__(
