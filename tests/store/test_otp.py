@@ -171,7 +171,8 @@ async def test_no_number_of_sends_at_once_gets_past_a_limit(stores: list[Postgre
     assert sum(isinstance(a, Otp) for a in answers) == 7
     refused = [a for a in answers if isinstance(a, LimitReachedError)]
     assert {r.limit for e in refused for r in e.refusals} == {"a"}
-    assert all(0 < e.retry_after <= 60 for e in refused)
+    # A transaction that began earlier may see what one that began later has counted: by its own time that is ahead.
+    assert all(0 < e.retry_after <= 70 for e in refused)
 
 
 async def test_a_limit_looks_back_over_a_sliding_window(stores: list[PostgresOtps], databases: list[Database]) -> None:
