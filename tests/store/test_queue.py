@@ -103,6 +103,12 @@ async def test_a_message_is_stored_with_its_pointer_and_claimed_once(replicas: S
     assert record.state is MessageState.SENDING
 
 
+async def test_what_a_record_holds_of_a_direct_send_it_holds_of_a_queued_one(replicas: Sequence[Replica]) -> None:
+    message = letter(content=Sms(to="+14155550123", country="US", text="Hi", sender_id="Shop"))
+    await replicas[0].queue.enqueue([message])
+    assert await replicas[1].log.get(message.record.id) == message.record
+
+
 async def test_what_is_not_due_waits_and_is_handed_over_by_one(replicas: Sequence[Replica]) -> None:
     later = letter(due=datetime.now(UTC) + timedelta(seconds=1.5))
     await replicas[0].queue.enqueue([later])

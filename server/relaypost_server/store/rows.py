@@ -83,6 +83,7 @@ def queue_document(queued: Queued) -> dict[str, Any]:
         "create_time": record.create_time,
         "tags": dict(record.tags),
         "metadata": dict(record.metadata),
+        "country": record.country,
         "caller": queued.caller,
         "method": queued.method,
         "request_id": queued.request_id,
