@@ -28,6 +28,8 @@ FRESH_SECONDS = 60.0
 """Credentials this young are used without a look at the chain."""
 SAFE_SECONDS = 540.0
 """botocore hands out credentials that live 10 minutes at least: until then old ones do."""
+DAY = 86_400
+"""Seconds."""
 
 log = structlog.get_logger("relaypost.aws")
 
@@ -97,6 +99,19 @@ class Credentials:
         return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
 
+class _Frame(NamedTuple):
+    """All of a signed request but what depends on its body: it holds for a second."""
+
+    headers: dict[str, str]
+    """To send, without Host and Authorization."""
+    request: str
+    """The canonical request, up to the body's hash."""
+    to_sign: str
+    """The string to sign, up to the request's hash."""
+    authorization: str
+    """Up to the signature."""
+
+
 class Signer:
     """Signature Version 4 for POST requests to one service.
 
@@ -110,43 +125,46 @@ class Signer:
         self._path = path
         self._region = region
         self._service = service
-        self._day_key: tuple[str, str, bytes] = ("", "", b"")
+        self._frame = lru_cache(maxsize=1)(self._new_frame)
+        self._key = lru_cache(maxsize=1)(self._new_key)
 
     def headers(self, keys: Keys, body: bytes, content_type: str, now: float) -> dict[str, str]:
         """The headers to send beside Host. `now` is in seconds since 1970."""
-        stamp = _stamp(int(now))
+        second = int(now)
+        frame = self._frame(keys, content_type, second)
+        digest = _sha256(f"{frame.request}{hashlib.sha256(body).hexdigest()}")
+        seal = self._key(keys.secret_key, second // DAY).copy()
+        seal.update(f"{frame.to_sign}{digest}".encode())
+        return {**frame.headers, "authorization": f"{frame.authorization}{seal.hexdigest()}"}
+
+    def _new_frame(self, keys: Keys, content_type: str, second: int) -> _Frame:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
         headers = {"content-type": content_type, "host": self._host, "x-amz-date": stamp}
         if keys.token:
             headers["x-amz-security-token"] = keys.token
         signed = ";".join(headers)
         lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
-        request = f"POST\n{self._path}\n\n{lines}\n{signed}\n{hashlib.sha256(body).hexdigest()}"
-        digest = hashlib.sha256(request.encode()).hexdigest()
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
-        signature = _hmac(self._key(keys.secret_key, stamp[:8]), text).hex()
         del headers["host"]
-        headers["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, SignedHeaders={signed}, Signature={signature}"
+        return _Frame(
+            headers=headers,
+            request=f"POST\n{self._path}\n\n{lines}\n{signed}\n",
+            to_sign=f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n",
+            authorization=(
+                f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, SignedHeaders={signed}, Signature="
+            ),
         )
-        return headers
 
-    def _key(self, secret: str, day: str) -> bytes:
-        if self._day_key[:2] != (secret, day):
-            key = f"AWS4{secret}".encode()
-            for part in (day, self._region, self._service, "aws4_request"):
-                key = _hmac(key, part)
-            self._day_key = (secret, day, key)
-        return self._day_key[2]
+    def _new_key(self, secret: str, day: int) -> hmac.HMAC:
+        """What signs on a day since 1970, to be copied: a new one takes twice as long."""
+        key = f"AWS4{secret}".encode()
+        for part in (time.strftime("%Y%m%d", time.gmtime(day * DAY)), self._region, self._service, "aws4_request"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        return hmac.new(key, digestmod="sha256")
 
 
-@lru_cache(maxsize=1)
-def _stamp(second: int) -> str:
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-
-
-def _hmac(key: bytes, text: str) -> bytes:
-    return hmac.digest(key, text.encode(), "sha256")
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class AwsClient:
