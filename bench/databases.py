@@ -5,13 +5,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from bench.processes import TICK
-from relaypost_server.store.embedded import EmbeddedPostgres
+from relaypost_server.store.embedded import USER, EmbeddedPostgres
 
 
 def new_database(server: str, name: str) -> str:
@@ -39,12 +40,26 @@ def postgres() -> Iterator[str]:
             asyncio.run(server.stop())
 
 
-def cpu_seconds(url: str) -> float:
-    """User and system time of all of the server's processes, those that have ended included."""
+@dataclass(frozen=True)
+class Cpu:
+    """User and system time of a server's processes, in seconds since it began."""
+
+    serving: float
+    """Of those that serve a connection now."""
+    upkeep: float
+    """Of all others: what vacuums, makes checkpoints and writes behind, and connections that have ended."""
+
+
+def cpu(url: str) -> Cpu:
+    """What the server has used."""
     server = asyncio.run(_server(url))
-    children = (_stat(int(p.name)) for p in Path("/proc").iterdir() if p.name.isdecimal())
-    own = sum(int(ticks) for ticks in _stat(server)[11:15])
-    return TICK * (own + sum(int(stat[11]) + int(stat[12]) for stat in children if int(stat[1]) == server))
+    serving = upkeep = 0.0
+    for process in _children(server):
+        if _serves(process):
+            serving += _used(process)
+        else:
+            upkeep += _used(process)
+    return Cpu(serving, upkeep + _used(server) + _used_by_ended_children(server))
 
 
 async def _server(url: str) -> int:
@@ -54,6 +69,28 @@ async def _server(url: str) -> int:
         return int(_stat(await connection.fetchval("SELECT pg_backend_pid()"))[1])
     finally:
         await connection.close()
+
+
+def _children(server: int) -> list[int]:
+    found = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdecimal()]
+    return [process for process in found if int(_stat(process)[1]) == server]
+
+
+def _serves(process: int) -> bool:
+    """PostgreSQL writes into the title of a process whose connection it serves: the user comes first."""
+    try:
+        title = Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:  # It has just ended.
+        return False
+    return title.startswith(f"postgres: {USER} ")
+
+
+def _used(process: int) -> float:
+    return TICK * sum(map(int, _stat(process)[11:13]))
+
+
+def _used_by_ended_children(process: int) -> float:
+    return TICK * sum(map(int, _stat(process)[13:15]))
 
 
 def _stat(pid: int) -> list[str]:

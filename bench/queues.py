@@ -3,6 +3,9 @@
 A batch is streamed into a gateway that does not work at the queue, until the
 engine has a pointer to each of its messages; then another gateway sends some to
 a stub of a provider. Both are measured while so many others wait.
+
+PostgreSQL's own upkeep (vacuums, checkpoints) comes when it likes, and is about
+what came before: it is spread over all that were taken on so far.
 `python -m bench.queues --deep` goes on to a million.
 """
 
@@ -22,7 +25,7 @@ from relaypost.v1 import queue_service_pb2 as pb
 from rich.console import Console
 from rich.table import Table
 
-from bench.databases import count, cpu_seconds, new_database, postgres
+from bench.databases import count, cpu, new_database, postgres
 from bench.load import sent_so_far
 from bench.processes import Server, gateway, listening, module
 from relaypost_server.core.queue import Lane
@@ -30,8 +33,8 @@ from relaypost_server.core.queue import Lane
 DEPTHS = (1_000, 10_000, 100_000)
 DEEP = 1_000_000
 RABBIT = os.environ.get("RELAYPOST_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
-SAMPLE = 2_000
-"""Messages that are measured at each depth."""
+SAMPLE = 10_000
+"""Messages that are taken on, and half as many that are sent, while they are measured at each depth."""
 WARM = 200
 """Messages that are sent before the measurement begins."""
 LOOK_SECONDS = 0.1
@@ -58,7 +61,7 @@ class Cost:
     cpu: float
     """Seconds of the gateway."""
     database: float
-    """CPU seconds of all of PostgreSQL."""
+    """CPU seconds of PostgreSQL's connections."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,14 @@ class Row:
     depth: int = 0
     taken_on: Cost | None = None
     sent: Cost | None = None
+    upkeep: float = 0.0
+    """CPU seconds of the rest of PostgreSQL while messages were taken on, for each of the engine so far."""
     why_not: str = ""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """An engine under measurement."""
+    """An engine under measurement, and nothing else on its PostgreSQL meanwhile."""
 
     engine: str
     environ: Mapping[str, str]
@@ -86,10 +91,14 @@ class Bench:
         with ExitStack() as stack:
             server = stack.enter_context(gateway({**self.environ, "RELAYPOST_QUEUE_WORK_IN_SERVE": "false"}))
             client = stack.enter_context(Client(f"127.0.0.1:{server.port}"))
+            upkeep, taken_on_so_far = 0.0, 0
             for depth in depths:
-                self._fill(client, depth - self._waiting())
+                before, missing = cpu(self.database).upkeep, max(0, depth - self._waiting())
+                self._fill(client, missing)
                 taken_on = self._taken_on(server, client)
-                yield Row(self.engine, depth, taken_on, self._sent())
+                upkeep += cpu(self.database).upkeep - before
+                taken_on_so_far += missing + self.sample
+                yield Row(self.engine, depth, taken_on, self._sent(), upkeep / taken_on_so_far)
 
     def _fill(self, client: Client, messages: int) -> None:
         if messages > 0:
@@ -132,7 +141,7 @@ class Meter:
         return Cost(*((now - then) / messages for then, now in zip(self._began, self._now(), strict=True)))
 
     def _now(self) -> tuple[float, float, float]:
-        return time.monotonic(), self._server.cpu_seconds(), cpu_seconds(self._database)
+        return time.monotonic(), self._server.cpu_seconds(), cpu(self._database).serving
 
 
 def measure(server: str, stub: Server, depths: Sequence[int]) -> Iterator[Row]:
@@ -156,24 +165,30 @@ def measure(server: str, stub: Server, depths: Sequence[int]) -> Iterator[Row]:
 
 
 def show(rows: Iterator[Row]) -> None:
-    table = Table(title="a queued message; a CPU-second is the gateway's, beside it the CPU time of PostgreSQL")
+    table = Table(title="a queued message: CPU time of the gateway and of PostgreSQL's connections, us")
     table.add_column("engine, messages waiting")
     for what in ("taken on", "sent"):
-        for heading in (f"{what} a second", "a CPU-second", "PostgreSQL, us"):
+        for heading in (f"{what} a second", "gateway", "PostgreSQL"):
             table.add_column(heading, justify="right")
+    table.add_column("and its upkeep", justify="right")
     for row in rows:
         print(f"{row.engine}, {row.depth:,}", file=sys.stderr)
         if row.why_not:
             table.add_row(row.engine, row.why_not)
         else:
-            table.add_row(f"{row.engine}, {row.depth:,}", *_cells(row.taken_on), *_cells(row.sent))
+            name, upkeep = f"{row.engine}, {row.depth:,}", _micros(row.upkeep)
+            table.add_row(name, *_cells(row.taken_on), *_cells(row.sent), upkeep)
     Console(width=150).print(table)
 
 
 def _cells(cost: Cost | None) -> list[str]:
     if cost is None:
         return ["", "", ""]
-    return [f"{1 / cost.seconds:,.0f}", f"{1 / cost.cpu:,.0f}", f"{cost.database * 1e6:,.0f}"]
+    return [f"{1 / cost.seconds:,.0f}", _micros(cost.cpu), _micros(cost.database)]
+
+
+def _micros(seconds: float) -> str:
+    return f"{seconds * 1e6:,.0f}"
 
 
 def _sent_after(server: Server, messages: int) -> int:
