@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -44,24 +45,6 @@ def module(name: str, *arguments: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def listening(name: str) -> Iterator[int]:
-    """`python -m name` on a port that it is given as `-p`."""
-    port = _free_port()
-    command = [sys.executable, "-m", name, "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + START_SECONDS
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{name} did not start")
-            time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextlib.contextmanager
 def gateway(environ: Mapping[str, str]) -> Iterator[Server]:
     """`relaypost serve` with these settings and no others, on free ports."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -81,10 +64,12 @@ def gateway(environ: Mapping[str, str]) -> Iterator[Server]:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Below those that the kernel hands out, for one of these may be taken again before it is listened on."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _wait_until_ready(http: str, process: "subprocess.Popen[str]", log: TextIO) -> None:

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from bench.databases import count, cpu, new_database, postgres
 from bench.load import sent_so_far
-from bench.processes import Server, gateway, listening, module
+from bench.processes import Server, gateway, module
 from relaypost_server.core.queue import Lane
 
 DEPTHS = (1_000, 10_000, 100_000)
@@ -57,7 +57,6 @@ _BASE = {
 class Cost:
     """Of one message on average."""
 
-    seconds: float
     cpu: float
     """Seconds of the gateway."""
     database: float
@@ -84,7 +83,6 @@ class Bench:
     engine: str
     environ: Mapping[str, str]
     database: str
-    sample: int = SAMPLE
 
     def depths(self, depths: Sequence[int]) -> Iterator[Row]:
         """Fills the queue step by step, and measures on each."""
@@ -97,7 +95,7 @@ class Bench:
                 self._fill(client, missing)
                 taken_on = self._taken_on(server, client)
                 upkeep += cpu(self.database).upkeep - before
-                taken_on_so_far += missing + self.sample
+                taken_on_so_far += missing + SAMPLE
                 yield Row(self.engine, depth, taken_on, self._sent(), upkeep / taken_on_so_far)
 
     def _fill(self, client: Client, messages: int) -> None:
@@ -107,15 +105,15 @@ class Bench:
 
     def _taken_on(self, server: Server, client: Client) -> Cost:
         meter = Meter(server, self.database)
-        self._fill(client, self.sample)
-        return meter.cost(self.sample)
+        self._fill(client, SAMPLE)
+        return meter.cost(SAMPLE)
 
     def _sent(self) -> Cost:
         """Of messages that a gateway with nothing else to do sends as fast as it can."""
         with gateway(self.environ) as worker:
-            before = _sent_after(worker, min(WARM, self.sample // 4))
+            before = _sent_after(worker, WARM)
             meter = Meter(worker, self.database)
-            after = _sent_after(worker, before + self.sample // 2)
+            after = _sent_after(worker, before + SAMPLE // 2)
             return meter.cost(after - before)
 
     def _waiting(self) -> int:
@@ -140,17 +138,17 @@ class Meter:
     def cost(self, messages: int) -> Cost:
         return Cost(*((now - then) / messages for then, now in zip(self._began, self._now(), strict=True)))
 
-    def _now(self) -> tuple[float, float, float]:
-        return time.monotonic(), self._server.cpu_seconds(), cpu(self._database).serving
+    def _now(self) -> tuple[float, float]:
+        return self._server.cpu_seconds(), cpu(self._database).serving
 
 
 def measure(server: str, stub: Server, depths: Sequence[int]) -> Iterator[Row]:
     """Each engine, with a database of its own on the server."""
 
-    def bench(engine: str, environ: Mapping[str, str], sample: int = SAMPLE) -> Bench:
+    def bench(engine: str, environ: Mapping[str, str]) -> Bench:
         database = new_database(server, f"queue_{engine.lower()}")
         own = {"RELAYPOST_DATABASE_URL": database, "RELAYPOST_SES_ENDPOINT": f"http://127.0.0.1:{stub.port}"}
-        return Bench(engine, {**_BASE, **own, **environ}, database, sample)
+        return Bench(engine, {**_BASE, **own, **environ}, database)
 
     yield from bench("PostgreSQL", {}).depths(depths)
     with _rabbit() as url:
@@ -158,33 +156,31 @@ def measure(server: str, stub: Server, depths: Sequence[int]) -> Iterator[Row]:
             yield from bench("RabbitMQ", {"RELAYPOST_QUEUE_URL": url}).depths(depths)
         else:
             yield Row("RabbitMQ", why_not="none answers; RELAYPOST_TEST_RABBITMQ_URL may name one")
-    with listening("moto.server") as port:  # It looks at every message of a queue for each that is deleted.
-        endpoint = {"RELAYPOST_QUEUE_ENDPOINT": f"http://127.0.0.1:{port}"}
-        yield from bench("SQS", {"RELAYPOST_QUEUE_URL": "sqs://us-east-1/bench", **endpoint}, 200).depths([100])
-    yield Row("SQS", why_not="deeper: moto, in the place of AWS, is slower the more it holds")
+    with module("bench.sqs") as sqs:
+        endpoint = {"RELAYPOST_QUEUE_ENDPOINT": f"http://127.0.0.1:{sqs.port}"}
+        yield from bench("SQS", {"RELAYPOST_QUEUE_URL": "sqs://us-east-1/bench", **endpoint}).depths(depths)
 
 
 def show(rows: Iterator[Row]) -> None:
     table = Table(title="a queued message: CPU time of the gateway and of PostgreSQL's connections, us")
     table.add_column("engine, messages waiting")
     for what in ("taken on", "sent"):
-        for heading in (f"{what} a second", "gateway", "PostgreSQL"):
+        for heading in (f"{what} a CPU-second", "gateway", "PostgreSQL"):
             table.add_column(heading, justify="right")
     table.add_column("and its upkeep", justify="right")
     for row in rows:
-        print(f"{row.engine}, {row.depth:,}", file=sys.stderr)
-        if row.why_not:
-            table.add_row(row.engine, row.why_not)
-        else:
-            name, upkeep = f"{row.engine}, {row.depth:,}", _micros(row.upkeep)
-            table.add_row(name, *_cells(row.taken_on), *_cells(row.sent), upkeep)
+        name = f"{row.engine}: {row.why_not}" if row.why_not else f"{row.engine}, {row.depth:,}"
+        cells = [*_cells(row.taken_on), *_cells(row.sent), _micros(row.upkeep)]
+        print(name, *cells, file=sys.stderr)  # The table comes an hour later where there is a million.
+        table.add_row(name, *cells)
     Console(width=150).print(table)
 
 
 def _cells(cost: Cost | None) -> list[str]:
+    """`a CPU-second`: of the gateway."""
     if cost is None:
         return ["", "", ""]
-    return [f"{1 / cost.seconds:,.0f}", _micros(cost.cpu), _micros(cost.database)]
+    return [f"{1 / cost.cpu:,.0f}", _micros(cost.cpu), _micros(cost.database)]
 
 
 def _micros(seconds: float) -> str:
