@@ -13,6 +13,7 @@ from typing import Final
 
 from relaypost_server.core.outcome import Effect
 from relaypost_server.core.rolling import RollingCounts
+from relaypost_server.core.value import value
 
 LONGEST_COOL_DOWN: Final = 24 * 3600.0
 """Seconds. No provider's word keeps it out of the chain for longer."""
@@ -64,7 +65,7 @@ class BreakerPolicy:
     """Seconds past its attempt's time-out after which a probe counts as lost."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Permit:
     """The right to make one call."""
 
@@ -72,7 +73,7 @@ class Permit:
     probe_number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refusal:
     """Why no call may be made now, and when one may be made again."""
 

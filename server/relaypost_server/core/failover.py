@@ -9,6 +9,7 @@ from relaypost_server.core.breaker import CircuitState, Refusal, RefusalReason
 from relaypost_server.core.message import Content, Guarantee, Message, MessageState
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind, Next, Outcome
+from relaypost_server.core.value import value
 
 SUPPRESSION_LIST = "suppression_list"
 """In the place of a provider: the gateway's own list refused every recipient, and nobody was asked."""
@@ -41,7 +42,7 @@ _SKIPS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try at one provider, or one decision not to try."""
 
@@ -92,7 +93,7 @@ _STATES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The end of a walk. Anything but SENT and UNCONFIRMED means: nothing was sent."""
 
@@ -108,7 +109,7 @@ class Verdict:
         return _STATES[self.ending]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Try:
     """Ask this provider; stop waiting after `timeout` seconds."""
 
@@ -118,7 +119,7 @@ class Try:
     """It was asked before and certainly took nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Skip:
     """Pass this provider over."""
 
@@ -128,7 +129,7 @@ class Skip:
     """The monotonic time from which the provider may be asked again, where it is known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Finish:
     """Ask nobody else."""
 
@@ -253,7 +254,7 @@ def _retry_after(attempts: Sequence[Attempt]) -> float | None:
     return min(waits, default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A finished walk: every attempt, and what they amount to."""
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Generic, Self, TypeVar
 
 from relaypost_server.core.money import Money
+from relaypost_server.core.value import value
 
 
 class Channel(StrEnum):
@@ -49,7 +50,7 @@ class SmsType(StrEnum):
     PROMOTIONAL = "promotional"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Address:
     """An email address (ASCII, validated) with an optional name."""
 
@@ -71,7 +72,7 @@ class Attachment:
         return bool(self.content_id)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Email:
     """The content of an email; every field is validated."""
 
@@ -107,7 +108,7 @@ class Email:
         return replace(self, to=to, cc=cc, bcc=kept(self.bcc))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Sms:
     """The content of a text message; every field is validated."""
 
@@ -136,7 +137,7 @@ class Sms:
 Content = TypeVar("Content", Email, Sms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Message(Generic[Content]):
     """A request to send, taken on by the gateway."""
 

@@ -6,11 +6,13 @@ from datetime import date
 from decimal import Decimal
 from typing import Self
 
+from relaypost_server.core.value import value
+
 MICROS = 1_000_000
 """Millionths in one unit of a currency."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Money:
     """`micros` millionths of one unit of `currency` (ISO 4217); at least 0."""
 

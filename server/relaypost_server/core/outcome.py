@@ -5,6 +5,7 @@ from enum import Enum, StrEnum
 
 from relaypost_server.core.money import Money
 from relaypost_server.core.redaction import printable, safe_text
+from relaypost_server.core.value import value
 
 DETAIL_LIMIT = 200
 """Characters. Details ride in gRPC trailers, which fail as a whole beyond about 8 KiB."""
@@ -77,7 +78,7 @@ class RefusedRecipient:
     temporary: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a provider made of one message.
 

@@ -1,7 +1,6 @@
 """A message as the log keeps it: everything but its text."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,9 +8,10 @@ from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.failover import Attempt, Delivery, total_cost
 from relaypost_server.core.message import Channel, Email, Guarantee, Message, MessageState, Sms
 from relaypost_server.core.money import Money
+from relaypost_server.core.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class MessageRecord:
     """What was asked, what was tried, and what is known.
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Generic
 
@@ -27,6 +27,7 @@ from relaypost_server.core.record import MessageRecord, record_at_start, record_
 from relaypost_server.core.screening import Screening
 from relaypost_server.core.silence import Confirm
 from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.core.value import value
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
 from relaypost_server.flow.requests import ClaimedRequest, Journal, NoJournal, RequestInProgressError, Requests
@@ -41,7 +42,7 @@ _NO_JOURNAL = NoJournal()
 log = structlog.get_logger("relaypost.send")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Sent:
     """The record of a message whose walk has ended, and the verdict on it."""
 

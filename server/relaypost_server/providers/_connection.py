@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import httptools
 import orjson
 
+from relaypost_server.core.value import value
+
 LONGEST_ANSWER = 1024 * 1024
 """Bytes. No provider's answer is nearly as long; what is longer is no answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Answer:
     """A whole HTTP answer; the names of its headers are in lower case."""
 

@@ -1,0 +1,25 @@
+"""Dataclasses that are frozen for the type checker, and cheap to make.
+
+A frozen dataclass sets its fields through `object.__setattr__`, one call each,
+and takes four times as long to make as an open one. Every message makes a
+dozen. That nobody changes a field is checked by mypy, and, like whatever else
+is too dear for every day, by Python in its development mode (`python -X dev`).
+"""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass as value
+else:
+    from dataclasses import dataclass
+
+    Class = TypeVar("Class")
+
+    def value(*, frozen: bool, slots: bool, kw_only: bool = False) -> Callable[[type[Class]], type[Class]]:
+        """As `dataclasses.dataclass`; `frozen` holds in development mode."""
+        return dataclass(frozen=frozen and sys.flags.dev_mode, slots=slots, kw_only=kw_only, unsafe_hash=frozen)
+
+
+__all__ = ["value"]
