@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Email
 from relaypost_server.core.queue import Batch, BatchProgress, Lane, Queued
 from relaypost_server.core.queue_ports import BatchStore, QueueStore
 from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.ids import new_id
 from relaypost_server.flow.requests import RequestReusedError
 from relaypost_server.flow.watch import TooManyWatchersError
 from relaypost_server.telemetry.metrics import Metrics
@@ -53,7 +52,7 @@ class Batches:
 
     async def open(self, *, caller: str, request_id: str, fingerprint: str, lane: Lane) -> "Intake":
         """A stream into a new batch, or into one that is there. Raises RequestReusedError or LogUnavailableError."""
-        batch_id = uuid7(int(self._clock.wall().timestamp() * 1000), int.from_bytes(os.urandom(10)))
+        batch_id = new_id(self._clock.wall())
         batch = await self._store.open(batch_id, caller=caller, request_id=request_id, fingerprint=fingerprint)
         if batch.fingerprint != fingerprint:
             raise RequestReusedError

@@ -7,7 +7,6 @@ from datetime import datetime
 import structlog
 
 from relaypost_server.core.idempotency import RequestKey
-from relaypost_server.core.ids import uuid7
 from relaypost_server.core.limits import LimitReachedError, Refusal
 from relaypost_server.core.message import Channel, Email, Sms
 from relaypost_server.core.otp import (
@@ -27,6 +26,7 @@ from relaypost_server.core.otp_codes import Bound, Peppers
 from relaypost_server.core.ports import OtpStore
 from relaypost_server.core.redaction import mask
 from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.ids import new_id
 from relaypost_server.flow.otp_messages import OtpComposer
 from relaypost_server.flow.requests import RequestReusedError
 from relaypost_server.flow.send import Sender, Sent
@@ -93,7 +93,7 @@ class Otps:
             raise CountryNotAllowedError
         code = _draw(request.length)
         content = self._compose(request, code, request.ttl)
-        otp_id = uuid7(int(self._clock.wall().timestamp() * 1000), secrets.randbits(74))
+        otp_id = new_id(self._clock.wall())
         stored = self._peppers.store(code, _bound(otp_id, request))
         charged = self._policy.charges(request, client)
         try:

@@ -1,19 +1,18 @@
 """Takes messages on that are sent later."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from relaypost_server.core.idempotency import RequestKey, fingerprint
-from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Email, Guarantee, Message, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog
 from relaypost_server.core.queue import TIME_TO_LIVE, Lane, Queued, Schedule
 from relaypost_server.core.queue_ports import DeadLetter, QueueStore
 from relaypost_server.core.record import MessageRecord, record_at_start
 from relaypost_server.flow.clock import Clock
+from relaypost_server.flow.ids import new_id
 from relaypost_server.flow.requests import RequestReusedError
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -121,7 +120,7 @@ def queued(
     batch_id: str | None = None,
 ) -> Queued:
     """The message with an id, and everything that is stored with it."""
-    message_id = uuid7(int(now.timestamp() * 1000), int.from_bytes(os.urandom(10)))
+    message_id = new_id(now)
     content_of_any_channel: Any = content
     message = Message(
         id=message_id,

@@ -1,7 +1,6 @@
 """Sends one message: gives it an id, walks its chain, keeps the record."""
 
 import asyncio
-import os
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +18,6 @@ from relaypost_server.core.idempotency import (
     still_in_doubt,
     verdict_on,
 )
-from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Content, Guarantee, Message, MessageState
 from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import LogUnavailableError, MessageLog
@@ -30,6 +28,7 @@ from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.core.value import value
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
+from relaypost_server.flow.ids import new_id
 from relaypost_server.flow.requests import ClaimedRequest, Journal, NoJournal, RequestInProgressError, Requests
 from relaypost_server.flow.silence import Silences
 from relaypost_server.flow.suppressions import NoScreen, Screen
@@ -115,7 +114,7 @@ class Sender(Generic[Content]):
         began = self._clock.monotonic()
         create_time = self._clock.wall()
         message = Message(
-            id=uuid7(int(create_time.timestamp() * 1000), int.from_bytes(os.urandom(10))),
+            id=new_id(create_time),
             content=content,
             create_time=create_time,
             guarantee=guarantee,

@@ -1,11 +1,10 @@
 """Puts estimated prices on messages that were, or may have been, sent."""
 
-from dataclasses import replace
-
 from relaypost_server.core.message import Sms
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.segments import count_segments
+from relaypost_server.core.value import replace
 
 _BILLED = frozenset({Kind.ACCEPTED, Kind.UNCONFIRMED})
 """What may have been sent may be billed as well."""

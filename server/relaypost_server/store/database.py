@@ -48,8 +48,7 @@ class Database:
             max_size=LARGEST_POOL,
             timeout=CONNECT_SECONDS,
             command_timeout=READ_SECONDS,
-            # A process that is stopped within a transaction must not keep the others from its rows.
-            server_settings={"idle_in_transaction_session_timeout": str(round(IDLE_SECONDS * 1000))},
+            server_settings=_session(),
         )
         await self._pool
         await self.writer.start(seconds=CONNECT_SECONDS)
@@ -92,7 +91,7 @@ class Database:
 
     async def connect(self) -> asyncpg.Connection:
         """A new connection, the schema being up to date. Raises OSError, SchemaError or asyncpg's own."""
-        connection = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS)
+        connection = await asyncpg.connect(self._url, timeout=CONNECT_SECONDS, server_settings=_session())
         try:
             await self._check_schema(connection)
         except BaseException:
@@ -106,3 +105,8 @@ class Database:
                 log.info("schema migrated", migration=applied.name)
         elif missing := await migrations.pending(connection):
             raise SchemaError(f"run `relaypost migrate`: {len(missing)} migrations are missing")
+
+
+def _session() -> dict[str, str]:
+    """A process that is stopped within a transaction must not keep the others from its rows."""
+    return {"idle_in_transaction_session_timeout": str(round(IDLE_SECONDS * 1000))}
