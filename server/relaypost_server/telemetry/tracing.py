@@ -14,13 +14,14 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel
 from relaypost_server.core.outcome import Kind
+from relaypost_server.telemetry.sampling import Lottery
 
 EXPORTER = "OTEL_TRACES_EXPORTER"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
@@ -38,9 +39,10 @@ class TracingError(Exception):
 class Tracing:
     """Records and exports the spans of one gateway."""
 
-    def __init__(self, provider: TracerProvider | None = None) -> None:
-        """Without a provider nothing is recorded."""
+    def __init__(self, provider: TracerProvider | None = None, lottery: Lottery | None = None) -> None:
+        """Without a provider nothing is recorded. `lottery`: draws the provider's ids."""
         self._provider = provider
+        self._lottery = lottery
         self._tracer: trace.Tracer = provider.get_tracer("relaypost") if provider else trace.NoOpTracer()
         self._propagated = propagate.get_global_textmap().fields
         """The metadata keys in which a caller's trace may travel; OTEL_PROPAGATORS chooses them."""
@@ -51,11 +53,12 @@ class Tracing:
         resource = Resource.create()
         if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
             resource = resource.merge(Resource({SERVICE_NAME: "relaypost"}))
-        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        lottery = Lottery.from_environment(environ)
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=lottery)
         exporter = _exporter(environ)
         if exporter is not None:
             provider.add_span_processor(BatchSpanProcessor(exporter))
-        return cls(provider)
+        return cls(provider, lottery)
 
     def stop(self) -> None:
         """Exports what is left, for at most FLUSH_SECONDS; blocking."""
@@ -67,6 +70,9 @@ class Tracing:
     def begin_call(self, method: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> "CallSpan":
         """Starts the span of a call of our API, in the trace of its caller."""
         carrier = {key: value for key, value in metadata or () if key in self._propagated}
+        left_out = self._lottery.draw() if self._lottery and not carrier else None
+        if left_out is not None:
+            return CallSpan(NonRecordingSpan(left_out))
         parent = propagate.extract(carrier) if carrier else _NO_PARENT
         attributes = {"rpc.system.name": "grpc", "rpc.method": method}
         return CallSpan(self._tracer.start_span(method, parent, SpanKind.SERVER, attributes))
