@@ -39,6 +39,12 @@ class RedisBus:
             async with asyncio.timeout(TIMEOUT):
                 await self._redis.publish(self._channel, message)
 
+    async def ping(self) -> None:
+        """Whether there is anybody. Raises BusUnavailableError."""
+        with _told_apart():
+            async with asyncio.timeout(TIMEOUT):
+                await self._redis.ping()
+
     async def listen(self, connected: Callable[[], None], hear: Callable[[bytes], None]) -> None:
         async with self._subscription() as subscription:
             proven = True
