@@ -7,7 +7,7 @@ retries, which is for `core.queue` to decide.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -25,12 +25,11 @@ from pgqueuer.ports.repository import EntrypointExecutionParameter
 from relaypost_server.core.queue import Lane, Pointer
 from relaypost_server.core.queue_ports import QueueUnavailableError, Taken
 from relaypost_server.queues import _pointers
+from relaypost_server.queues._pg_lookout import LOOK, Lookout
 
 SILENCE = timedelta(seconds=60)
 """A worker that has not been heard of for so long has lost its jobs."""
 HEARTBEAT_SECONDS = 20.0
-POLL_SECONDS = 0.1
-"""Between two looks at a lane that was empty."""
 LOG_KEPT_SECONDS = 3600.0
 ASK_SECONDS = 10.0
 """For one question to the database; then its connection counts as lost."""
@@ -62,6 +61,7 @@ class PgQueue:
         self._heartbeat = heartbeat
         self._ask_seconds = ask
         self._worker = QueueManagerId(uuid4())
+        self._lookout = Lookout(self._look)
         self._in_hand: dict[JobId, Job] = {}
         self._connection: asyncpg.Connection | None = None
         self._shared: Queries | None = None
@@ -108,9 +108,13 @@ class PgQueue:
         while True:
             jobs = await self._ask(lambda queries: queries.dequeue(most, lanes, self._worker, None, self._silence))
             taken = await self._read(jobs, lane)
-            if taken or asyncio.get_running_loop().time() >= end:
+            left = end - asyncio.get_running_loop().time()
+            if taken or left <= 0 or not await self._lookout.wait(lane, left):
                 return taken
-            await asyncio.sleep(POLL_SECONDS)
+
+    async def _look(self, lanes: Collection[str]) -> Collection[str]:
+        found = await self._ask(lambda queries: queries.driver.fetch(LOOK, list(lanes), self._silence))
+        return {str(row["lane"]) for row in found}
 
     async def done(self, taken: Sequence[Taken]) -> None:
         await self._forget([one.handle for one in taken])
