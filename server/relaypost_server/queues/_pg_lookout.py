@@ -1,7 +1,7 @@
 """Waits for jobs in the database, on behalf of all lanes at once.
 
 A take that finds nothing costs nearly what one costs that finds something, and
-each lane made ten a second. One look serves all of them, for a tenth of that.
+each lane made ten a second. Now one look serves all of them, and is cheaper.
 """
 
 import asyncio
