@@ -3,10 +3,10 @@
 A batch is streamed into a gateway that does not work at the queue, until the
 engine has a pointer to each of its messages; then another gateway sends some to
 a stub of a provider. Both are measured while so many others wait.
+`python -m bench.queues --deep` goes on to a million.
 
 PostgreSQL's own upkeep (vacuums, checkpoints) comes when it likes, and is about
 what came before: it is spread over all that were taken on so far.
-`python -m bench.queues --deep` goes on to a million.
 """
 
 import argparse
@@ -170,7 +170,7 @@ def show(rows: Iterator[Row]) -> None:
     table.add_column("and its upkeep", justify="right")
     for row in rows:
         name = f"{row.engine}: {row.why_not}" if row.why_not else f"{row.engine}, {row.depth:,}"
-        cells = [*_cells(row.taken_on), *_cells(row.sent), _micros(row.upkeep)]
+        cells = [] if row.why_not else [*_cells(row.taken_on), *_cells(row.sent), _micros(row.upkeep)]
         print(name, *cells, file=sys.stderr)  # The table comes an hour later where there is a million.
         table.add_row(name, *cells)
     Console(width=150).print(table)

@@ -19,7 +19,7 @@ Answer = Mapping[str, Any]
 
 
 class Queue:
-    """One queue, which is not in any order that SQS would promise."""
+    """First in, first out."""
 
     def __init__(self) -> None:
         self._ids = itertools.count()
@@ -76,7 +76,7 @@ async def _serve() -> None:
 
     async def answer(http: web.Request) -> web.Response:
         operation, request = http.headers["x-amz-target"].rpartition(".")[2], orjson.loads(await http.read())
-        if operation == "GetQueueUrl":
+        if operation == "GetQueueUrl":  # Every queue is there, so that nobody has to make it.
             url = f"http://{http.host}/{request['QueueName']}"
             queues.setdefault(url, Queue())
             return web.json_response({"QueueUrl": url})

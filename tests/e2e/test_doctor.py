@@ -20,7 +20,7 @@ def rabbit() -> str:
 
 
 async def examined(database: str, **environ: str) -> tuple[int, dict[str, Any]]:
-    """The exit code, and the only finding on each check, without providers but the consoles."""
+    """The exit code, and the first finding of each check."""
     code, out, _ = await run("doctor", "--json", RELAYPOST_DATABASE_URL=database, **environ)
     return code, {check["name"]: check["findings"][0] for check in json.loads(out)["checks"]}
 

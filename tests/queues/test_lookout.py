@@ -24,10 +24,12 @@ class Lanes:
     def __init__(self) -> None:
         self.filled: set[str] = set()
         self.asked: list[tuple[str, ...]] = []
+        self.looked = asyncio.Event()
         self.away = False
 
     async def look(self, lanes: Collection[str]) -> Collection[str]:
         self.asked.append(tuple(lanes))
+        self.looked.set()
         if self.away:
             raise QueueUnavailableError("ConnectionDoesNotExistError")
         return self.filled & set(lanes)
@@ -37,7 +39,7 @@ async def test_one_look_serves_all_who_wait() -> None:
     lanes = Lanes()
     lookout = Lookout(lanes.look)
     waits = [asyncio.create_task(lookout.wait(lane, LONG)) for lane in (*Lane, Lane.BULK)]
-    await asyncio.sleep(0.05)
+    await lanes.looked.wait()
     assert set(lanes.asked) == {tuple(sorted(Lane))}
     lanes.filled = set(Lane)
     assert await asyncio.gather(*waits) == [True] * 4
@@ -56,7 +58,6 @@ async def test_while_nobody_waits_there_is_no_look() -> None:
     lanes = Lanes()
     lookout = Lookout(lanes.look)
     assert not await lookout.wait(Lane.BULK, 0.05)
-    await asyncio.sleep(0.05)
     looks = len(lanes.asked)
     await asyncio.sleep(0.1)
     assert len(lanes.asked) == looks
@@ -81,7 +82,7 @@ async def test_who_stops_waiting_holds_nobody_up() -> None:
     lookout = Lookout(lanes.look)
     gone = asyncio.create_task(lookout.wait(Lane.BULK, LONG))
     other = asyncio.create_task(lookout.wait(Lane.OTP, LONG))
-    await asyncio.sleep(0.03)
+    await lanes.looked.wait()
     gone.cancel()
     lanes.filled = set(Lane)
     assert await other

@@ -20,7 +20,7 @@ CHECK_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Report:
-    """What was found out about one provider, or about the message log."""
+    """What was found out about one provider, or about a server that the gateway leans on."""
 
     title: str
     channel: Channel | None

@@ -1,5 +1,7 @@
 """Whether an engine can be reached. Nothing is made there and nothing is changed."""
 
+import asyncio
+
 from relaypost_server.core.queue import Lane
 from relaypost_server.queues._urls import RabbitAddress, SqsAddress, parse
 
@@ -28,10 +30,16 @@ async def _rabbit(address: RabbitAddress) -> str:
 async def _sqs(address: SqsAddress, endpoint: str | None) -> str:
     from relaypost_server.queues._sqs_client import MissingQueueError, SqsClient
 
-    client, missing = SqsClient(address.region, endpoint, seconds=SECONDS), []
-    for name in (f"{address.prefix}-{lane.value}" for lane in Lane):
+    client = SqsClient(address.region, endpoint, seconds=SECONDS)
+
+    async def is_missing(name: str) -> bool:
         try:
             await client.call("get_queue_url", QueueName=name)
         except MissingQueueError:
-            missing.append(name)
+            return True
+        return False
+
+    names = [f"{address.prefix}-{lane.value}" for lane in Lane]
+    found = await asyncio.gather(*map(is_missing, names))
+    missing = [name for name, absent in zip(names, found, strict=True) if absent]
     return f"Amazon SQS, connected; will be made: {', '.join(missing)}" if missing else "Amazon SQS, connected"
