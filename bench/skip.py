@@ -4,7 +4,6 @@ import timeit
 
 from relaypost_server.core.breaker import Breaker, BreakerPolicy, Permit
 from relaypost_server.core.failover import Candidate, decide
-from relaypost_server.core.message import Guarantee
 from relaypost_server.core.outcome import Effect
 
 LOOPS = 100_000
@@ -21,7 +20,7 @@ def measure() -> tuple[float, float]:
     def decide_to_skip() -> None:
         refusal = circuit.refusal(1.0)
         assert refusal is not None
-        decide(chain, (), refusals={"ses": refusal}, time_left=14.8, guarantee=Guarantee.AT_LEAST_ONCE)
+        decide(chain, (), refusals={"ses": refusal}, time_left=14.8)
 
     return _microseconds(lambda: circuit.admit(1.0, timeout=10.0)), _microseconds(decide_to_skip)
 

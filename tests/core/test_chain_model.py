@@ -18,6 +18,7 @@ from relaypost_server.core.failover import (
     Try,
     Verdict,
     decide,
+    is_final,
     judge,
     passed_over,
     still_to_reach,
@@ -154,19 +155,23 @@ class WalkMachine(RuleBasedStateMachine):
         assert Delivery(attempts=tuple(self.attempts), verdict=verdict).accepted is next(iter(accepted), None)
 
     def _next(self, *, may_try_again: bool) -> tuple[Try | Skip | Finish, Ask | PassOver | End]:
-        step = decide(
+        step = self._decide(may_try_again=may_try_again)
+        circuits = {name: refusal.reason for name, refusal in self.refusals.items()}
+        expected = self.model.next(circuits, time_left=self.time_left, may_try_again=may_try_again, abandoned=self.gone)
+        return step, expected
+
+    def _decide(self, *, may_try_again: bool) -> Try | Skip | Finish:
+        if self.attempts and is_final(self.attempts[-1], self.model.guarantee):
+            return Finish(verdict=judge(self.attempts))
+        return decide(
             self.candidates,
             self.attempts,
             refusals=self.refusals,
             time_left=self.time_left,
-            guarantee=self.model.guarantee,
             shortest_attempt=self.model.shortest,
             may_try_again=may_try_again,
             abandoned=self.gone,
         )
-        circuits = {name: refusal.reason for name, refusal in self.refusals.items()}
-        expected = self.model.next(circuits, time_left=self.time_left, may_try_again=may_try_again, abandoned=self.gone)
-        return step, expected
 
     def _check_try(self, step: Try, expected: Ask | PassOver | End) -> None:
         assert isinstance(expected, Ask)

@@ -16,6 +16,7 @@ from relaypost_server.core.failover import (
     Step,
     Try,
     decide,
+    is_final,
     judge,
     still_to_reach,
     total_cost,
@@ -49,12 +50,13 @@ def step(
     may_try_again: bool = False,
     abandoned: bool = False,
 ) -> Step:
+    if attempts and is_final(attempts[-1], guarantee):
+        return Finish(verdict=judge(attempts))
     return decide(
         chain,
         attempts,
         refusals=refusals or {},
         time_left=time_left,
-        guarantee=guarantee,
         may_try_again=may_try_again,
         abandoned=abandoned,
     )
@@ -266,11 +268,9 @@ def test_every_ending_has_its_state(
 
 def test_nobody_is_asked_again_and_nobody_has_gone_unless_that_is_said() -> None:
     out_of_reach = [attempt("a", Kind.UNREACHABLE)]
-    alone = decide(CHAIN[:1], out_of_reach, refusals={}, time_left=10.0, guarantee=ALO)
+    alone = decide(CHAIN[:1], out_of_reach, refusals={}, time_left=10.0)
     assert ending(alone) is Ending.EXHAUSTED
-    assert decide(CHAIN[:2], out_of_reach, refusals={}, time_left=10.0, guarantee=ALO) == Try(
-        provider="b", timeout=10.0
-    )
+    assert decide(CHAIN[:2], out_of_reach, refusals={}, time_left=10.0) == Try(provider="b", timeout=10.0)
 
 
 def test_a_second_try_needs_no_more_than_the_shortest_attempt() -> None:

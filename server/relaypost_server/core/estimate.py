@@ -19,7 +19,7 @@ class Estimator:
         prices = self.prices.get(content.channel)
         if prices is None:
             return None
-        price = prices.price(content.country if isinstance(content, Sms) else "")
+        price = prices.price(content.country)
         return price and price * units(content)
 
 

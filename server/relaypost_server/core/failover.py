@@ -139,18 +139,29 @@ class Finish:
 Step = Try | Skip | Finish
 
 
+def is_final(attempt: Attempt, guarantee: Guarantee) -> bool:
+    """Whether nobody else is asked after this attempt, whoever is left."""
+    outcome = attempt.outcome
+    match outcome.policy.next_provider:
+        case Next.NO:
+            return not (outcome.refused and outcome.kind is Kind.ACCEPTED and outcome.refused_for_now)
+        case Next.YES:
+            return attempt.skipped in _LAST_SKIPS
+        case Next.IF_AT_LEAST_ONCE:
+            return guarantee is Guarantee.AT_MOST_ONCE
+
+
 def decide(
     chain: Sequence[Candidate],
     attempts: Sequence[Attempt],
     *,
     refusals: Mapping[str, Refusal],
     time_left: float,
-    guarantee: Guarantee,
     shortest_attempt: float = 1.0,
     may_try_again: bool = False,
     abandoned: bool = False,
 ) -> Step:
-    """The next step of a walk.
+    """The next step of a walk whose last attempt was not final.
 
     `refusals` holds the providers whose circuit lets nothing through now.
     `time_left` and `shortest_attempt` are seconds; an attempt that would get
@@ -158,10 +169,8 @@ def decide(
     at a provider that certainly took nothing, once no other is left.
     `abandoned` means that the caller has gone: nobody else is asked.
     """
-    if attempts and _is_final(attempts[-1], guarantee):
-        return Finish(verdict=judge(attempts))
     tried = {a.provider for a in attempts}
-    remaining = [c for c in chain if c.provider not in tried]
+    remaining = [c for c in chain if c.provider not in tried] if tried else chain
     if abandoned and tried:
         return Finish(verdict=judge(attempts, cut_short=bool(remaining)))
     if not remaining:
@@ -171,7 +180,7 @@ def decide(
         return passed_over(candidate.provider, refusal)
     if time_left < shortest_attempt:
         return Skip(provider=candidate.provider, reason=SkipReason.NO_TIME)
-    sharers = sum(c.provider not in refusals for c in remaining)
+    sharers = sum(c.provider not in refusals for c in remaining) if refusals else len(remaining)
     share = max(time_left / sharers, shortest_attempt)
     return Try(provider=candidate.provider, timeout=min(candidate.timeout, share))
 
@@ -187,17 +196,6 @@ def still_to_reach(message: Message[Content], attempts: Sequence[Attempt]) -> Me
         if attempt.kind is Kind.ACCEPTED:
             return message.only_to(attempt.outcome.refused_for_now)
     return message
-
-
-def _is_final(attempt: Attempt, guarantee: Guarantee) -> bool:
-    outcome = attempt.outcome
-    match outcome.policy.next_provider:
-        case Next.YES:
-            return attempt.skipped in _LAST_SKIPS
-        case Next.NO:
-            return not (outcome.kind is Kind.ACCEPTED and outcome.refused_for_now)
-        case Next.IF_AT_LEAST_ONCE:
-            return guarantee is Guarantee.AT_MOST_ONCE
 
 
 def _try_again(
@@ -217,11 +215,15 @@ def _try_again(
     return Finish(verdict=judge(attempts))
 
 
+_SENT = Verdict(ending=Ending.SENT)
+_SENT_PERHAPS_TWICE = Verdict(ending=Ending.SENT, possible_duplicate=True)
+
+
 def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
     """What a finished walk amounts to: what was sent, or may have been, outweighs all else."""
-    kinds = [a.kind for a in attempts]
+    kinds = [a.outcome.kind for a in attempts]
     if Kind.ACCEPTED in kinds:
-        return Verdict(ending=Ending.SENT, possible_duplicate=_may_be_doubled(kinds))
+        return _SENT_PERHAPS_TWICE if _may_be_doubled(kinds) else _SENT
     if Kind.UNCONFIRMED in kinds:
         return Verdict(ending=Ending.UNCONFIRMED, possible_duplicate=_may_be_doubled(kinds), cut_short=cut_short)
     if Kind.REJECTED in kinds:
@@ -264,7 +266,10 @@ class Delivery:
     @property
     def accepted(self) -> Attempt | None:
         """The first attempt that a provider accepted."""
-        return next((a for a in self.attempts if a.kind is Kind.ACCEPTED), None)
+        for attempt in self.attempts:
+            if attempt.outcome.kind is Kind.ACCEPTED:
+                return attempt
+        return None
 
 
 def total_cost(attempts: Sequence[Attempt]) -> Money | None:
@@ -272,9 +277,15 @@ def total_cost(attempts: Sequence[Attempt]) -> Money | None:
 
     As estimated alone, where bills came in several currencies.
     """
-    for billed in (True, False):
-        costs = [(billed and a.outcome.billed) or a.outcome.cost for a in attempts]
-        known = [cost for cost in costs if cost]
-        if len({cost.currency for cost in known}) == 1:
-            return Money(micros=sum(cost.micros for cost in known), currency=known[0].currency)
-    return None
+    outcomes = [a.outcome for a in attempts]
+    return _sum([o.billed or o.cost for o in outcomes]) or _sum([o.cost for o in outcomes])
+
+
+def _sum(costs: Sequence[Money | None]) -> Money | None:
+    """The sum of those that are known; None where there are none, or in several currencies."""
+    known = [cost for cost in costs if cost]
+    if len(known) == 1:
+        return known[0]
+    if len({cost.currency for cost in known}) != 1:
+        return None
+    return Money(micros=sum(cost.micros for cost in known), currency=known[0].currency)

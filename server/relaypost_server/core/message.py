@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 from relaypost_server.core.money import Money
 from relaypost_server.core.value import value
@@ -89,11 +89,12 @@ class Email:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     channel = Channel.EMAIL
+    country = ""
 
     @property
     def recipients(self) -> tuple[str, ...]:
         """Every address that gets a copy: to, then cc, then bcc."""
-        return tuple(a.email for a in (*self.to, *self.cc, *self.bcc))
+        return tuple([a.email for a in (*self.to, *self.cc, *self.bcc)])
 
     def only_to(self, recipients: Collection[str]) -> Self:
         """The same email for these recipients alone."""
@@ -124,6 +125,7 @@ class Sms:
     """Seconds after which it is not worth delivering any more."""
 
     channel = Channel.SMS
+    tags: ClassVar[Mapping[str, str]] = {}
 
     @property
     def recipients(self) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class MessageRecord:
 
 def record_at_start(message: Message[Email] | Message[Sms]) -> MessageRecord:
     """The record of a message for which nobody has been asked yet."""
-    return MessageRecord(**_asked(message), state=MessageState.SENDING, update_time=message.create_time)
+    return _record(message, state=MessageState.SENDING, update_time=message.create_time)
 
 
 def record_of(
@@ -55,8 +55,8 @@ def record_of(
     """The record of a message whose walk has ended. `earlier`: the attempts of the walks before it."""
     accepted = delivery.accepted
     attempts = (*earlier, *delivery.attempts)
-    return MessageRecord(
-        **_asked(message),
+    return _record(
+        message,
         state=delivery.verdict.state,
         update_time=update_time,
         provider=accepted.provider if accepted else "",
@@ -67,18 +67,19 @@ def record_of(
     )
 
 
-def _asked(message: Message[Email] | Message[Sms]) -> dict[str, Any]:
-    """What a record holds of the request, whatever becomes of it."""
+def _record(message: Message[Email] | Message[Sms], **found: Any) -> MessageRecord:
+    """What was asked, with what was found out."""
     content = message.content
-    return {
-        "id": message.id,
-        "channel": content.channel,
-        "guarantee": message.guarantee,
-        "sender": content.sender.email if isinstance(content, Email) else content.sender_id,
-        "recipients": content.recipients,
-        "caller": message.caller,
-        "country": content.country if isinstance(content, Sms) else "",
-        "create_time": message.create_time,
-        "tags": content.tags if isinstance(content, Email) else {},
-        "metadata": message.metadata,
-    }
+    return MessageRecord(
+        id=message.id,
+        channel=content.channel,
+        guarantee=message.guarantee,
+        sender=content.sender.email if isinstance(content, Email) else content.sender_id,
+        recipients=content.recipients,
+        caller=message.caller,
+        country=content.country,
+        create_time=message.create_time,
+        tags=content.tags,
+        metadata=message.metadata,
+        **found,
+    )

@@ -32,6 +32,8 @@ class RollingCounts:
     def _turn_to(self, now: float) -> int:
         """Empties the slots that have left the window; the slot of `now`."""
         slot = int(now / self._width)
+        if slot == self._slot:
+            return slot % self._slots
         passed = min(slot - self._slot, self._slots)
         for behind in range(passed):
             index = (slot - behind) % self._slots

@@ -58,14 +58,14 @@ class Link(Generic[Content]):
         self._generation = breaker.generation
         self._last_success: datetime | None = None
         self._last_failure: LastFailure | None = None
-        metrics.watch_circuit(provider.channel, provider.name, self.state)
+        metrics.watch_circuit(provider.channel, provider.name, lambda: self.state(self.now()))
 
     def now(self) -> float:
         """By the clock of the circuit."""
         return self._clock.monotonic()
 
-    def state(self) -> CircuitState:
-        return self._breaker.state(self.now())
+    def state(self, now: float) -> CircuitState:
+        return self._breaker.state(now)
 
     def refusal(self, now: float) -> Refusal | None:
         return self._breaker.refusal(now)

@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
-
-def _wall() -> datetime:
-    return datetime.now(UTC)
+_utc_now = partial(datetime.now, UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,4 +14,4 @@ class Clock:
     """`monotonic` measures, in seconds; `wall` dates, and may jump."""
 
     monotonic: Callable[[], float] = time.monotonic
-    wall: Callable[[], datetime] = _wall
+    wall: Callable[[], datetime] = _utc_now

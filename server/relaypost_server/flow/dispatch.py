@@ -17,6 +17,7 @@ from relaypost_server.core.failover import (
     Try,
     Verdict,
     decide,
+    is_final,
     judge,
     passed_over,
     still_to_reach,
@@ -27,14 +28,13 @@ from relaypost_server.core.retry_budget import RetryBudget
 from relaypost_server.flow.budgets import BudgetKeeper
 from relaypost_server.flow.chain import Chain, Link
 from relaypost_server.flow.clock import Clock
-from relaypost_server.flow.requests import Journal, NoJournal
+from relaypost_server.flow.requests import Journal
 from relaypost_server.telemetry.tracing import Tracing, note_skip
 
 log = structlog.get_logger("relaypost.dispatch")
 
 _CUT_OFF = Outcome(kind=Kind.UNCONFIRMED, detail="cut off by the gateway's shutdown")
 _NOT_ASKED = Outcome(kind=Kind.SKIPPED)
-_NO_JOURNAL = NoJournal()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +99,12 @@ class Dispatcher(Generic[Content]):
         message: Message[Content],
         *,
         caller: Caller,
-        journal: Journal = _NO_JOURNAL,
+        journal: Journal | None = None,
         in_doubt: tuple[Attempt, ...] = (),
     ) -> Delivery:
         """Asks one provider after the other until one takes the message or the caller's time is over.
 
+        `journal`: puts each attempt on record before it is made, where that is wanted.
         `in_doubt`: attempts of earlier walks that may have sent the message.
         """
         attempts = list(in_doubt)
@@ -126,17 +127,16 @@ class Dispatcher(Generic[Content]):
         return self._budgets is not None and self._budgets.refuses(caller)
 
     async def _walk(
-        self, message: Message[Content], attempts: list[Attempt], caller: Caller, journal: Journal
+        self, message: Message[Content], attempts: list[Attempt], caller: Caller, journal: Journal | None
     ) -> Verdict:
         """Adds to the attempts until they are final."""
-        while True:
+        while not (attempts and is_final(attempts[-1], message.guarantee)):
             now = self._clock.monotonic()
             step = decide(
                 self.chain.candidates,
                 attempts,
                 refusals=self.chain.refusals(now),
                 time_left=caller.end - now,
-                guarantee=message.guarantee,
                 shortest_attempt=self._limits.shortest_attempt,
                 may_try_again=self._retries.available,
                 abandoned=caller.gone,
@@ -151,6 +151,7 @@ class Dispatcher(Generic[Content]):
                         self._retries.withdraw()
                         await asyncio.sleep(self._limits.retry_pause)
                     attempts.append(await self._attempt(step, message, attempts, journal))
+        return judge(attempts)
 
     def _skip(self, step: Skip) -> Attempt:
         link = self.chain[step.provider]
@@ -159,7 +160,7 @@ class Dispatcher(Generic[Content]):
             provider=step.provider,
             outcome=Outcome(kind=Kind.SKIPPED, detail=step.reason.value, retry_after=wait),
             skipped=step.reason,
-            circuit=link.state(),
+            circuit=link.state(self._clock.monotonic()),
             start_time=self._clock.wall(),
         )
         link.remember(attempt)
@@ -167,15 +168,16 @@ class Dispatcher(Generic[Content]):
         return attempt
 
     async def _attempt(
-        self, step: Try, message: Message[Content], attempts: Sequence[Attempt], journal: Journal
+        self, step: Try, message: Message[Content], attempts: Sequence[Attempt], journal: Journal | None
     ) -> Attempt:
-        link = self.chain[step.provider]
-        circuit, permit = link.state(), link.admit(self._clock.monotonic(), timeout=step.timeout)
+        link, now = self.chain[step.provider], self._clock.monotonic()
+        circuit, permit = link.state(now), link.admit(now, timeout=step.timeout)
         if isinstance(permit, Refusal):  # The circuit opened during the pause before a second try.
             return self._skip(passed_over(step.provider, permit))
-        obstacle = await self._put_on_record(link, permit, attempts, journal)
-        if obstacle is not None:
-            return self._skip(Skip(provider=step.provider, reason=obstacle))
+        if journal is not None:
+            obstacle = await self._put_on_record(link, permit, attempts, journal)
+            if obstacle is not None:
+                return self._skip(Skip(provider=step.provider, reason=obstacle))
         start_time, began = self._clock.wall(), self._clock.monotonic()
         span = self._tracing.begin_attempt(
             step.provider,

@@ -50,13 +50,6 @@ class Journal(Protocol):
         ...
 
 
-class NoJournal:
-    """For messages that are put on record once they have been sent."""
-
-    async def starting(self, provider: str, attempts: Sequence[Attempt]) -> SkipReason | None:
-        return None
-
-
 class ClaimedRequest:
     """A request that is this gateway's to send, and the journal of its walk."""
 

@@ -29,14 +29,13 @@ from relaypost_server.core.value import value
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
 from relaypost_server.flow.ids import new_id
-from relaypost_server.flow.requests import ClaimedRequest, Journal, NoJournal, RequestInProgressError, Requests
+from relaypost_server.flow.requests import ClaimedRequest, Journal, RequestInProgressError, Requests
 from relaypost_server.flow.silence import Silences
 from relaypost_server.flow.suppressions import NoScreen, Screen
 from relaypost_server.telemetry.metrics import Metrics
 
 _Suppressed = Mapping[str, SuppressionReason]
 """Recipients that get nothing, and why."""
-_NO_JOURNAL = NoJournal()
 
 log = structlog.get_logger("relaypost.send")
 
@@ -125,7 +124,7 @@ class Sender(Generic[Content]):
         doing = self._send(message, caller) if key is None else self._send_once(message, caller, key, asked, confirm)
         if confirm is not None:
             doing = self._follow(doing, message, confirm)
-        walk = asyncio.create_task(doing)
+        walk = asyncio.get_running_loop().create_task(doing)
         self._running[walk] = caller
         walk.add_done_callback(self._running.pop)
         try:
@@ -225,7 +224,7 @@ class Sender(Generic[Content]):
         caller: Caller,
         suppressed: _Suppressed,
         *,
-        journal: Journal = _NO_JOURNAL,
+        journal: Journal | None = None,
         in_doubt: tuple[Attempt, ...] = (),
     ) -> Delivery:
         """Walks the chain for those who are not suppressed; where nobody is left, asks nobody."""
