@@ -76,7 +76,7 @@ async def test_sendgrids_documented_errors(
 ) -> None:
     """Prism answers with the example that the contract gives for a code."""
     provider = build("sendgrid", OVER_HTTP["sendgrid"](sendgrid))
-    provider._headers["Prefer"] = f"code={code}"
+    provider._headers += f"Prefer: code={code}\r\n"
     outcome = await provider.send(messages.email(), timeout=10.0)
     await provider.close()
     assert outcome.kind is kind

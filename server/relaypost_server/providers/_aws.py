@@ -1,13 +1,13 @@
 """AWS credentials and request signing."""
 
 import asyncio
-import hashlib
 import hmac
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import boto3
@@ -21,7 +21,7 @@ from relaypost_server.core.outcome import CODE_LIMIT, DETAIL_LIMIT, Kind, Outcom
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.core.redaction import printable, safe_text
 from relaypost_server.providers._connection import Answer
-from relaypost_server.providers._http import HttpClient
+from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._settings import ProviderSettings
 
 FRESH_SECONDS = 60.0
@@ -102,14 +102,12 @@ class Credentials:
 class _Frame(NamedTuple):
     """All of a signed request but what depends on its body: it holds for a second."""
 
-    headers: dict[str, str]
-    """To send, without Host and Authorization."""
+    headers: str
+    """The lines to send beside Host, up to the signature."""
     request: str
     """The canonical request, up to the body's hash."""
     to_sign: str
     """The string to sign, up to the request's hash."""
-    authorization: str
-    """Up to the signature."""
 
 
 class Signer:
@@ -128,14 +126,14 @@ class Signer:
         self._frame = lru_cache(maxsize=1)(self._new_frame)
         self._key = lru_cache(maxsize=1)(self._new_key)
 
-    def headers(self, keys: Keys, body: bytes, content_type: str, now: float) -> dict[str, str]:
-        """The headers to send beside Host. `now` is in seconds since 1970."""
+    def headers(self, keys: Keys, body: bytes, content_type: str, now: float) -> str:
+        """The lines to send beside Host. `now` is in seconds since 1970."""
         second = int(now)
         frame = self._frame(keys, content_type, second)
-        digest = _sha256(f"{frame.request}{hashlib.sha256(body).hexdigest()}")
+        request = f"{frame.request}{sha256(body).hexdigest()}"
         seal = self._key(keys.secret_key, second // DAY).copy()
-        seal.update(f"{frame.to_sign}{digest}".encode())
-        return {**frame.headers, "authorization": f"{frame.authorization}{seal.hexdigest()}"}
+        seal.update(f"{frame.to_sign}{sha256(request.encode()).hexdigest()}".encode())
+        return f"{frame.headers}{seal.hexdigest()}\r\n"
 
     def _new_frame(self, keys: Keys, content_type: str, second: int) -> _Frame:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
@@ -146,13 +144,11 @@ class Signer:
         signed = ";".join(headers)
         lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
         del headers["host"]
+        credential = f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, SignedHeaders={signed}"
         return _Frame(
-            headers=headers,
+            headers=f"{header_lines(headers)}authorization: {credential}, Signature=",
             request=f"POST\n{self._path}\n\n{lines}\n{signed}\n",
             to_sign=f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n",
-            authorization=(
-                f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, SignedHeaders={signed}, Signature="
-            ),
         )
 
     def _new_key(self, secret: str, day: int) -> hmac.HMAC:
@@ -161,10 +157,6 @@ class Signer:
         for part in (time.strftime("%Y%m%d", time.gmtime(day * DAY)), self._region, self._service, "aws4_request"):
             key = hmac.digest(key, part.encode(), "sha256")
         return hmac.new(key, digestmod="sha256")
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class AwsClient:

@@ -52,7 +52,9 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
+        self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Answer] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._reusable = True
         self._begin()
 
@@ -61,15 +63,12 @@ class Connection(asyncio.Protocol):
         """Whether another request may be written."""
         return self._reusable and self._answer is None and self._transport is not None
 
-    def exchange(self, head: bytes, body: bytes) -> "asyncio.Future[Answer]":
-        """Writes a request. The answer to come raises NoAnswerError or OSError."""
-        self._answer = asyncio.get_running_loop().create_future()
-        cast(asyncio.Transport, self._transport).write(head + body)
-        return self._answer
-
-    def time_out(self) -> None:
-        """Ends an exchange that takes too long."""
-        self._fail(TimeoutError())
+    def exchange(self, request: bytes, *, timeout: float) -> "asyncio.Future[Answer]":
+        """Writes a request. The answer, to come within `timeout` seconds, raises NoAnswerError or OSError."""
+        self._answer = answer = self._loop.create_future()
+        self._timer = self._loop.call_later(timeout, self._fail, TimeoutError())
+        cast(asyncio.Transport, self._transport).write(request)
+        return answer
 
     def abort(self) -> None:
         """Ends the connection at once."""
@@ -140,13 +139,20 @@ class Connection(asyncio.Protocol):
         self._size = 0
 
     def _succeed(self) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
+        answer = self._awaited()
+        if answer is not None:
             answer.set_result(Answer(self._status, self._headers, b"".join(self._body)))
         self._begin()
 
     def _fail(self, error: Exception) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
+        answer = self._awaited()
+        if answer is not None:
             answer.set_exception(error)
         self.abort()
+
+    def _awaited(self) -> "asyncio.Future[Answer] | None":
+        """Ends the exchange; the answer that is still waited for, if it is."""
+        answer, self._answer = self._answer, None
+        if self._timer is not None:
+            self._timer.cancel()
+        return None if answer is None or answer.done() else answer

@@ -7,6 +7,7 @@ was on its way. Before that, a failure means "certainly not sent"; after it,
 
 import asyncio
 import ssl
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -44,17 +45,21 @@ class HttpClient:
         self._head = (
             f"POST {self.path} HTTP/1.1\r\nHost: {self.authority}\r\nUser-Agent: relaypost\r\n"
             "Accept: application/json\r\nAccept-Encoding: identity\r\n"
-        ).encode("ascii")
+        )
 
-    async def post(self, headers: Mapping[str, str], body: bytes, *, timeout: float) -> Answer | Outcome:
-        """Posts once, within `timeout` seconds. An Outcome where there is no answer to classify."""
-        end = asyncio.get_running_loop().time() + timeout
+    async def post(self, headers: str, body: bytes, *, timeout: float) -> Answer | Outcome:
+        """Posts once, within `timeout` seconds. An Outcome where there is no answer to classify.
+
+        `headers`: those beside the usual ones, as `header_lines` writes them.
+        """
+        end = time.monotonic() + timeout
         try:
             connection = self._kept() or await self._connection(min(timeout, self._connect_timeout))
         except OSError as error:  # Also TimeoutError, and whatever is wrong with TLS.
             return Outcome(kind=Kind.UNREACHABLE, detail=f"not connected ({_name(error)})")
         try:
-            return await _exchange(connection, self._head + _lines(headers, body), body, end)
+            head = f"{self._head}{headers}Content-Length: {len(body)}\r\n\r\n"
+            return await _exchange(connection, head.encode("latin-1") + body, end)
         finally:
             self._give_back(connection)
 
@@ -64,7 +69,7 @@ class HttpClient:
 
     def _kept(self) -> Connection | None:
         """The connection that was used last, if it is still good."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         while self._idle:
             connection, since = self._idle.pop()
             if connection.reusable and now - since < KEPT_SECONDS:
@@ -90,7 +95,7 @@ class HttpClient:
 
     def _give_back(self, connection: Connection) -> None:
         if connection.reusable:
-            self._idle.append((connection, asyncio.get_running_loop().time()))
+            self._idle.append((connection, time.monotonic()))
             self._freed.set()
         else:
             self._drop(connection)
@@ -112,11 +117,10 @@ class HttpClient:
         return connection
 
 
-async def _exchange(connection: Connection, head: bytes, body: bytes, end: float) -> Answer | Outcome:
+async def _exchange(connection: Connection, request: bytes, end: float) -> Answer | Outcome:
     """From here on the request may have reached the provider."""
-    timer = asyncio.get_running_loop().call_at(end, connection.time_out)
     try:
-        return await connection.exchange(head, body)
+        return await connection.exchange(request, timeout=end - time.monotonic())
     except CutShortError as error:
         if 200 <= error.status < 300:
             return Outcome(kind=Kind.ACCEPTED, detail=f"HTTP {error.status}, the answer was cut short")
@@ -125,13 +129,11 @@ async def _exchange(connection: Connection, head: bytes, body: bytes, end: float
         return Outcome(kind=Kind.UNCONFIRMED, detail=f"the answer is of no use: {error}")
     except OSError as error:
         return Outcome(kind=Kind.UNCONFIRMED, detail=f"no answer after the request was written ({_name(error)})")
-    finally:
-        timer.cancel()
 
 
-def _lines(headers: Mapping[str, str], body: bytes) -> bytes:
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return f"{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1")
+def header_lines(headers: Mapping[str, str]) -> str:
+    """The headers as they stand in a request."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
 
 
 def _name(error: OSError) -> str:

@@ -11,6 +11,6 @@ LARGE = 256 * 1024
 
 async def built(email: Email, build: Callable[[], bytes]) -> bytes:
     """The body that `build` makes of the email; in a thread where it is large."""
-    if sum(len(a.content) for a in email.attachments) < LARGE:
+    if not email.attachments or sum(len(a.content) for a in email.attachments) < LARGE:
         return build()
     return await asyncio.to_thread(build)

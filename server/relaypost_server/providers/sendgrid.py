@@ -23,7 +23,7 @@ from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
 from relaypost_server.providers._connection import Answer
-from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, retry_after
+from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, header_lines, retry_after
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._settings import PaidProviderSettings
@@ -89,7 +89,7 @@ class SendGrid:
         self.looks_up = settings.look_ups
         self._http = HttpClient(f"{settings.endpoint}/v3/mail/send", settings)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
-        self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._headers = header_lines({"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
 
     async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
         if not message.content.to:

@@ -131,7 +131,7 @@ class Ses:
 
 def unsupported(email: Email) -> str:
     """What SES cannot carry of a valid email; "" where it can carry all."""
-    if any(len(a.content_id) > LONGEST_CONTENT_ID for a in email.attachments):
+    if email.attachments and any(len(a.content_id) > LONGEST_CONTENT_ID for a in email.attachments):
         return f"SES takes content ids of at most {LONGEST_CONTENT_ID} characters"
     return ""
 

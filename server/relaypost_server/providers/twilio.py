@@ -22,7 +22,7 @@ from relaypost_server.core.outcome import Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
 from relaypost_server.core.price_ports import Unpriced
 from relaypost_server.core.suppression import Reply
-from relaypost_server.providers._http import HttpClient
+from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
 from relaypost_server.providers._settings import PaidProviderSettings, missing
 from relaypost_server.providers.twilio_answers import classify
@@ -131,10 +131,9 @@ class Twilio:
             endpoint=settings.endpoint,
             timeout=settings.connect_timeout_seconds,
         )
-        self._headers = {
-            "Authorization": f"Basic {basic}",
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
+        self._headers = header_lines(
+            {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
+        )
 
     async def send(self, message: Message[Sms], *, timeout: float) -> Outcome:
         quote = SmsQuote(message.content, self._settings.prices)
