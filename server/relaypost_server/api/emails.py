@@ -1,7 +1,7 @@
 """Reads an email out of a request."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from relaypost.v1 import email_pb2
 
@@ -46,11 +46,7 @@ class EmailReader:
     def read(self, email: email_pb2.Email, bad: Violations) -> Email:
         """The email; its complaints are added to `bad`, and it must not be used if there are any."""
         sender = self._sender(email, bad)
-        recipients = _Recipients(bad)
-        to = recipients.read("email.to", email.to)
-        cc = recipients.read("email.cc", email.cc)
-        bcc = recipients.read("email.bcc", email.bcc)
-        recipients.check_count(len(email.to) + len(email.cc) + len(email.bcc))
+        to, cc, bcc = _recipients(email, bad)
         subject, text, html = self._rendered(email, bad) if email.template else _words(email, bad)
         return Email(
             sender=sender,
@@ -109,41 +105,41 @@ def _words(email: email_pb2.Email, bad: Violations) -> tuple[str, str, str]:
     return email.subject, email.text, email.html
 
 
-class _Recipients:
-    """Reads to, cc and bcc; an address that was read before is left out."""
+def _recipients(email: email_pb2.Email, bad: Violations) -> Sequence[tuple[Address, ...]]:
+    """To, cc and bcc."""
+    seen: set[str] = set()
+    fields = {"email.to": email.to, "email.cc": email.cc, "email.bcc": email.bcc}
+    found = [_unseen(field, given, seen, bad) if given else () for field, given in fields.items()]
+    given = sum(map(len, fields.values()))
+    if given == 0:
+        bad.add("email.to", "is required: an email needs a recipient")
+    elif given > MOST_RECIPIENTS:
+        bad.add("email.to", f"to, cc and bcc have {given} addresses, at most {MOST_RECIPIENTS} are allowed")
+    return found
 
-    def __init__(self, bad: Violations) -> None:
-        self._bad = bad
-        self._seen: set[str] = set()
 
-    def read(self, field: str, addresses: Iterable[email_pb2.EmailAddress]) -> tuple[Address, ...]:
-        found = []
-        for position, address in enumerate(addresses):
-            if position >= MOST_RECIPIENTS:  # A complaint about the count follows.
-                break
-            recipient = _address(f"{field}[{position}]", address, self._bad)
-            key = recipient.email.lower()
-            if key not in self._seen:
-                self._seen.add(key)
-                found.append(recipient)
-        return tuple(found)
-
-    def check_count(self, given: int) -> None:
-        if given == 0:
-            self._bad.add("email.to", "is required: an email needs a recipient")
-        elif given > MOST_RECIPIENTS:
-            self._bad.add("email.to", f"to, cc and bcc have {given} addresses, at most {MOST_RECIPIENTS} are allowed")
+def _unseen(
+    field: str, addresses: Sequence[email_pb2.EmailAddress], seen: set[str], bad: Violations
+) -> tuple[Address, ...]:
+    """The addresses, without those that were seen before. Of too many, the first: a complaint about them follows."""
+    found = []
+    for position, address in enumerate(addresses[:MOST_RECIPIENTS]):
+        recipient = _address(f"{field}[{position}]", address, bad)
+        key = recipient.email.lower()
+        if key not in seen:
+            seen.add(key)
+            found.append(recipient)
+    return tuple(found)
 
 
 def _address(field: str, address: email_pb2.EmailAddress, bad: Violations) -> Address:
-    bad.line(f"{field}.display_name", address.display_name, longest=LONGEST_NAME, name=True)
-    if not address.address:
-        bad.add(f"{field}.address", "is required")
-        return Address(email="")
+    name = address.display_name
+    if name:
+        bad.line(f"{field}.display_name", name, longest=LONGEST_NAME, name=True)
     try:
-        return Address(email=parse_email(address.address), name=address.display_name)
+        return Address(email=parse_email(address.address), name=name)
     except AddressError as error:
-        bad.add(f"{field}.address", str(error))
+        bad.add(f"{field}.address", str(error) if address.address else "is required")
         return Address(email="")
 
 

@@ -41,7 +41,8 @@ def fill_message(packed: message_pb2.Message, record: MessageRecord) -> None:
     _fill_time(packed.update_time, record.update_time)
     packed.provider = record.provider
     packed.provider_message_id = record.provider_message_id
-    packed.possible_duplicate = record.possible_duplicate
+    if record.possible_duplicate:
+        packed.possible_duplicate = True
     for made in record.attempts:
         fill_attempt(packed.attempts.add(), made)
     if record.cost is not None:
@@ -69,17 +70,21 @@ def fill_attempt(packed: message_pb2.Attempt, made: Attempt) -> None:
     outcome = made.outcome
     packed.provider = made.provider
     packed.kind = _KINDS[outcome.kind]
-    packed.provider_code = outcome.provider_code
-    packed.detail = outcome.detail
+    if outcome.provider_code:
+        packed.provider_code = outcome.provider_code
+    if outcome.detail:
+        packed.detail = outcome.detail
     packed.provider_message_id = outcome.provider_message_id
     _fill_time(packed.start_time, made.start_time)
-    packed.duration.seconds, packed.duration.nanos = _split(made.duration)
+    duration = packed.duration
+    duration.seconds, duration.nanos = _split(made.duration)
     packed.circuit_state = _CIRCUITS[made.circuit]
     if outcome.cost is not None:
         fill_money(packed.cost, outcome.cost)
     if outcome.billed is not None:
         fill_money(packed.billed_cost, outcome.billed)
-    packed.segments = outcome.segments
+    if outcome.segments:
+        packed.segments = outcome.segments
     for refused in outcome.refused:
         packed.refused_recipients.add(
             address=refused.address, provider_code=refused.provider_code, temporary=refused.temporary
