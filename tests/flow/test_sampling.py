@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import pytest
-from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -12,7 +11,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Tra
 from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.message import Channel
 from relaypost_server.telemetry.sampling import ARGUMENT, SAMPLER, Lottery
-from relaypost_server.telemetry.tracing import Tracing
+from relaypost_server.telemetry.tracing import Tracing, current_ids
 
 METHOD = "relaypost.v1.MessagingService/SendEmail"
 SAMPLED = (("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)
@@ -34,10 +33,11 @@ class Rig:
         """The id of the trace that a call with one attempt is in."""
         span = self._tracing.begin_call(METHOD, metadata)
         self._tracing.begin_attempt("ses", channel=Channel.EMAIL, number=1, circuit=CircuitState.CLOSED, message_id="m")
-        trace_id = trace.get_current_span().get_span_context().trace_id
+        ids = current_ids()
+        assert ids is not None
         span.note("OK", failed=False)
         span.end()
-        return trace_id
+        return ids.trace_id
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:

@@ -10,8 +10,9 @@ import sys
 from enum import StrEnum
 
 import structlog
-from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from relaypost_server.telemetry.tracing import current_ids
 
 
 class LogFormat(StrEnum):
@@ -89,8 +90,8 @@ def configure(*, level: str = "INFO", style: LogFormat = LogFormat.AUTO) -> None
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid:
-        event["trace_id"] = f"{context.trace_id:032x}"
-        event["span_id"] = f"{context.span_id:016x}"
+    ids = current_ids()
+    if ids is not None:
+        event["trace_id"] = f"{ids.trace_id:032x}"
+        event["span_id"] = f"{ids.span_id:016x}"
     return event

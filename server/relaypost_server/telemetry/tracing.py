@@ -7,23 +7,25 @@ collector the exporter drops what it cannot deliver; a send never waits for it.
 import os
 import threading
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import Self
 
-from opentelemetry import context, propagate, trace
+from opentelemetry import propagate
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.trace import NonRecordingSpan, Span, SpanKind, Status, StatusCode
-from opentelemetry.util.types import AttributeValue
+from opentelemetry.trace import SpanContext, SpanKind
 
 from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel
 from relaypost_server.core.outcome import Kind
 from relaypost_server.telemetry.sampling import Lottery
+from relaypost_server.telemetry.spans import RecordedSpan, Recorder, Values
 
 EXPORTER = "OTEL_TRACES_EXPORTER"
+SCOPE = "relaypost"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 TRACES_PROTOCOL = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 FLUSH_SECONDS = 0.7
@@ -43,7 +45,9 @@ class Tracing:
         """Without a provider nothing is recorded. `lottery`: draws the provider's ids."""
         self._provider = provider
         self._lottery = lottery
-        self._tracer: trace.Tracer = provider.get_tracer("relaypost") if provider else trace.NoOpTracer()
+        tracer = provider.get_tracer(SCOPE) if provider else None
+        # With OTEL_SDK_DISABLED the tracer is none of the SDK's.
+        self._recorder = Recorder(tracer, SCOPE) if isinstance(tracer, Tracer) else None
         self._propagated = propagate.get_global_textmap().fields
         """The metadata keys in which a caller's trace may travel; OTEL_PROPAGATORS chooses them."""
 
@@ -71,48 +75,63 @@ class Tracing:
         """Starts the span of a call of our API, in the trace of its caller."""
         carrier = {key: value for key, value in metadata or () if key in self._propagated}
         left_out = self._lottery.draw() if self._lottery and not carrier else None
-        if left_out is not None:
-            return CallSpan(NonRecordingSpan(left_out))
+        if left_out is not None or self._recorder is None:
+            return CallSpan(left_out)
         parent = propagate.extract(carrier) if carrier else _NO_PARENT
-        attributes = {"rpc.system.name": "grpc", "rpc.method": method}
-        return CallSpan(self._tracer.start_span(method, parent, SpanKind.SERVER, attributes))
+        attributes: Values = {"rpc.system.name": "grpc", "rpc.method": method}
+        return CallSpan(*self._recorder.begin(method, SpanKind.SERVER, attributes, parent))
 
     def begin_attempt(
         self, provider: str, *, channel: Channel, number: int, circuit: CircuitState, message_id: str
     ) -> "AttemptSpan":
         """Starts the span of an attempt. `number` counts from 1, skips included."""
-        parent = trace.get_current_span()
-        if parent.get_span_context().is_valid and not parent.is_recording():
+        call = _CALL.get()
+        if self._recorder is None or (call is not None and call.recorded is None):
             return _UNRECORDED
-        attributes: dict[str, AttributeValue] = {
+        attributes: Values = {
             "relaypost.provider": provider,
             "relaypost.channel": channel.value,
             "relaypost.attempt.number": number,
             "relaypost.circuit.state": circuit.value,
             "relaypost.message.id": message_id,
         }
-        return AttemptSpan(self._tracer.start_span(f"send {provider}", None, SpanKind.CLIENT, attributes))
+        name = f"send {provider}"
+        if call is not None and call.recorded is not None:
+            return AttemptSpan(self._recorder.begin_within(call.recorded, name, SpanKind.CLIENT, attributes))
+        return AttemptSpan(self._recorder.begin(name, SpanKind.CLIENT, attributes)[1])
 
 
 class CallSpan:
-    """The span of one call, current until it ends."""
+    """The span of one call, current until it ends; recorded or not."""
 
-    __slots__ = ("_span", "_token")
+    __slots__ = ("_token", "context", "recorded")
 
-    def __init__(self, span: Span) -> None:
-        self._span = span
-        self._token = context.attach(trace.set_span_in_context(span, _NO_PARENT))
+    def __init__(self, context: SpanContext | None, recorded: RecordedSpan | None = None) -> None:
+        """`context`: its ids, where it has any."""
+        self.context = context
+        self.recorded = recorded
+        self._token = _CALL.set(self)
 
     def note(self, code: str, *, failed: bool) -> None:
         """The gRPC status; `failed` where the server, not the caller, is at fault."""
-        if self._span.is_recording():
-            self._span.set_attribute("rpc.response.status_code", code)
+        if self.recorded is not None:
+            self.recorded.attributes["rpc.response.status_code"] = code
             if failed:
-                self._span.set_status(Status(StatusCode.ERROR))
+                self.recorded.fail()
 
     def end(self) -> None:
-        context.detach(self._token)
-        self._span.end()
+        _CALL.reset(self._token)
+        if self.recorded is not None:
+            self.recorded.end()
+
+
+_CALL: ContextVar[CallSpan | None] = ContextVar("relaypost_call", default=None)
+
+
+def current_ids() -> SpanContext | None:
+    """The ids of the call that is being answered, if there is one."""
+    call = _CALL.get()
+    return None if call is None else call.context
 
 
 class AttemptSpan:
@@ -120,23 +139,21 @@ class AttemptSpan:
 
     __slots__ = ("_span",)
 
-    def __init__(self, span: Span | None) -> None:
+    def __init__(self, span: RecordedSpan | None) -> None:
         self._span = span
 
     def end(self, attempt: Attempt) -> None:
         if self._span is None:
             return
         outcome = attempt.outcome
-        self._span.set_attributes(
-            {
-                "relaypost.outcome.kind": outcome.kind.value,
-                "relaypost.outcome.detail": outcome.detail,
-                "relaypost.provider.code": outcome.provider_code,
-                "relaypost.provider.message_id": outcome.provider_message_id,
-            }
-        )
+        self._span.attributes |= {
+            "relaypost.outcome.kind": outcome.kind.value,
+            "relaypost.outcome.detail": outcome.detail,
+            "relaypost.provider.code": outcome.provider_code,
+            "relaypost.provider.message_id": outcome.provider_message_id,
+        }
         if outcome.kind is not Kind.ACCEPTED:
-            self._span.set_status(Status(StatusCode.ERROR, outcome.kind.value))
+            self._span.fail(outcome.kind.value)
         self._span.end()
 
 
@@ -145,14 +162,14 @@ _UNRECORDED = AttemptSpan(None)
 
 def note_skip(attempt: Attempt) -> None:
     """Marks in the current span that a provider was passed over."""
-    span = trace.get_current_span()
-    if span.is_recording():
-        attributes: dict[str, AttributeValue] = {
+    call = _CALL.get()
+    if call is not None and call.recorded is not None:
+        attributes: Values = {
             "relaypost.provider": attempt.provider,
             "relaypost.circuit.state": attempt.circuit.value,
             "relaypost.skip.reason": attempt.outcome.detail,
         }
-        span.add_event("provider skipped", attributes)
+        call.recorded.happened("provider skipped", attributes)
 
 
 def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
@@ -171,9 +188,9 @@ def _otlp_exporter(protocol: str) -> SpanExporter:
     # Imported here: each brings in a transport that the other one does not need.
     match protocol:
         case "grpc":
-            from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as over_grpc  # noqa: PLC0415
+            from relaypost_server.telemetry.otlp import OtlpExporter  # noqa: PLC0415
 
-            return over_grpc.OTLPSpanExporter()
+            return OtlpExporter()
         case "http/protobuf":
             from opentelemetry.exporter.otlp.proto.http import trace_exporter as over_http  # noqa: PLC0415
 
