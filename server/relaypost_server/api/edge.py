@@ -75,9 +75,13 @@ class Edge:
 
         async def call(request: Any, context: Context) -> Any:
             span = self._tracing.begin_call(method, context.invocation_metadata())
+            answer, failure = None, _refusal(request, context)
             try:
-                answer = await _answer(behaviour, request, context)
-                failure = answer if isinstance(answer, status_pb2.Status) else None
+                try:
+                    if failure is None:
+                        answer = await behaviour(request, context)
+                except Exception as error:
+                    failure = _status_of(error)
                 self._note(span, method, _CODES[failure.code] if failure else "OK")
             except grpc.aio.AbortError:  # The health service says so that it does not know a name.
                 self._note(span, method, context.code().name)
@@ -164,17 +168,6 @@ def _converse(behaviour: Conversation) -> Conversation:
 async def _refuse_malformed(request: Any, context: Context) -> None:
     if request is MALFORMED:
         await context.abort_with_status(rpc_status.to_status(errors.malformed()))
-
-
-async def _answer(behaviour: Behaviour, request: Any, context: Context) -> Any:
-    """The method's answer, or the status of whatever went wrong."""
-    refusal = _refusal(request, context)
-    if refusal is not None:
-        return refusal
-    try:
-        return await behaviour(request, context)
-    except Exception as error:
-        return _status_of(error)
 
 
 def _refusal(request: Any, context: Context) -> status_pb2.Status | None:

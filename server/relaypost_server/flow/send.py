@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic
 
 import structlog
@@ -124,14 +125,29 @@ class Sender(Generic[Content]):
         doing = self._send(message, caller) if key is None else self._send_once(message, caller, key, asked, confirm)
         if confirm is not None:
             doing = self._follow(doing, message, confirm)
-        walk = asyncio.get_running_loop().create_task(doing)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Sent] = loop.create_future()
+        walk = loop.create_task(doing)
         self._running[walk] = caller
-        walk.add_done_callback(self._running.pop)
+        walk.add_done_callback(partial(self._ended, answer))
         try:
-            return await asyncio.shield(walk)
+            return await answer
         except asyncio.CancelledError:
             caller.gone = True
             raise
+
+    def _ended(self, answer: "asyncio.Future[Sent]", walk: "asyncio.Task[Sent]") -> None:
+        """Hands over what came of a walk, as `asyncio.shield` would at twice the cost."""
+        del self._running[walk]
+        error = None if walk.cancelled() else walk.exception()
+        if answer.cancelled():
+            return
+        if walk.cancelled():
+            answer.cancel()
+        elif error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(walk.result())
 
     def first_choice(self) -> str:
         """Who would be asked first now; "" where no circuit lets anything through."""
