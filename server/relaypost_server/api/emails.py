@@ -106,22 +106,25 @@ def _words(email: email_pb2.Email, bad: Violations) -> tuple[str, str, str]:
 
 
 def _recipients(email: email_pb2.Email, bad: Violations) -> Sequence[tuple[Address, ...]]:
-    """To, cc and bcc."""
+    """To, cc and bcc; an address that was read before is left out."""
     seen: set[str] = set()
-    fields = {"email.to": email.to, "email.cc": email.cc, "email.bcc": email.bcc}
-    found = [_unseen(field, given, seen, bad) if given else () for field, given in fields.items()]
-    given = sum(map(len, fields.values()))
+    given = len(email.to) + len(email.cc) + len(email.bcc)
+    to = _unseen("email.to", email.to, seen, bad)
+    cc = _unseen("email.cc", email.cc, seen, bad)
+    bcc = _unseen("email.bcc", email.bcc, seen, bad)
     if given == 0:
         bad.add("email.to", "is required: an email needs a recipient")
     elif given > MOST_RECIPIENTS:
         bad.add("email.to", f"to, cc and bcc have {given} addresses, at most {MOST_RECIPIENTS} are allowed")
-    return found
+    return to, cc, bcc
 
 
 def _unseen(
     field: str, addresses: Sequence[email_pb2.EmailAddress], seen: set[str], bad: Violations
 ) -> tuple[Address, ...]:
-    """The addresses, without those that were seen before. Of too many, the first: a complaint about them follows."""
+    """Of too many, the first: a complaint about their number follows."""
+    if not addresses:
+        return ()
     found = []
     for position, address in enumerate(addresses[:MOST_RECIPIENTS]):
         recipient = _address(f"{field}[{position}]", address, bad)
