@@ -10,8 +10,9 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Tra
 
 from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.message import Channel
+from relaypost_server.telemetry.current import current_ids
 from relaypost_server.telemetry.sampling import ARGUMENT, SAMPLER, Lottery
-from relaypost_server.telemetry.tracing import Tracing, current_ids
+from relaypost_server.telemetry.tracing import Tracing
 
 METHOD = "relaypost.v1.MessagingService/SendEmail"
 SAMPLED = (("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)

@@ -12,7 +12,7 @@ from enum import StrEnum
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from relaypost_server.telemetry.tracing import current_ids
+from relaypost_server.telemetry.current import current_ids
 
 
 class LogFormat(StrEnum):

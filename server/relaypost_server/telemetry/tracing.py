@@ -7,7 +7,6 @@ collector the exporter drops what it cannot deliver; a send never waits for it.
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from contextvars import ContextVar
 from typing import Self
 
 from opentelemetry import propagate
@@ -21,6 +20,7 @@ from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel
 from relaypost_server.core.outcome import Kind
+from relaypost_server.telemetry.current import CALL
 from relaypost_server.telemetry.sampling import Lottery
 from relaypost_server.telemetry.spans import RecordedSpan, Recorder, Values
 
@@ -85,7 +85,7 @@ class Tracing:
         self, provider: str, *, channel: Channel, number: int, circuit: CircuitState, message_id: str
     ) -> "AttemptSpan":
         """Starts the span of an attempt. `number` counts from 1, skips included."""
-        call = _CALL.get()
+        call = CALL.get()
         if self._recorder is None or (call is not None and call.recorded is None):
             return _UNRECORDED
         attributes: Values = {
@@ -110,7 +110,7 @@ class CallSpan:
         """`context`: its ids, where it has any."""
         self.context = context
         self.recorded = recorded
-        self._token = _CALL.set(self)
+        self._token = CALL.set(self)
 
     def note(self, code: str, *, failed: bool) -> None:
         """The gRPC status; `failed` where the server, not the caller, is at fault."""
@@ -120,18 +120,9 @@ class CallSpan:
                 self.recorded.fail()
 
     def end(self) -> None:
-        _CALL.reset(self._token)
+        CALL.reset(self._token)
         if self.recorded is not None:
             self.recorded.end()
-
-
-_CALL: ContextVar[CallSpan | None] = ContextVar("relaypost_call", default=None)
-
-
-def current_ids() -> SpanContext | None:
-    """The ids of the call that is being answered, if there is one."""
-    call = _CALL.get()
-    return None if call is None else call.context
 
 
 class AttemptSpan:
@@ -162,7 +153,7 @@ _UNRECORDED = AttemptSpan(None)
 
 def note_skip(attempt: Attempt) -> None:
     """Marks in the current span that a provider was passed over."""
-    call = _CALL.get()
+    call = CALL.get()
     if call is not None and call.recorded is not None:
         attributes: Values = {
             "relaypost.provider": attempt.provider,
