@@ -157,7 +157,7 @@ async def test_an_answer_that_is_lost_after_the_commit_makes_no_second_row(
 ) -> None:
     log, between = shaky
     made = record()
-    append = asyncio.create_task(log.append(made))
+    append = asyncio.ensure_future(log.append(made))
     await asyncio.sleep(0)
     between.cut()
     await append

@@ -1,6 +1,6 @@
 """What the core asks of the world."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -160,7 +160,7 @@ class LogUnavailableError(Exception):
 class MessageLog(Protocol):
     """Where every message is kept."""
 
-    async def append(self, record: MessageRecord) -> bool:
+    def append(self, record: MessageRecord) -> Awaitable[bool]:
         """Keeps the record. True once it is durable, in the database or in the local spool.
 
         False where neither could take it. Never raises, for the message has

@@ -1,7 +1,7 @@
 """Sends one message: gives it an id, walks its chain, keeps the record."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -234,7 +234,7 @@ class Sender(Generic[Content]):
     def _suppressed(self, message: Message[Content]) -> _Suppressed:
         return self._screen.among(message.caller, message.content.recipients)
 
-    async def _deliver(
+    def _deliver(
         self,
         message: Message[Content],
         caller: Caller,
@@ -242,10 +242,20 @@ class Sender(Generic[Content]):
         *,
         journal: Journal | None = None,
         in_doubt: tuple[Attempt, ...] = (),
-    ) -> Delivery:
+    ) -> Awaitable[Delivery]:
         """Walks the chain for those who are not suppressed; where nobody is left, asks nobody."""
-        if not suppressed:
-            return await self._dispatcher.deliver(message, caller=caller, journal=journal, in_doubt=in_doubt)
+        if suppressed:
+            return self._deliver_to_the_rest(message, caller, suppressed, journal, in_doubt)
+        return self._dispatcher.deliver(message, caller=caller, journal=journal, in_doubt=in_doubt)
+
+    async def _deliver_to_the_rest(
+        self,
+        message: Message[Content],
+        caller: Caller,
+        suppressed: _Suppressed,
+        journal: Journal | None,
+        in_doubt: tuple[Attempt, ...],
+    ) -> Delivery:
         for reason in suppressed.values():
             self._metrics.suppressed(message.content.channel, reason)
         screening = Screening(message=message, suppressed=suppressed)

@@ -59,7 +59,9 @@ class HttpClient:
             return Outcome(kind=Kind.UNREACHABLE, detail=f"not connected ({_name(error)})")
         try:
             head = f"{self._head}{headers}Content-Length: {len(body)}\r\n\r\n"
-            return await _exchange(connection, head.encode("latin-1") + body, end)
+            return await connection.exchange(head.encode("latin-1") + body, timeout=end - time.monotonic())
+        except (NoAnswerError, OSError) as error:
+            return _lost(error)
         finally:
             self._give_back(connection)
 
@@ -117,18 +119,16 @@ class HttpClient:
         return connection
 
 
-async def _exchange(connection: Connection, request: bytes, end: float) -> Answer | Outcome:
-    """From here on the request may have reached the provider."""
-    try:
-        return await connection.exchange(request, timeout=end - time.monotonic())
-    except CutShortError as error:
-        if 200 <= error.status < 300:
-            return Outcome(kind=Kind.ACCEPTED, detail=f"HTTP {error.status}, the answer was cut short")
-        return Outcome(kind=Kind.UNCONFIRMED, detail=f"HTTP {error.status}, the answer was cut short")
-    except NoAnswerError as error:
-        return Outcome(kind=Kind.UNCONFIRMED, detail=f"the answer is of no use: {error}")
-    except OSError as error:
-        return Outcome(kind=Kind.UNCONFIRMED, detail=f"no answer after the request was written ({_name(error)})")
+def _lost(error: NoAnswerError | OSError) -> Outcome:
+    """What it means that an answer did not come whole: the request may have reached the provider."""
+    match error:
+        case CutShortError(status=status):
+            kind = Kind.ACCEPTED if 200 <= status < 300 else Kind.UNCONFIRMED
+            return Outcome(kind=kind, detail=f"HTTP {status}, the answer was cut short")
+        case NoAnswerError():
+            return Outcome(kind=Kind.UNCONFIRMED, detail=f"the answer is of no use: {error}")
+        case OSError():
+            return Outcome(kind=Kind.UNCONFIRMED, detail=f"no answer after the request was written ({_name(error)})")
 
 
 def header_lines(headers: Mapping[str, str]) -> str:

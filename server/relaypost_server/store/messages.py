@@ -1,6 +1,6 @@
 """The message log in PostgreSQL."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -24,8 +24,8 @@ class PostgresLog:
     def health(self) -> MessageLogHealth:
         return self._database.health()
 
-    async def append(self, record: MessageRecord) -> bool:
-        return await self._database.writer.append(record.id, inserted(record))
+    def append(self, record: MessageRecord) -> Awaitable[bool]:
+        return self._database.writer.append(record.id, inserted(record))
 
     async def get(self, message_id: str) -> MessageRecord | None:
         messages = await self._database.fetch("get_message", message_id)

@@ -116,14 +116,14 @@ class BatchWriter:
         if self._connection is not None:
             self._connection.terminate()
 
-    async def append(self, message_id: str, document: bytes) -> bool:
+    def append(self, message_id: str, document: bytes) -> "asyncio.Future[bool]":
         """True once the document is in the database or on disk. Never raises."""
         entry = Entry(message_id, document, spoolable=True)
         if self._late or self._overflow.waiting:  # Order: it comes after what is on disk.
             self._overflow.keep([entry])
         else:
             self._put(entry)
-        return await entry.answer
+        return entry.answer
 
     async def write(self, message_id: str, document: bytes) -> bool:
         """Whether the document took effect in the database. Raises LogUnavailableError."""
