@@ -103,8 +103,10 @@ async def test_who_comes_first_is_served_first_more_or_less(engine: Engine) -> N
     async with holder(engine) as queue:
         await queue.put(given[:50])
         await queue.put(given[50:])
-        places = {p: place for place, p in enumerate(carried(await take(queue, 100)))}
-    assert len(places) == 100
+        places: dict[Pointer, int] = {}
+        while len(places) < 100:  # An engine may bring one twice, where taking all took longer than its patience.
+            for pointer in carried(await take(queue, 100 - len(places))):
+                places.setdefault(pointer, len(places))
     assert sum(abs(places[p] - at) for at, p in enumerate(given)) / 100 < 20  # By chance it would be 33.
 
 
