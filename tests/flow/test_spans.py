@@ -49,7 +49,7 @@ def by_the_sdk(tracer: Tracer, parent: Context) -> None:
     call = tracer.start_span("m", parent, SpanKind.SERVER, CALL)
     within = trace.set_span_in_context(call)
     attempt = tracer.start_span("send ses", within, SpanKind.CLIENT, {"number": 1, "provider": "x" * 50})
-    call.add_event("provider skipped", {"provider": "ses"})
+    call.add_event("provider skipped", {"provider": "ses", "state": "open", "reason": "circuit open"})
     attempt.set_attributes({"cost": 0.5, "late": True})
     attempt.set_status(Status(StatusCode.ERROR, "faulted"))
     attempt.end()
@@ -62,7 +62,7 @@ def by_us(tracer: Tracer, parent: Context) -> None:
     _, call = recorder.begin("m", SpanKind.SERVER, dict(CALL), parent)
     assert call is not None
     attempt = recorder.begin_within(call, "send ses", SpanKind.CLIENT, {"number": 1, "provider": "x" * 50})
-    call.happened("provider skipped", {"provider": "ses"})
+    call.happened("provider skipped", {"provider": "ses", "state": "open", "reason": "circuit open"})
     attempt.attributes |= {"cost": 0.5, "late": True}
     attempt.fail("faulted")
     attempt.end()
@@ -82,7 +82,13 @@ def without_times(spans: list[trace_pb2.Span]) -> list[trace_pb2.Span]:
 
 @pytest.mark.parametrize("parent", [{}, REMOTE])
 @pytest.mark.parametrize(
-    "limits", [{}, {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "3"}, {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "2"}]
+    "limits",
+    [
+        {},
+        {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "3"},
+        {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "2"},
+        {"OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": "1"},
+    ],
 )
 def test_what_is_recorded_is_what_the_sdk_would_have_recorded(
     parent: dict[str, str], limits: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -97,7 +103,12 @@ def test_what_is_recorded_is_what_the_sdk_would_have_recorded(
 
 
 @pytest.mark.parametrize("parent", [{}, REMOTE])
-def test_what_is_exported_is_what_the_sdk_would_have_exported(parent: dict[str, str]) -> None:
+@pytest.mark.parametrize("limit", ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"])
+@pytest.mark.parametrize("most", ["1", "128"])
+def test_what_is_exported_is_what_the_sdk_would_have_exported(
+    parent: dict[str, str], limit: str, most: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(limit, most)
     for write in (by_the_sdk, by_us):
         spans = spans_of(write, parent) * 2
         assert encode(spans) == encode_spans(spans)

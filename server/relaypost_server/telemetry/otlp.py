@@ -1,4 +1,4 @@
-"""OTLP over gRPC, with the spans encoded at a fifth of what the SDK's encoder takes.
+"""OTLP over gRPC, with the spans encoded in under half the time that the SDK's encoder takes.
 
 That one builds each attribute, each list and each span as a message of its own
 and copies it into the next; here they are filled where they stand.
@@ -56,6 +56,7 @@ def _fill(packed: trace_pb2.Span, span: ReadableSpan) -> None:
     packed.dropped_attributes_count = span.dropped_attributes
     for event in span.events:
         noted = packed.events.add(name=event.name, time_unix_nano=event.timestamp)
+        noted.dropped_attributes_count = event.dropped_attributes
         for key, value in (event.attributes or {}).items():
             _fill_attribute(noted.attributes.add(), key, value)
     packed.status.code = _STATUSES[span.status.status_code]

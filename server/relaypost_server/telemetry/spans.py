@@ -31,9 +31,7 @@ class Recorder:
         self.tracer = tracer
         self.scope = InstrumentationScope(scope)
         self._random = TraceFlags.RANDOM_TRACE_ID if tracer.id_generator.is_trace_id_random() else 0
-        limits = SpanLimits()
-        self._most = limits.max_span_attributes
-        self._longest = limits.max_span_attribute_length
+        self._limits = SpanLimits()
 
     def begin(
         self, name: str, kind: SpanKind, attributes: Values, parent: Context = _ROOT
@@ -60,11 +58,19 @@ class Recorder:
         context = SpanContext(whole.trace_id, span_id, False, whole.trace_flags, whole.trace_state)
         return RecordedSpan(self, name, kind, attributes, context, whole)
 
-    def bounded(self, attributes: Values) -> Attributes:
-        """The attributes, cut where OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT or a limit of their length asks for it."""
-        if self._longest is None and (self._most is None or len(attributes) <= self._most):
-            return attributes
-        return BoundedAttributes(self._most, attributes, max_value_len=self._longest)
+    def of_span(self, attributes: Values) -> Attributes:
+        """The attributes of a span, within the limits that OTEL_* variables set."""
+        return _bounded(attributes, self._limits.max_span_attributes, self._limits.max_span_attribute_length)
+
+    def of_event(self, attributes: Values) -> Attributes:
+        """The attributes of an event, within theirs."""
+        return _bounded(attributes, self._limits.max_event_attributes, self._limits.max_attribute_length)
+
+
+def _bounded(attributes: Values, most: int | None, longest: int | None) -> Attributes:
+    if longest is None and (most is None or len(attributes) <= most):
+        return attributes
+    return BoundedAttributes(most, attributes, max_value_len=longest)
 
 
 class RecordedSpan:
@@ -97,7 +103,7 @@ class RecordedSpan:
 
     def happened(self, event: str, attributes: Values) -> None:
         """Notes what happened now."""
-        self._events.append(Event(event, self._recorder.bounded(attributes)))
+        self._events.append(Event(event, self._recorder.of_event(attributes)))
 
     def end(self) -> None:
         """Hands it over to be exported; it must not be used any more."""
@@ -108,7 +114,7 @@ class RecordedSpan:
                 context=self.context,
                 parent=self._parent,
                 resource=recorder.tracer.resource,
-                attributes=recorder.bounded(self.attributes),
+                attributes=recorder.of_span(self.attributes),
                 events=self._events,
                 kind=self._kind,
                 status=self._status,
