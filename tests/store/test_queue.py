@@ -215,6 +215,16 @@ async def test_a_batch_belongs_to_its_caller_and_counts_its_states(replicas: Seq
     assert await two.batches.find("another", batch_id=batch.id) is None
 
 
+async def test_streams_that_open_a_batch_at_once_open_the_same(replicas: Sequence[Replica]) -> None:
+    async def opens(replica: Replica, name: str) -> str:
+        batch = await replica.batches.open(letter().record.id, caller="shop", request_id=name, fingerprint="f")
+        return batch.id
+
+    for name in map(str, range(30)):
+        ids = await asyncio.gather(*(opens(replica, name) for replica in replicas for _ in range(4)))
+        assert len(set(ids)) == 1
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -176,16 +176,11 @@ ORDER BY queue.message_id DESC
 LIMIT $2;
 
 -- name: open_batch
--- A new batch, or the one that has the name.
-WITH made AS (
-    INSERT INTO relaypost.batches (id, caller, request_id, fingerprint) VALUES ($1, $2, $3, $4)
-    ON CONFLICT DO NOTHING
-    RETURNING *
-)
-SELECT * FROM made
-UNION ALL
-SELECT * FROM relaypost.batches WHERE caller = $2 AND request_id = $3
-LIMIT 1;
+-- A new batch, or the one that has the name. A conflict updates, as to leave things alone would return no row
+-- where the other was made since this statement began.
+INSERT INTO relaypost.batches (id, caller, request_id, fingerprint) VALUES ($1, $2, $3, $4)
+ON CONFLICT (caller, request_id) DO UPDATE SET request_id = excluded.request_id
+RETURNING *;
 
 -- name: advance_batch
 -- How far the stream came; a batch that is closed stays closed.
