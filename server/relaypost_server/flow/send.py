@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any, Generic
 
 import structlog
@@ -77,7 +76,8 @@ class Sender(Generic[Content]):
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
-        self._running: dict[asyncio.Task[Sent], Caller] = {}
+        self._running: dict[asyncio.Future[Sent], tuple[asyncio.Task[None], Caller]] = {}
+        """By the answers that are waited for."""
         self._events = log.bind()  # The lazy one costs as much as a walk's decisions.
 
     @property
@@ -127,27 +127,28 @@ class Sender(Generic[Content]):
             doing = self._follow(doing, message, confirm)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Sent] = loop.create_future()
-        walk = loop.create_task(doing)
-        self._running[walk] = caller
-        walk.add_done_callback(partial(self._ended, answer))
+        self._running[answer] = loop.create_task(self._run(doing, answer)), caller
         try:
             return await answer
         except asyncio.CancelledError:
             caller.gone = True
             raise
 
-    def _ended(self, answer: "asyncio.Future[Sent]", walk: "asyncio.Task[Sent]") -> None:
-        """Hands over what came of a walk, as `asyncio.shield` would at twice the cost."""
-        del self._running[walk]
-        error = None if walk.cancelled() else walk.exception()
-        if answer.cancelled():
-            return
-        if walk.cancelled():
+    async def _run(self, walk: Coroutine[Any, Any, Sent], answer: "asyncio.Future[Sent]") -> None:
+        """Hands over what comes of a walk: `asyncio.shield` would take another turn of the event loop."""
+        try:
+            sent = await walk
+        except asyncio.CancelledError:
             answer.cancel()
-        elif error is not None:
-            answer.set_exception(error)
+            raise
+        except Exception as error:
+            if not answer.done():
+                answer.set_exception(error)
         else:
-            answer.set_result(walk.result())
+            if not answer.done():
+                answer.set_result(sent)
+        finally:
+            del self._running[answer]
 
     def first_choice(self) -> str:
         """Who would be asked first now; "" where no circuit lets anything through."""
@@ -157,9 +158,11 @@ class Sender(Generic[Content]):
         """Lets the attempts that run end within `seconds`, cuts off the others, and records both."""
         if not self._running:
             return
-        for caller in self._running.values():
+        walks = []
+        for walk, caller in self._running.values():
             caller.gone = True
-        _, late = await asyncio.wait(self._running, timeout=seconds)
+            walks.append(walk)
+        _, late = await asyncio.wait(walks, timeout=seconds)
         for walk in late:
             walk.cancel()
         await asyncio.gather(*late, return_exceptions=True)
