@@ -8,6 +8,7 @@ import httptools
 import orjson
 
 from relaypost_server.core.value import value
+from relaypost_server.time_limit import TimeLimit
 
 LONGEST_ANSWER = 1024 * 1024
 """Bytes. No provider's answer is nearly as long; what is longer is no answer."""
@@ -54,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Answer] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._limit = TimeLimit(lambda: self._fail(TimeoutError()))
         self._reusable = True
         self._begin()
 
@@ -66,7 +67,7 @@ class Connection(asyncio.Protocol):
     def exchange(self, request: bytes, *, timeout: float) -> "asyncio.Future[Answer]":
         """Writes a request. The answer, to come within `timeout` seconds, raises NoAnswerError or OSError."""
         self._answer = answer = self._loop.create_future()
-        self._timer = self._loop.call_later(timeout, self._fail, TimeoutError())
+        self._limit.start(timeout)
         cast(asyncio.Transport, self._transport).write(request)
         return answer
 
@@ -92,6 +93,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._limit.close()
         if self._answer is None:
             return
         if exc is not None:
@@ -153,6 +155,5 @@ class Connection(asyncio.Protocol):
     def _awaited(self) -> "asyncio.Future[Answer] | None":
         """Ends the exchange; the answer that is still waited for, if it is."""
         answer, self._answer = self._answer, None
-        if self._timer is not None:
-            self._timer.cancel()
+        self._limit.stop()
         return None if answer is None or answer.done() else answer

@@ -23,6 +23,7 @@ from relaypost_server.store.overflow import Entry, Overflow, message_id_of
 from relaypost_server.store.rows import batch
 from relaypost_server.store.spool import Spool
 from relaypost_server.store.sql import QUERIES
+from relaypost_server.time_limit import TimeLimit
 
 LARGEST_BATCH = 1000
 """Documents in one statement."""
@@ -147,10 +148,10 @@ class BatchWriter:
         self._work.set()
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+        patience = TimeLimit(self._be_late)
         while True:
             await self._work.wait()
-            late = loop.call_later(ANSWER_SECONDS, self._be_late)
+            patience.start(ANSWER_SECONDS)
             try:
                 written = await self._write_batch()
                 await self._drain()
@@ -159,7 +160,7 @@ class BatchWriter:
                 await asyncio.sleep(PAUSES[min(self._failures, len(PAUSES)) - 1])
                 continue
             finally:
-                late.cancel()
+                patience.stop()
             self._late, self._failures = False, 0
             self._tried.set()
             if not self._backlog and not self._overflow.waiting:
