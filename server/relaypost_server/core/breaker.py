@@ -70,6 +70,8 @@ class Permit:
     """The right to make one call."""
 
     generation: int
+    circuit: CircuitState
+    """Under which it was given."""
     probe_number: int = 0
 
 
@@ -107,7 +109,9 @@ class Breaker:
         self._state = CircuitState.CLOSED
         self._reason: OpenReason | None = None
         self._changed_at: float | None = None
-        self._permit = Permit(generation=0)
+        self.generation = 0
+        """Grows by one with each change of state."""
+        self._permit = Permit(self.generation, self._state)
         self._failures = 0
         self._successes = 0
         self._reopenings = 0
@@ -117,11 +121,6 @@ class Breaker:
         self._probe: Permit | None = None
         self._probe_expires = 0.0
         self._probes = 0
-
-    @property
-    def generation(self) -> int:
-        """Grows by one with each change of state."""
-        return self._permit.generation
 
     def state(self, now: float) -> CircuitState:
         self._advance(now)
@@ -146,7 +145,7 @@ class Breaker:
         if self._state is CircuitState.CLOSED:
             return self._permit
         self._probes += 1
-        self._probe = Permit(self.generation, self._probes)
+        self._probe = Permit(self.generation, self._state, self._probes)
         self._probe_expires = now + timeout + self._policy.lease_slack
         return self._probe
 
@@ -271,7 +270,8 @@ class Breaker:
         self._state = state
         self._reason = reason
         self._changed_at = now
-        self._permit = Permit(self.generation + 1)
+        self.generation += 1
+        self._permit = Permit(self.generation, state)
         self._probe = None
         self._successes = 0
         self._wary_until = 0.0

@@ -278,6 +278,8 @@ def total_cost(attempts: Sequence[Attempt]) -> Money | None:
     As estimated alone, where bills came in several currencies.
     """
     outcomes = [a.outcome for a in attempts]
+    if len(outcomes) == 1:
+        return outcomes[0].billed or outcomes[0].cost
     return _sum([o.billed or o.cost for o in outcomes]) or _sum([o.cost for o in outcomes])
 
 

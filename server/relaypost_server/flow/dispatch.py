@@ -171,7 +171,7 @@ class Dispatcher(Generic[Content]):
         self, step: Try, message: Message[Content], attempts: Sequence[Attempt], journal: Journal | None
     ) -> Attempt:
         link, now = self.chain[step.provider], self._clock.monotonic()
-        circuit, permit = link.state(now), link.admit(now, timeout=step.timeout)
+        permit = link.admit(now, timeout=step.timeout)
         if isinstance(permit, Refusal):  # The circuit opened during the pause before a second try.
             return self._skip(passed_over(step.provider, permit))
         if journal is not None:
@@ -183,14 +183,14 @@ class Dispatcher(Generic[Content]):
             step.provider,
             channel=self.chain.channel,
             number=len(attempts) + 1,
-            circuit=circuit,
+            circuit=permit.circuit,
             message_id=message.id,
         )
         outcome = await self._call(link, permit, still_to_reach(message, attempts), step.timeout)
         attempt = Attempt(
             provider=step.provider,
             outcome=outcome,
-            circuit=circuit,
+            circuit=permit.circuit,
             start_time=start_time,
             duration=self._clock.monotonic() - began,
         )
