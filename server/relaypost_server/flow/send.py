@@ -1,6 +1,5 @@
 """Sends one message: gives it an id, walks its chain, keeps the record."""
 
-import asyncio
 from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -32,6 +31,7 @@ from relaypost_server.flow.ids import new_id
 from relaypost_server.flow.requests import ClaimedRequest, Journal, RequestInProgressError, Requests
 from relaypost_server.flow.silence import Silences
 from relaypost_server.flow.suppressions import NoScreen, Screen
+from relaypost_server.flow.walks import Walks
 from relaypost_server.telemetry.metrics import Metrics
 
 _Suppressed = Mapping[str, SuppressionReason]
@@ -76,8 +76,7 @@ class Sender(Generic[Content]):
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
-        self._running: dict[asyncio.Future[Sent], tuple[asyncio.Task[None], Caller]] = {}
-        """By the answers that are waited for."""
+        self._walks = Walks[Sent]()
         self._events = log.bind()  # The lazy one costs as much as a walk's decisions.
 
     @property
@@ -125,30 +124,7 @@ class Sender(Generic[Content]):
         doing = self._send(message, caller) if key is None else self._send_once(message, caller, key, asked, confirm)
         if confirm is not None:
             doing = self._follow(doing, message, confirm)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Sent] = loop.create_future()
-        self._running[answer] = loop.create_task(self._run(doing, answer)), caller
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            caller.gone = True
-            raise
-
-    async def _run(self, walk: Coroutine[Any, Any, Sent], answer: "asyncio.Future[Sent]") -> None:
-        """Hands over what comes of a walk: `asyncio.shield` would take another turn of the event loop."""
-        try:
-            sent = await walk
-        except asyncio.CancelledError:
-            answer.cancel()
-            raise
-        except Exception as error:
-            if not answer.done():
-                answer.set_exception(error)
-        else:
-            if not answer.done():
-                answer.set_result(sent)
-        finally:
-            del self._running[answer]
+        return await self._walks.run(doing, caller)
 
     def first_choice(self) -> str:
         """Who would be asked first now; "" where no circuit lets anything through."""
@@ -156,16 +132,7 @@ class Sender(Generic[Content]):
 
     async def drain(self, *, seconds: float) -> None:
         """Lets the attempts that run end within `seconds`, cuts off the others, and records both."""
-        if not self._running:
-            return
-        walks = []
-        for walk, caller in self._running.values():
-            caller.gone = True
-            walks.append(walk)
-        _, late = await asyncio.wait(walks, timeout=seconds)
-        for walk in late:
-            walk.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await self._walks.drain(seconds=seconds)
 
     async def _send(self, message: Message[Content], caller: Caller) -> Sent:
         """Sends first, and puts on record what came of it."""
