@@ -16,19 +16,22 @@ class Watched:
 
     def __init__(self) -> None:
         self.reached = 0
+        self.over = asyncio.Event()
         self.limit = TimeLimit(self._over)
 
     def _over(self) -> None:
         self.reached += 1
+        self.over.set()
+
+    async def until_over(self) -> None:
+        await asyncio.wait_for(self.over.wait(), LONG)
 
 
 async def test_calls_back_once_when_the_time_is_over() -> None:
     watched = Watched()
     began = asyncio.get_running_loop().time()
     watched.limit.start(SHORT)
-    while not watched.reached:
-        assert asyncio.get_running_loop().time() < began + LONG
-        await asyncio.sleep(SHORT / 10)
+    await watched.until_over()
     assert asyncio.get_running_loop().time() >= began + SHORT
     await asyncio.sleep(3 * SHORT)
     assert watched.reached == 1
@@ -56,10 +59,10 @@ async def test_a_timer_that_goes_off_early_is_set_again() -> None:
     watched = Watched()
     watched.limit.start(SHORT)
     await asyncio.sleep(SHORT / 2)
+    began = asyncio.get_running_loop().time()
     watched.limit.start(2 * SHORT)
-    async with asyncio.timeout(LONG):
-        while not watched.reached:
-            await asyncio.sleep(SHORT / 10)
+    await watched.until_over()
+    assert asyncio.get_running_loop().time() >= began + 2 * SHORT
 
 
 async def test_a_timer_of_an_earlier_start_does_not_lengthen_a_later_one() -> None:
@@ -67,9 +70,7 @@ async def test_a_timer_of_an_earlier_start_does_not_lengthen_a_later_one() -> No
     watched.limit.start(2 * LONG)
     watched.limit.stop()
     watched.limit.start(SHORT)
-    async with asyncio.timeout(LONG):
-        while not watched.reached:
-            await asyncio.sleep(SHORT / 10)
+    await watched.until_over()
 
 
 async def test_a_closed_limit_calls_nobody_and_holds_nobody() -> None:

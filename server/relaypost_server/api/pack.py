@@ -162,7 +162,7 @@ def time(moment: datetime | None) -> Timestamp | None:
 
 
 def _fill_time(packed: Timestamp, moment: datetime) -> None:
-    """A third of what Timestamp.FromDatetime takes."""
+    """A sixth of what Timestamp.FromDatetime takes."""
     since = moment - _EPOCH
     packed.seconds = since.days * _DAY + since.seconds
     packed.nanos = since.microseconds * 1000

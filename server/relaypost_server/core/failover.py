@@ -286,8 +286,6 @@ def total_cost(attempts: Sequence[Attempt]) -> Money | None:
 def _sum(costs: Sequence[Money | None]) -> Money | None:
     """The sum of those that are known; None where there are none, or in several currencies."""
     known = [cost for cost in costs if cost]
-    if len(known) == 1:
-        return known[0]
     if len({cost.currency for cost in known}) != 1:
         return None
     return Money(micros=sum(cost.micros for cost in known), currency=known[0].currency)

@@ -143,15 +143,15 @@ def request_body(message: Message[Email], configuration_set: str | None) -> dict
     body: dict[str, Any] = {
         "FromEmailAddress": mailbox(email.sender),
         "Destination": {
-            "ToAddresses": list(map(mailbox, email.to)),
-            "CcAddresses": list(map(mailbox, email.cc)),
-            "BccAddresses": list(map(mailbox, email.bcc)),
+            "ToAddresses": [mailbox(a) for a in email.to],
+            "CcAddresses": [mailbox(a) for a in email.cc],
+            "BccAddresses": [mailbox(a) for a in email.bcc],
         },
         "Content": {"Simple": _simple(email)},
         "EmailTags": [{"Name": name, "Value": value} for name, value in tags.items()],
     }
     if email.reply_to:
-        body["ReplyToAddresses"] = list(map(mailbox, email.reply_to))
+        body["ReplyToAddresses"] = [mailbox(a) for a in email.reply_to]
     if configuration_set:
         body["ConfigurationSetName"] = configuration_set
     return body

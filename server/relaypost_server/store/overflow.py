@@ -54,7 +54,7 @@ class Overflow:
     @property
     def waiting(self) -> int:
         """Documents that have not been taken back."""
-        return len(self._pending) + self._writing + self._spool.waiting
+        return self.unsafe + self._spool.waiting
 
     @property
     def unsafe(self) -> int:
