@@ -6,6 +6,7 @@ import pytest
 
 from relaypost_server.core.breaker import CircuitState, Refusal, RefusalReason
 from relaypost_server.core.failover import (
+    SUPPRESSION_LIST,
     Attempt,
     Candidate,
     Delivery,
@@ -257,6 +258,8 @@ def test_an_empty_chain_is_exhausted() -> None:
         ([(Kind.REJECTED, None)], Ending.REJECTED, MessageState.REJECTED),
         ([(Kind.SKIPPED, SkipReason.NO_TIME)], Ending.DEADLINE, MessageState.FAILED),
         ([(Kind.FAULTED, None)], Ending.EXHAUSTED, MessageState.FAILED),
+        ([(Kind.SKIPPED, SkipReason.NOT_ON_RECORD)], Ending.NOT_ON_RECORD, MessageState.FAILED),
+        ([(Kind.SKIPPED, SkipReason.CALLER_OVER_BUDGET)], Ending.OVER_BUDGET, MessageState.FAILED),
     ],
 )
 def test_every_ending_has_its_state(
@@ -264,6 +267,11 @@ def test_every_ending_has_its_state(
 ) -> None:
     verdict = judge([attempt("a", kind, skipped) for kind, skipped in attempts])
     assert (verdict.ending, verdict.state) == (expected, state)
+
+
+def test_what_the_gateways_own_list_refused_is_suppressed() -> None:
+    verdict = judge([attempt(SUPPRESSION_LIST, Kind.REJECTED)])
+    assert (verdict.ending, verdict.state) == (Ending.SUPPRESSED, MessageState.REJECTED)
 
 
 def test_nobody_is_asked_again_and_nobody_has_gone_unless_that_is_said() -> None:
@@ -292,6 +300,35 @@ def test_a_delivery_that_nobody_accepted_names_nobody_and_knows_no_cost() -> Non
     walk = (attempt("a", Kind.FAULTED),)
     delivery = Delivery(attempts=walk, verdict=judge(walk))
     assert (delivery.accepted, total_cost(walk), walk[0].duration) == (None, None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("told", "cost"),
+    [
+        ([{}], None),
+        ([{"cost": Money(micros=100)}], Money(micros=100)),
+        ([{"cost": Money(micros=100), "billed": Money(micros=90)}], Money(micros=90)),
+        ([{}, {"cost": Money(micros=100)}], Money(micros=100)),
+        ([{"cost": Money(micros=100), "billed": Money(micros=90)}, {"cost": Money(micros=20)}], Money(micros=110)),
+        (
+            [
+                {"cost": Money(micros=100), "billed": Money(micros=90, currency="EUR")},
+                {"cost": Money(micros=20), "billed": Money(micros=10)},
+            ],
+            Money(micros=120),
+        ),
+        ([{"cost": Money(micros=100)}, {"cost": Money(micros=20, currency="EUR")}], None),
+    ],
+)
+def test_the_cost_is_what_was_billed_and_else_what_was_estimated(
+    told: list[dict[str, Money]], cost: Money | None
+) -> None:
+    assert total_cost([attempt("a", Kind.UNCONFIRMED, **amounts) for amounts in told]) == cost
+
+
+def test_a_caller_who_is_over_budget_is_sent_nowhere() -> None:
+    taken = step(attempt("a", Kind.SKIPPED, SkipReason.CALLER_OVER_BUDGET))
+    assert ending(taken) is Ending.OVER_BUDGET
 
 
 @pytest.mark.parametrize("reason", [SkipReason.NOT_ON_RECORD, SkipReason.TAKEN_OVER])
