@@ -128,7 +128,9 @@ class GatewaySettings(Settings):
     )
     max_concurrent_streams: Count = Field(1000, description="the most calls in flight on one connection")
     max_concurrent_calls: Count = Field(2000, description="the most calls in flight; more are refused at once")
-    max_pending_calls: Count = Field(1000, description="the most calls that wait to be taken on")
+    max_pending_calls: Count = Field(
+        200, description="calls that wait to be taken on; the transport refuses more, all of them at 1.5 times as many"
+    )
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
         3.0, description="how long to go on serving after SIGTERM, while load balancers look elsewhere, in seconds"
     )
