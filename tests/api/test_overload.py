@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -27,7 +28,7 @@ async def test_the_line_of_calls_is_bounded_and_the_gateway_goes_on(serve: Serve
         return "accepted"
 
     with grpc.insecure_channel(served.target) as channel, ThreadPoolExecutor(CALLS) as callers:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         assert await asyncio.to_thread(call, 0) == "accepted"
         waiting = callers.map(call, range(CALLS))
         for _ in range(CALLS - MOST_ACCEPTED):  # This holds the event loop up.
