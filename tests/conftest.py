@@ -14,7 +14,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import settings
 
-from tests.databases import bundled, bundled_database, database, outside, server_url
+from tests.databases import (
+    bundled,
+    bundled_database,
+    copy,
+    copy_of_bundled,
+    copy_of_outside,
+    database,
+    empty_bundled_database,
+    empty_database,
+    outside,
+    server,
+    server_url,
+)
 from tests.providers.configured import SECRETS
 
 settings.register_profile("default", deadline=None)  # No test is timed: machines are noisy.
@@ -22,7 +34,19 @@ settings.load_profile("default")
 
 OWN_DIRECTORY = pytest.StashKey[str]()
 
-__all__ = ["bundled", "bundled_database", "database", "outside", "server_url"]
+__all__ = [
+    "bundled",
+    "bundled_database",
+    "copy",
+    "copy_of_bundled",
+    "copy_of_outside",
+    "database",
+    "empty_bundled_database",
+    "empty_database",
+    "outside",
+    "server",
+    "server_url",
+]
 
 
 @pytest.hookimpl(tryfirst=True)
