@@ -22,8 +22,8 @@ serve: $(VENV)/.runtime ## Runs the gateway with its bundled PostgreSQL, printin
 demo: $(VENV)/.runtime ## Shows an email and an SMS that survive the failure of their first provider.
 	@$(BIN)/relaypost demo
 
-test: $(VENV)/.dev ## Runs the tests.
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev ## Runs the tests, on all cores.
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 faults: $(VENV)/.dev ## Lets everything around real gateways fail at random: SEED=... MINUTES=...
 	@$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

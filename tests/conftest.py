@@ -2,6 +2,9 @@
 
 import datetime
 import ipaddress
+import shutil
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,58 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import settings
 
-from tests.databases import bundled, bundled_database, database, outside, server_url
+from tests.databases import (
+    bundled,
+    bundled_database,
+    copy,
+    copy_of_bundled,
+    copy_of_outside,
+    database,
+    empty_bundled_database,
+    empty_database,
+    outside,
+    server,
+    server_url,
+)
 from tests.providers.configured import SECRETS
 
 settings.register_profile("default", deadline=None)  # No test is timed: machines are noisy.
 settings.load_profile("default")
 
-__all__ = ["bundled", "bundled_database", "database", "outside", "server_url"]
+OWN_DIRECTORY = pytest.StashKey[str]()
+
+__all__ = [
+    "bundled",
+    "bundled_database",
+    "copy",
+    "copy_of_bundled",
+    "copy_of_outside",
+    "database",
+    "empty_bundled_database",
+    "empty_database",
+    "outside",
+    "server",
+    "server_url",
+]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps the files of this run in a directory of its own.
+
+    By default all runs of a user share one, which each closes when it begins, also to the servers that other runs
+    have started as another user.
+    """
+    if config.option.basetemp is None:
+        config.option.basetemp = config.stash[OWN_DIRECTORY] = tempfile.mkdtemp(prefix="relaypost-tests-")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
+    """Removes that directory, unless a test failed."""
+    yield
+    if exitstatus == 0 and (directory := session.config.stash.get(OWN_DIRECTORY, None)):
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,13 +19,27 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORACLES = ROOT.parent / "shared" / "oracles"
 READY_SECONDS = 30.0
+FIRST_PORT = 10_240
+_RANDOM = random.SystemRandom()  # Hypothesis seeds the other one, alike in all processes.
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port on which nothing listens, outside the range that the kernel assigns ports from.
+
+    So no other test that runs at the same time is given it.
+    """
+    while True:
+        port = _RANDOM.randrange(FIRST_PORT, _first_ephemeral())
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _first_ephemeral() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return 32768
 
 
 def oracle(name: str) -> Path:

@@ -83,10 +83,10 @@ async def test_health_is_a_table_and_json(running: Gateway) -> None:
     assert [c["channel"] for c in json.loads(out)["channels"]] == ["CHANNEL_EMAIL", "CHANNEL_SMS"]
 
 
-async def test_migrate_says_what_it_did(bundled_database: str) -> None:
-    code, out, _ = await run("migrate", RELAYPOST_DATABASE_URL=bundled_database)
+async def test_migrate_says_what_it_did(empty_bundled_database: str) -> None:
+    code, out, _ = await run("migrate", RELAYPOST_DATABASE_URL=empty_bundled_database)
     assert (code, out.splitlines()[0]) == (0, "applied 0001_messages")
-    code, out, _ = await run("migrate", "--json", RELAYPOST_DATABASE_URL=bundled_database)
+    code, out, _ = await run("migrate", "--json", RELAYPOST_DATABASE_URL=empty_bundled_database)
     assert (code, json.loads(out)) == (0, {"applied": []})
 
 

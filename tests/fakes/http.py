@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from tests.fakes.server import listening
+from tests.peers import free_port
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,5 @@ async def fake_http(
 
 
 def closed_port() -> int:
-    """A port of this machine on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of this machine on which nothing listens, now and for as long as the test runs."""
+    return free_port()

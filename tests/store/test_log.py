@@ -216,21 +216,23 @@ async def test_a_log_starts_without_its_database(bundled_database: str, tmp_path
             assert await log.get(made.id) == made
 
 
-async def test_without_leave_to_migrate_the_log_waits_for_the_schema(bundled_database: str, tmp_path: Path) -> None:
-    async with opened(bundled_database, tmp_path, auto_migrate=False) as database:
+async def test_without_leave_to_migrate_the_log_waits_for_the_schema(
+    empty_bundled_database: str, tmp_path: Path
+) -> None:
+    async with opened(empty_bundled_database, tmp_path, auto_migrate=False) as database:
         log = PostgresLog(database)
         made = record()
         assert await log.append(made)
         assert not log.health().available
-        connection = await asyncpg.connect(bundled_database)
+        connection = await asyncpg.connect(empty_bundled_database)
         await migrations.migrate(connection)
         await connection.close()
         await available(log)
         assert await log.get(made.id) == made
 
 
-async def test_replicas_that_start_together_migrate_once(database: str) -> None:
-    connections = [await asyncpg.connect(database) for _ in range(5)]
+async def test_replicas_that_start_together_migrate_once(empty_database: str) -> None:
+    connections = [await asyncpg.connect(empty_database) for _ in range(5)]
     applied = await asyncio.gather(*(migrations.migrate(c) for c in connections))
     assert sorted(len(a) for a in applied) == [0, 0, 0, 0, len(migrations.all_migrations())]
     assert await migrations.pending(connections[0]) == []

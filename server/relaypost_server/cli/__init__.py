@@ -2,50 +2,35 @@
 
 import click
 
-from relaypost_server.cli.admin import admin
-from relaypost_server.cli.bulk import bulk
-from relaypost_server.cli.cost import cost
-from relaypost_server.cli.dead import dead
-from relaypost_server.cli.demo import demo
-from relaypost_server.cli.doctor import doctor
-from relaypost_server.cli.health import health
-from relaypost_server.cli.messages import list_messages, resolve, watch
-from relaypost_server.cli.migrate import migrate
-from relaypost_server.cli.send import send_email, send_sms
-from relaypost_server.cli.serve import serve
-from relaypost_server.cli.settings import settings
-from relaypost_server.cli.suppression import suppression
-from relaypost_server.cli.template import template
-from relaypost_server.cli.webhook import webhook
-from relaypost_server.cli.work import work
+from relaypost_server.cli._lazy import LazyGroup
+
+COMMANDS = {
+    "serve": "serve:serve",
+    "work": "work:work",
+    "send-email": "send:send_email",
+    "send-sms": "send:send_sms",
+    "bulk": "bulk:bulk",
+    "dead": "dead:dead",
+    "list": "messages:list_messages",
+    "watch": "messages:watch",
+    "resolve": "messages:resolve",
+    "health": "health:health",
+    "doctor": "doctor:doctor",
+    "settings": "settings:settings",
+    "template": "template:template",
+    "suppression": "suppression:suppression",
+    "cost": "cost:cost",
+    "admin": "admin:admin",
+    "webhook": "webhook:webhook",
+    "migrate": "migrate:migrate",
+    "demo": "demo:demo",
+}
+"""In the order of `relaypost --help`, and where each is."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, places=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="relaypost-server", prog_name="relaypost")
 def main() -> None:
     """Relaypost: email and SMS through a chain of providers, by one gRPC call."""
-
-
-COMMANDS = (
-    serve,
-    work,
-    send_email,
-    send_sms,
-    bulk,
-    dead,
-    list_messages,
-    watch,
-    resolve,
-    health,
-    doctor,
-    settings,
-    template,
-    suppression,
-    cost,
-    admin,
-    webhook,
-    migrate,
-    demo,
-)
-for command in COMMANDS:
-    main.add_command(command)

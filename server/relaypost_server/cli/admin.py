@@ -5,7 +5,8 @@ import sys
 import click
 from relaypost.v1 import message_pb2
 
-from relaypost_server.cli._common import FAILED, as_json, calling, print_json, target_options
+from relaypost_server.cli._calling import calling
+from relaypost_server.cli._common import FAILED, as_json, print_json, target_options
 from relaypost_server.core.money import MICROS
 
 

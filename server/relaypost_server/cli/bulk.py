@@ -14,7 +14,8 @@ from relaypost.v1 import message_pb2, queue_service_pb2 as pb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from relaypost_server.cli._common import FAILED, MISUSED, as_json, calling, print_json, target_options
+from relaypost_server.cli._calling import calling
+from relaypost_server.cli._common import FAILED, MISUSED, as_json, print_json, target_options
 from relaypost_server.cli.bulk_csv import CsvError, Lines, count_lines, messages_of
 
 WATCH_SECONDS = 24 * 3600.0

@@ -7,7 +7,8 @@ import click
 from relaypost.v1 import admin_service_pb2 as pb, message_pb2
 from rich.console import Console
 
-from relaypost_server.cli._common import as_json, calling, print_json, target_options
+from relaypost_server.cli._calling import calling
+from relaypost_server.cli._common import as_json, print_json, target_options
 from relaypost_server.cli.cost_chart import picture
 
 _DAY = click.DateTime(formats=["%Y-%m-%d"])

@@ -10,7 +10,8 @@ from relaypost.v1 import queue_service_pb2 as pb
 from rich.console import Console
 from rich.table import Table
 
-from relaypost_server.cli._common import as_json, calling, print_json, target_options
+from relaypost_server.cli._calling import calling
+from relaypost_server.cli._common import as_json, print_json, target_options
 
 
 @click.group()

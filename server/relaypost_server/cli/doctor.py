@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from relaypost_server.cli._checks import Report, examine
-from relaypost_server.cli._common import FAILED, as_json, configuration, print_json
+from relaypost_server.cli._common import FAILED, as_json, print_json
+from relaypost_server.cli._configuration import configuration
 from relaypost_server.core.message import Channel
 from relaypost_server.core.ports import Finding, Level
 

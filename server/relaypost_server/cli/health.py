@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from relaypost_server.cli._common import FAILED, as_json, calling, print_json, target_options
+from relaypost_server.cli._calling import calling
+from relaypost_server.cli._common import FAILED, as_json, print_json, target_options
 from relaypost_server.cli.arrivals import arrivals
 
 WATCH_SECONDS = 1.0

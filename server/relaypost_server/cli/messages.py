@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from relaypost_server.cli._common import FAILED, as_json, calling, print_json, target_options
+from relaypost_server.cli._calling import calling
+from relaypost_server.cli._common import FAILED, as_json, print_json, target_options
 
 _PREFIX = "MESSAGE_STATE_"
 _STATES = [

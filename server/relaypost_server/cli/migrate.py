@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import asyncpg
 import click
 
-from relaypost_server.cli._common import FAILED, as_json, configuration, print_json
+from relaypost_server.cli._common import FAILED, as_json, print_json
+from relaypost_server.cli._configuration import configuration
 from relaypost_server.config import Config
 from relaypost_server.store import migrations
 from relaypost_server.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, running_url

@@ -9,7 +9,8 @@ from relaypost import Attachment
 from relaypost.v1 import message_pb2
 from rich.console import Console
 
-from relaypost_server.cli._common import as_json, calling, print_json, target_options
+from relaypost_server.cli._calling import calling
+from relaypost_server.cli._common import as_json, print_json, target_options
 from relaypost_server.cli.messages import state_of
 from relaypost_server.cli.waterfall import waterfall
 

@@ -6,7 +6,8 @@ import click
 import uvloop
 
 from relaypost_server import app
-from relaypost_server.cli._common import FAILED, MISUSED, as_json, configuration
+from relaypost_server.cli._common import FAILED, MISUSED, as_json
+from relaypost_server.cli._configuration import configuration
 from relaypost_server.settings import SettingsError
 from relaypost_server.store.embedded import EmbeddedPostgresError
 from relaypost_server.telemetry import logs

@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from relaypost_server.cli import suppression_csv
-from relaypost_server.cli._common import FAILED, MISUSED, as_json, calling, print_json, target_options
+from relaypost_server.cli._calling import calling
+from relaypost_server.cli._common import FAILED, MISUSED, as_json, print_json, target_options
 from relaypost_server.cli.suppression_csv import HeadingError, Line, reason_of, source_of
 from relaypost_server.core.suppression import SuppressionReason, SuppressionSource
 

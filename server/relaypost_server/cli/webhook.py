@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from relaypost_server.cli._common import as_json, calling, print_json, target_options
+from relaypost_server.cli._calling import calling
+from relaypost_server.cli._common import as_json, print_json, target_options
 from relaypost_server.core.webhook import EVENT_TYPES, DeliveryState
 
 _caller = click.option(
