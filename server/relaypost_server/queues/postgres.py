@@ -22,6 +22,7 @@ from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import JobId, QueueEntrypoint, QueueManagerId
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.queue import Lane, Pointer
 from relaypost_server.core.queue_ports import QueueUnavailableError, Taken
 from relaypost_server.queues import _pointers
@@ -66,18 +67,17 @@ class PgQueue:
         self._connection: asyncpg.Connection | None = None
         self._shared: Queries | None = None
         self._connecting = asyncio.Lock()
-        self._heart: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         with contextlib.suppress(QueueUnavailableError):  # It is tried again with each question.
             await self._queries()
-        self._heart = asyncio.create_task(self._beat())
+
+    def tasks(self) -> Sequence[Task]:
+        pause = self._heartbeat
+        return [Task(name="queue_heartbeat", round=self._beat, pause=pause, first=pause)]
 
     async def close(self) -> None:
         """Gives back what is in hand."""
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
         if self._in_hand:
             with contextlib.suppress(QueueUnavailableError, TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
@@ -175,14 +175,12 @@ class PgQueue:
             return self._shared
 
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._heartbeat)
-            try:
-                if self._in_hand:
-                    await self._ask(lambda queries: queries.update_heartbeat(list(self._in_hand)))
-                await self._ask(lambda queries: queries.driver.execute(_FORGET_LOG, LOG_KEPT_SECONDS))
-            except QueueUnavailableError as error:
-                log.warning("queue out of reach", error=str(error))
+        try:
+            if self._in_hand:
+                await self._ask(lambda queries: queries.update_heartbeat(list(self._in_hand)))
+            await self._ask(lambda queries: queries.driver.execute(_FORGET_LOG, LOG_KEPT_SECONDS))
+        except QueueUnavailableError as error:
+            log.warning("queue out of reach", error=str(error))
 
 
 _SETTINGS = DBSettings(db_schema="relaypost", prefix="", durability=Durability.balanced)
