@@ -30,20 +30,20 @@ class Loop(uvloop.Loop):
         super().__init__()
         self._names = NameResolver(_look_up, purpose="hosts", most=MOST)
 
-    async def getaddrinfo(  # type: ignore[override] # uvloop's stub is narrower than asyncio's interface.
+    async def getaddrinfo(
         self,
         host: Any,
         port: Any,
         *,
         family: int = 0,
-        type: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio calls it so.
         proto: int = 0,
-        flags: int = 0,  # noqa: A002
+        flags: int = 0,
     ) -> list[Any]:
         found = _numeric(host, port, family, type, proto, flags)
         return found or await self._names.find(host, port, family, type, proto, flags)
 
-    async def create_connection(  # type: ignore[override] # As above.
+    async def create_connection(
         self,
         protocol_factory: Callable[[], Any],
         host: Any = None,

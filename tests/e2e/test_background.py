@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -131,7 +132,7 @@ async def test_every_task_goes_on_after_foreign_failures_and_health_shows_them(e
             await gateway.stop(delay=0.0)
 
 
-async def get(address: str, path: str) -> tuple[int, dict[str, object]]:
+async def get(address: str, path: str) -> tuple[int, dict[str, Any]]:
     async with aiohttp.ClientSession() as session, session.get(f"http://{address}{path}") as answer:
         return answer.status, json.loads(await answer.text())
 
