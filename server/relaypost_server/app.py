@@ -15,8 +15,10 @@ from relaypost_server.assembly.services import build_servicers
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url
 from relaypost_server.config import Config
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.flow.watch import Watcher
 from relaypost_server.gateway_settings import GatewaySettings
+from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
 from relaypost_server.templates.check import open_templates
 from relaypost_server.templates.render import Templates
@@ -42,6 +44,9 @@ class Gateway:
         self._config = config
         self._serves = serves
         self._running = AsyncExitStack()
+        self._metrics = Metrics()
+        self.tasks = BackgroundTasks(on_failure=self._metrics.background_failure)
+        """Everything that goes on in the background while the gateway runs."""
         self._grpc: GrpcServer | None = None
         self._ready = False
 
@@ -70,7 +75,13 @@ class Gateway:
         gateway = self._config.gateway
         templates = await asyncio.to_thread(open_templates, gateway.templates_dir, gateway.default_locale)
         url = await database_url(gateway, self._running)
-        site = Site(config=self._config, running=self._running, tracing=Tracing.from_environment())
+        site = Site(
+            config=self._config,
+            running=self._running,
+            tracing=Tracing.from_environment(),
+            metrics=self._metrics,
+            tasks=self.tasks,
+        )
         site.running.push_async_callback(asyncio.to_thread, site.tracing.stop)
         parts = await open_parts(site, url)
         if self._config.queue.work_in_serve or not self._serves:
@@ -92,7 +103,12 @@ class Gateway:
         watcher, batches = Watcher(parts.message_log), build_batches(site, parts.queues, parts.database)
         servicers = await build_servicers(site, parts, templates, watcher, batches)
         self._grpc = GrpcServer(
-            servicers, parts.health, limits=_limits(gateway), tracing=site.tracing, metrics=site.metrics
+            servicers,
+            parts.health,
+            limits=_limits(gateway),
+            tracing=site.tracing,
+            metrics=site.metrics,
+            tasks=site.tasks,
         )
         site.running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)
         # Before the server stops, which else waits for streams that would go on for hours.

@@ -22,6 +22,7 @@ from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.ports import OtpStore
 from relaypost_server.core.tariffs import Tariff
 from relaypost_server.flow.accounts import AccountsReader
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.costs import CostReader
 from relaypost_server.flow.health import HealthReader
@@ -110,6 +111,7 @@ async def serve() -> AsyncIterator[Serve]:
             limits=LIMITS,
             tracing=email_rig.tracing,
             metrics=email_rig.metrics,
+            tasks=BackgroundTasks(),
         )
         target = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
         channel = grpc.aio.insecure_channel(target, options=[("grpc.max_send_message_length", 128 * 1024 * 1024)])

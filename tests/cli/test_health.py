@@ -24,7 +24,8 @@ def drawn(*providers: health_pb.ProviderHealth, width: int = 80) -> list[list[st
     """The words of each line."""
     channel = health_pb.ChannelHealth(channel=message_pb2.CHANNEL_SMS, serving=True, providers=providers)
     out = io.StringIO()
-    Console(file=out, width=width).print(picture(pb.GetProviderHealthResponse(channels=[channel])))
+    health = pb.GetProviderHealthResponse(channels=[channel])
+    Console(file=out, width=width).print(picture(health, pb.GetGatewayHealthResponse()))
     return [line.split() for line in out.getvalue().splitlines()]
 
 

@@ -76,6 +76,7 @@ METHODS = (
         12,
     ),
     Method(_OURS + "GetProviderHealth", (pb.GetProviderHealthRequest(channel=message_pb2.CHANNEL_SMS),), 8),
+    Method(_OURS + "GetGatewayHealth", (pb.GetGatewayHealthRequest(),), 8),
     Method(_OURS + "WatchMessage", (pb.WatchMessageRequest(message_id=_ID),), 1, "answer"),
     Method(
         _OTPS + "SendOtp",

@@ -57,14 +57,14 @@ async def test_a_round_asks_about_so_many_and_keeps_what_is_told() -> None:
     reader = FakeReader({"a": Money(micros=1), "somebody else's": Money(micros=2)})
     log = FakePrices([unpriced(sid) for sid in ("a", "b", "c")])
     metrics = Metrics()
-    assert await PriceFetcher(reader, log, metrics).round() == 1
+    await PriceFetcher(reader, log, metrics).round()
     assert (reader.asked, log.kept, log.put_back) == ([["a", "b"]], [("a", Money(micros=1))], [])
     assert 'relaypost_prices_total{provider="twilio"} 1.0' in metrics.render().decode()
 
 
 async def test_where_nothing_is_due_nobody_is_asked() -> None:
     reader = FakeReader()
-    assert await PriceFetcher(reader, FakePrices([]), Metrics()).round() == 0
+    await PriceFetcher(reader, FakePrices([]), Metrics()).round()
     assert reader.asked == []
 
 

@@ -145,8 +145,8 @@ async def test_a_delivery_that_its_gateway_dies_with_is_made_by_another(
 
 def _kill(gateway: Gateway) -> None:
     """Nothing is noted, nothing is given back."""
-    assert gateway.worker._task is not None
-    for task in (gateway.worker._task, *gateway.worker._under_way):
+    [running] = gateway.worker.running
+    for task in (running._loop, *gateway.worker._under_way):
         task.cancel()
 
 

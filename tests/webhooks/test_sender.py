@@ -244,7 +244,7 @@ async def test_a_look_up_that_hangs_holds_nobody_else_up() -> None:
         await asyncio.sleep(0)
         assert (await way.post(f"http://quick.example:{fake.port}/", HEADERS, BODY)).status == 200
         assert {a.detail for a in await asyncio.gather(*hanging)} == {"no answer within 1 s"}
-        [thread] = [t for t in threading.enumerate() if t.name == "webhook-lookup"]
+        [thread] = [t for t in threading.enumerate() if t.name == "names-webhooks"]
         assert thread.daemon  # It would hold up the end of the process.
         released.set()
         await asyncio.to_thread(thread.join)

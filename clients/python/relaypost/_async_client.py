@@ -316,6 +316,10 @@ class AsyncClient(AsyncWebhookCalls):
         )
         return await _unpacked_errors(call)
 
+    async def gateway_health(self, *, timeout: float | None = None) -> pb.GetGatewayHealthResponse:
+        """The state of the gateway's message log and background tasks."""
+        return await self._call(self.stub.GetGatewayHealth, pb.GetGatewayHealthRequest(), timeout)
+
     async def _call(self, method: Callable[..., Awaitable[T]], request: Message, timeout: float | None) -> T:
         return await _unpacked_errors(method(request, timeout=timeout or self._timeout, metadata=self._metadata))
 

@@ -321,6 +321,10 @@ class Client(WebhookCalls):
                 pb.GetProviderHealthRequest(), timeout=timeout or self._timeout, metadata=self._metadata
             )
 
+    def gateway_health(self, *, timeout: float | None = None) -> pb.GetGatewayHealthResponse:
+        """The state of the gateway's message log and background tasks."""
+        return self._call(self.stub.GetGatewayHealth, pb.GetGatewayHealthRequest(), timeout)
+
     def _call(self, method: Callable[..., T], request: Message, timeout: float | None) -> T:
         with _unpacked_errors():
             return method(request, timeout=timeout or self._timeout, metadata=self._metadata)

@@ -4,13 +4,14 @@ A channel is NOT_SERVING when every circuit of its chain is open, so a client
 that balances by health looks for another gateway.
 """
 
-import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.message import Channel
+from relaypost_server.flow.background import Background, BackgroundTasks
 from relaypost_server.flow.health import HealthReader
 
 LOOK_SECONDS = 0.5
@@ -20,31 +21,28 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-class HealthService:
+class HealthService(Background):
     """Keeps the standard health service up to date."""
 
     def __init__(self, reader: HealthReader, services: Iterable[str]) -> None:
         self.servicer = aio.HealthServicer()
         self._reader = reader
         self._services = tuple(services)
-        self._watch: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="grpc_health", round=self._set_channels, pause=LOOK_SECONDS)]
+
+    async def begin(self, registry: BackgroundTasks) -> None:
+        """SERVING, and from now on up to date."""
         for service in ("", *self._services):
             await self.servicer.set(service, _SERVING)
         await self._set_channels()
-        self._watch = asyncio.create_task(self._keep_looking())
+        self.start(registry)
 
     async def stop(self) -> None:
         """NOT_SERVING for everything, from now on."""
-        if self._watch is not None:
-            self._watch.cancel()
+        await super().stop()
         await self.servicer.enter_graceful_shutdown()
-
-    async def _keep_looking(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self._set_channels()
 
     async def _set_channels(self) -> None:
         serving = {c.channel: c.serving for c in self._reader.read().channels}

@@ -104,6 +104,16 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
             message_log=pack.log_health(health.message_log),
         )
 
+    async def GetGatewayHealth(
+        self, request: pb.GetGatewayHealthRequest, context: Context
+    ) -> pb.GetGatewayHealthResponse:
+        health = self._health.read_gateway()
+        return pb.GetGatewayHealthResponse(
+            state=pack.gateway_state(health),
+            message_log=pack.log_health(health.message_log),
+            background_tasks=[pack.background_task(task) for task in health.tasks],
+        )
+
     async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
         bad = Violations()
         message_id = read_message_id(request.message_id, bad)

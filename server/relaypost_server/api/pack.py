@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from relaypost.v1 import message_pb2, provider_health_pb2
+from relaypost.v1 import gateway_health_pb2, message_pb2, provider_health_pb2
 
+from relaypost_server.core.background import TaskHealth
 from relaypost_server.core.breaker import CircuitState, OpenReason
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.failover import Attempt
-from relaypost_server.core.health import ChannelHealth, MessageLogHealth, ProviderHealth
+from relaypost_server.core.health import ChannelHealth, GatewayHealth, MessageLogHealth, ProviderHealth
 from relaypost_server.core.message import Channel, Guarantee, MessageState
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind
@@ -108,6 +109,20 @@ def log_health(health: MessageLogHealth) -> provider_health_pb2.MessageLogHealth
         waiting=health.waiting,
         spool_bytes=health.spool_bytes,
         takes_request_ids=health.takes_request_ids,
+    )
+
+
+def gateway_state(health: GatewayHealth) -> "gateway_health_pb2.GatewayState.ValueType":
+    return gateway_health_pb2.GATEWAY_STATE_DEGRADED if health.degraded else gateway_health_pb2.GATEWAY_STATE_READY
+
+
+def background_task(health: TaskHealth) -> gateway_health_pb2.BackgroundTask:
+    return gateway_health_pb2.BackgroundTask(
+        name=health.name,
+        failing=health.failing,
+        consecutive_failures=health.failures,
+        failing_since=time(health.failing_since),
+        last_incident_id=health.incident_id,
     )
 
 

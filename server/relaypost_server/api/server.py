@@ -32,6 +32,7 @@ from relaypost_server.api.queue import QueueServicer
 from relaypost_server.api.suppressions import SuppressionServicer
 from relaypost_server.api.templates import TemplateServicer
 from relaypost_server.api.webhooks import WebhookServicer
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
@@ -87,9 +88,12 @@ class GrpcServer:
         limits: ServerLimits,
         tracing: Tracing,
         metrics: Metrics,
+        tasks: BackgroundTasks,
     ) -> None:
+        """`tasks` is where what goes on in the background is registered."""
         services = [s.full_name for file in _FILES for s in file.DESCRIPTOR.services_by_name.values()]
         self._health = HealthService(health, services)
+        self._tasks = tasks
         self._server = grpc.aio.server(
             options=_options(limits),
             maximum_concurrent_rpcs=limits.concurrent_calls,
@@ -115,7 +119,7 @@ class GrpcServer:
         except RuntimeError as error:  # gRPC logs the cause itself.
             raise OSError(f"cannot listen on {address}") from error
         await self._server.start()
-        await self._health.start()
+        await self._health.begin(self._tasks)
         return port
 
     async def turn_away(self) -> None:

@@ -25,7 +25,7 @@ def run_silences(site: Site, database: Database, chains: Chains, screen: Screen)
         metrics=site.metrics,
         clock=site.clock,
     )
-    silences.start()
+    silences.start(site.tasks)
     site.running.push_async_callback(silences.stop, seconds=DRAIN_SECONDS)
     return silences
 

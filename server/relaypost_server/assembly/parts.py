@@ -49,6 +49,7 @@ async def open_parts(site: Site, url: str) -> Parts:
         requests_without_log=requests.without_log,
         otps=otps.run_upkeep(site, otp_store),
         deliveries=run_delivery_upkeep(site, database, chains),
+        tasks=site.tasks,
     )
     silences = run_silences(site, database, chains, suppressions)
     return Parts(

@@ -54,6 +54,7 @@ async def open_queues(site: Site, database: Database) -> Queues:
     relay = Relay(store, dead_retention=settings.dead_letter_days * 86_400)
     site.running.push_async_callback(engine.close)
     await engine.start()
+    site.supervise(engine.tasks())
     site.run(relay)
     return Queues(engine=engine, store=store, relay=relay)
 

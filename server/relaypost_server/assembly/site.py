@@ -1,21 +1,15 @@
 """What every part of a gateway is built with."""
 
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from relaypost_server.config import Config
+from relaypost_server.core.background import Task
+from relaypost_server.flow.background import Background, BackgroundTasks
 from relaypost_server.flow.clock import Clock
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
-
-
-class Background(Protocol):
-    """A part that works by itself from start to stop."""
-
-    def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +22,14 @@ class Site:
     tracing: Tracing
     clock: Clock = field(default_factory=Clock)
     metrics: Metrics = field(default_factory=Metrics)
+    tasks: BackgroundTasks = field(default_factory=BackgroundTasks)
 
-    def run(self, part: Background) -> None:
-        """Starts a part, and stops it with the gateway."""
-        part.start()
-        self.running.push_async_callback(part.stop)
+    def run(self, component: Background) -> None:
+        """Starts the component's background tasks, and stops them with the gateway."""
+        component.start(self.tasks)
+        self.running.push_async_callback(component.stop)
+
+    def supervise(self, tasks: Iterable[Task]) -> None:
+        """Runs background tasks of a component that stops by itself; it must be stopped after them."""
+        for task in tasks:
+            self.running.push_async_callback(self.tasks.start(task).stop)

@@ -67,7 +67,7 @@ async def _database(config: Config) -> Report:
         pending = await migrations.pending(connection)
         await connection.close()
         finding = _schema(len(pending), auto_migrate=config.gateway.auto_migrate)
-    except (OSError, asyncpg.PostgresError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         fix = "Check RELAYPOST_DATABASE_URL."
         finding = Finding(subject="database", level=Level.FAILURE, detail=type(error).__name__, fix=fix)
     return Report("message log", None, [finding])

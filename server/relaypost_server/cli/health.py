@@ -5,8 +5,9 @@ import time
 from collections.abc import Iterable
 
 import click
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
-from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, provider_health_pb2
+from relaypost.v1 import gateway_health_pb2, message_pb2, messaging_service_pb2 as pb, provider_health_pb2
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
@@ -32,33 +33,41 @@ _CIRCUITS = {
 def health(target: str, timeout: float, as_json: bool, watch: bool) -> None:
     """Show the state of every provider. Exits 1 if a configured channel has none to offer."""
     with calling(target, as_json=as_json) as client:
-        found = client.provider_health(timeout=timeout)
+        found, gateway = client.provider_health(timeout=timeout), client.gateway_health(timeout=timeout)
         if as_json:
-            print_json(found)
+            print_json(MessageToDict(found) | MessageToDict(gateway))
         elif watch:
-            with Live(picture(found), auto_refresh=False) as live:
+            with Live(picture(found, gateway), auto_refresh=False) as live:
                 try:
                     while True:
                         time.sleep(WATCH_SECONDS)
-                        live.update(picture(client.provider_health(timeout=timeout)), refresh=True)
+                        found, gateway = client.provider_health(timeout=timeout), client.gateway_health(timeout=timeout)
+                        live.update(picture(found, gateway), refresh=True)
                 except KeyboardInterrupt:
                     pass
         else:
-            Console().print(picture(found))
+            Console().print(picture(found, gateway))
     if any(channel.providers and not channel.serving for channel in found.channels):
         sys.exit(FAILED)
 
 
-def picture(health: pb.GetProviderHealthResponse) -> Group:
-    """Tables for each channel, and a line for the message log."""
-    log = health.message_log
+def picture(health: pb.GetProviderHealthResponse, gateway: pb.GetGatewayHealthResponse) -> Group:
+    """Tables for each channel, a line for the message log, and one for each background task that fails."""
+    log = gateway.message_log
     line = Text.from_markup("message log  " + ("[green]up[/]" if log.available else "[red]down[/]"))
     if log.waiting:
         line.append(f", {log.waiting} records wait, {log.spool_bytes} bytes of them on disk")
     if not log.takes_request_ids:
         line.append(", requests with a request_id are refused")
     parts = [part for channel in health.channels for part in (_channel(channel), arrivals(channel)) if part]
-    return Group(*parts, line)
+    return Group(*parts, line, *(_task(task) for task in gateway.background_tasks if task.failing))
+
+
+def _task(task: gateway_health_pb2.BackgroundTask) -> Text:
+    line = Text.from_markup(f"background task {escape(task.name)}  [red]failing[/]")
+    since = f" since {_ago(task.failing_since)}" if task.HasField("failing_since") else ""
+    line.append(f"{since}, {task.consecutive_failures} times; see incident_id {task.last_incident_id} in its log")
+    return line
 
 
 def _channel(channel: provider_health_pb2.ChannelHealth) -> Table | Text:

@@ -20,7 +20,7 @@ def migrate(as_json: bool) -> None:
     """Bring the database's schema up to date. Safe to repeat."""
     try:
         applied = asyncio.run(_migrate(configuration()))
-    except (OSError, asyncpg.PostgresError, EmbeddedPostgresError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError, EmbeddedPostgresError) as error:
         click.echo(f"cannot migrate: {error}", err=True)
         sys.exit(FAILED)
     if as_json:

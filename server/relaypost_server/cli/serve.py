@@ -8,6 +8,7 @@ import uvloop
 from relaypost_server import app
 from relaypost_server.cli._common import FAILED, MISUSED, as_json
 from relaypost_server.cli._configuration import configuration
+from relaypost_server.event_loop import Loop
 from relaypost_server.settings import SettingsError
 from relaypost_server.store.embedded import EmbeddedPostgresError
 from relaypost_server.telemetry import logs
@@ -32,7 +33,7 @@ def run_gateway(*, serves: bool, as_json: bool) -> None:
     style = LogFormat.JSON if as_json else config.gateway.log_format
     logs.configure(level=config.gateway.log_level, style=style)
     try:
-        uvloop.run(app.run(config, serves=serves))
+        uvloop.run(app.run(config, serves=serves), loop_factory=Loop)
     except SettingsError as error:
         click.echo(str(error), err=True)
         sys.exit(MISUSED)

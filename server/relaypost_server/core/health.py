@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from relaypost_server.core.background import TaskHealth
 from relaypost_server.core.breaker import CircuitState, OpenReason
 from relaypost_server.core.delivery_rates import DeliveryRate
 from relaypost_server.core.message import Channel
@@ -80,7 +81,20 @@ class MessageLogHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The whole gateway."""
+    """Every channel, and the log that all of them share."""
 
     channels: tuple[ChannelHealth, ...]
     message_log: MessageLogHealth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayHealth:
+    """What a gateway does beside sending."""
+
+    message_log: MessageLogHealth
+    tasks: tuple[TaskHealth, ...]
+
+    @property
+    def degraded(self) -> bool:
+        """Whether something is wrong that does not keep the gateway from sending."""
+        return not self.message_log.available or any(task.failing for task in self.tasks)

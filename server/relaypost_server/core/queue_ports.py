@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.pace import Grant, Pace
 from relaypost_server.core.queue import Batch, BatchProgress, Death, Job, Lane, Next, Pointer, Queued
 from relaypost_server.core.record import MessageRecord
@@ -132,6 +133,10 @@ class Queue(Protocol):
 
     async def start(self) -> None:
         """Makes what it needs to carry pointers."""
+        ...
+
+    def tasks(self) -> Sequence[Task]:
+        """What has to go on in the background from `start` to `close`."""
         ...
 
     async def put(self, pointers: Sequence[Pointer]) -> None:

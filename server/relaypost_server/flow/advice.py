@@ -7,12 +7,13 @@ every gateway finds out by itself, as it does anyway.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import structlog
 
 from relaypost_server.core.advice import Advice, AdviceKind, BusUnavailableError, Ignored, read, write
+from relaypost_server.core.background import Task
 from relaypost_server.core.message import Channel
 from relaypost_server.flow.background import Background
 from relaypost_server.flow.clock import Clock
@@ -71,6 +72,7 @@ class Advisory(Background):
         """Until when it holds, by the wall clock, and the message."""
         self._work = asyncio.Event()
         self._connected = False
+        self._retry = SHORTEST_WAIT
         self._warned_at: float | None = None
         """On the monotonic clock."""
         self._reported = ""
@@ -109,16 +111,18 @@ class Advisory(Background):
     def _unix_time(self) -> float:
         return self._clock.wall().timestamp()
 
-    async def _run(self) -> None:
-        await asyncio.gather(self._keep_telling(), self._keep_listening())
+    def tasks(self) -> Sequence[Task]:
+        return [
+            Task(name="hints_publish", round=self._publish_round),
+            Task(name="hints_listen", round=self._listen_round),
+        ]
 
-    async def _keep_telling(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            while self._untold:
-                _, message = self._untold.pop(next(iter(self._untold)))
-                await self._publish(message)
+    async def _publish_round(self) -> None:
+        await self._work.wait()
+        self._work.clear()
+        while self._untold:
+            _, message = self._untold.pop(next(iter(self._untold)))
+            await self._publish(message)
 
     async def _publish(self, message: bytes) -> None:
         try:
@@ -130,16 +134,16 @@ class Advisory(Background):
         else:
             self._metrics.advice_told("published", 1)
 
-    async def _keep_listening(self) -> None:
-        wait = SHORTEST_WAIT
-        while True:
-            try:
-                await self._bus.listen(self._note_connection, self.hear)
-            except Exception as error:
-                self._warn(error)
-            wait = SHORTEST_WAIT if self._connected else min(wait * 2, LONGEST_WAIT)
+    async def _listen_round(self) -> float:
+        """Until the connection is lost; a lost one is made anew after a short while."""
+        try:
+            await self._bus.listen(self._note_connection, self.hear)
+        except BusUnavailableError as error:
+            self._warn(error)
+        finally:
+            self._retry = SHORTEST_WAIT if self._connected else min(self._retry * 2, LONGEST_WAIT)
             self._connected = False
-            await asyncio.sleep(wait * (1 + self._draw()) / 2)
+        return self._retry * (1 + self._draw()) / 2
 
     def _note_connection(self) -> None:
         self._connected = True

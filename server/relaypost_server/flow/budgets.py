@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.breaker import Refusal, RefusalReason
 from relaypost_server.core.budgets import CURRENCY, OTHERS, Budget, Budgets, Charge, Ledger, Standing
 from relaypost_server.core.cost_ports import CostLog
@@ -113,11 +114,8 @@ class BudgetKeeper(Background):
             self._ledger.take(earlier, first, yesterday, settled=False)
             self._looked_back = today, now
 
-    async def _run(self) -> None:
-        while True:
-            with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
-                await self.refresh()
-            await asyncio.sleep(self._refresh_seconds)
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="budgets", round=self.refresh, pause=self._refresh_seconds)]
 
     def _watch(self, providers: Iterable[str], callers: Iterable[str]) -> None:
         """Raises alerts about those that have reached a limit."""

@@ -1,11 +1,11 @@
 """Takes what providers report about messages, and lets messages catch up with it."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.ports import (
     Callback,
     CallbackReader,
@@ -94,11 +94,8 @@ class Matcher(Background):
     def __init__(self, deliveries: DeliveryLog) -> None:
         self._deliveries = deliveries
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                matched = await self._deliveries.match()
-            except LogUnavailableError:
-                matched = 0  # The log reports that itself.
-            if not matched:
-                await asyncio.sleep(MATCH_SECONDS)
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="receipt_matching", round=self._round, pause=MATCH_SECONDS)]
+
+    async def _round(self) -> float | None:
+        return 0.0 if await self._deliveries.match() else None

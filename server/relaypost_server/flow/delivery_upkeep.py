@@ -1,12 +1,12 @@
 """Keeps count of what arrives, and benches providers that take messages and do not deliver them."""
 
-import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.delivery_rates import DeliveryRate, Fate, SicknessPolicy, rates
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.flow.background import Background
@@ -58,9 +58,8 @@ class DeliveryUpkeep(Background):
         """As they were counted last."""
         metrics.watch_delivery_rates(lambda: self.rates)
 
-    def start(self) -> None:
-        if self._reporting:
-            super().start()
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="delivery_counts", round=self._round, pause=ROUND_SECONDS)] if self._reporting else []
 
     async def round(self) -> None:
         """Counts and benches, once. Raises LogUnavailableError."""
@@ -78,10 +77,9 @@ class DeliveryUpkeep(Background):
         now = self._clock.monotonic()
         return any(other is not link and other.refusal(now) is None for other in chain.links)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.round()
-            except LogUnavailableError:
-                self.rates = ()  # The log reports that itself; what is not known is not shown.
-            await asyncio.sleep(ROUND_SECONDS)
+    async def _round(self) -> None:
+        try:
+            await self.round()
+        except LogUnavailableError:
+            self.rates = ()  # What is not known is not shown.
+            raise

@@ -1,9 +1,11 @@
 """Lets an engine forget pointers that were followed, many at once."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.queue_ports import Queue, QueueUnavailableError, Taken
 from relaypost_server.flow.background import Background
 
@@ -30,12 +32,13 @@ class Finished(Background):
         self._waiting.append(taken)
         self._work.set()
 
-    async def _run(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            await self._flush()
-            await asyncio.sleep(GATHER_SECONDS)
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="queue_acknowledgements", round=self._round, pause=GATHER_SECONDS)]
+
+    async def _round(self) -> None:
+        await self._work.wait()
+        self._work.clear()
+        await self._flush()
 
     async def _flush(self) -> None:
         finished, self._waiting = self._waiting, []

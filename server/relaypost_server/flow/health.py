@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from relaypost_server.core.delivery_rates import DeliveryRate
-from relaypost_server.core.health import ChannelHealth, CountryConversion, Health, MessageLogHealth
+from relaypost_server.core.health import ChannelHealth, CountryConversion, GatewayHealth, Health, MessageLogHealth
 from relaypost_server.core.message import Email, Sms
 from relaypost_server.core.otp import Conversion
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.flow.chain import Chain
 
 
@@ -43,19 +44,27 @@ class HealthReader:
         requests_without_log: bool = False,
         otps: CountedConversions | None = None,
         deliveries: CountedDeliveries | None = None,
+        tasks: BackgroundTasks | None = None,
     ) -> None:
         self._chains = chains
         self._log = message_log
         self._requests_without_log = requests_without_log
         self._otps = otps
         self._deliveries = deliveries
+        self._tasks = tasks
 
     def read(self) -> Health:
-        log = self._log.health()
         return Health(
             channels=tuple(self._with_rates(self._with_conversions(chain.health())) for chain in self._chains),
-            message_log=replace(log, takes_request_ids=log.available or self._requests_without_log),
+            message_log=self._message_log(),
         )
+
+    def read_gateway(self) -> GatewayHealth:
+        return GatewayHealth(message_log=self._message_log(), tasks=self._tasks.health() if self._tasks else ())
+
+    def _message_log(self) -> MessageLogHealth:
+        log = self._log.health()
+        return replace(log, takes_request_ids=log.available or self._requests_without_log)
 
     def _with_rates(self, health: ChannelHealth) -> ChannelHealth:
         if self._deliveries is None or not self._deliveries.rates:

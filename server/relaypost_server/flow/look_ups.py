@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.look_ups import Answering, Doubt, LookUpError, settled_by
-from relaypost_server.core.ports import DeliveryLog, LogUnavailableError
+from relaypost_server.core.ports import DeliveryLog
+from relaypost_server.flow.background import Background
 from relaypost_server.telemetry.metrics import Metrics
 
 ROUND_SECONDS = 30.0
@@ -28,7 +31,7 @@ class DoubtLog(Protocol):
         ...
 
 
-class LookUps:
+class LookUps(Background):
     """The questions of one gateway."""
 
     def __init__(
@@ -38,15 +41,12 @@ class LookUps:
         self._deliveries = deliveries
         self._providers = [p for p in providers if p.looks_up]
         self._metrics = metrics
-        self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._run(provider)) for provider in self._providers]
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def tasks(self) -> Sequence[Task]:
+        return [
+            Task(name=f"status_query_{provider.name}", round=partial(self.round, provider), pause=ROUND_SECONDS)
+            for provider in self._providers
+        ]
 
     async def round(self, provider: Answering) -> None:
         """Asks about the messages whose turn it is. Raises LogUnavailableError."""
@@ -67,13 +67,3 @@ class LookUps:
         await self._deliveries.record(certain)
         log.info("message settled by a look-up", provider=provider.name, message_id=doubt.message_id)
         return "settled"
-
-    async def _run(self, provider: Answering) -> None:
-        while True:
-            try:
-                await self.round(provider)
-            except LogUnavailableError:
-                pass  # The log reports that itself.
-            except Exception:
-                log.exception("look-ups failed", provider=provider.name)
-            await asyncio.sleep(ROUND_SECONDS)

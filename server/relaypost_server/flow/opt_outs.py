@@ -1,9 +1,10 @@
 """Brings the providers' own lists of opt-outs into the suppression list."""
 
-import asyncio
+from collections.abc import Sequence
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreadableError, SuppressionStore
 from relaypost_server.flow.background import Background
@@ -36,13 +37,15 @@ class OptOuts(Background):
         came, went = await self._store.replace_opt_outs(name, numbers)
         log.info("opt-outs read", provider=name, numbers=len(numbers), came=came, went=went)
 
-    async def _run(self) -> None:
+    def tasks(self) -> Sequence[Task]:
         every = self._reader.opt_outs_every
-        pause = min(FIRST_SECONDS, every)
-        while True:
-            await asyncio.sleep(pause)
-            pause = every
-            try:
-                await self.round()
-            except LogUnavailableError:
-                pause = min(RETRY_SECONDS, every)
+        return [
+            Task(name=f"opt_outs_{self._reader.name}", round=self._round, pause=every, first=min(FIRST_SECONDS, every))
+        ]
+
+    async def _round(self) -> float | None:
+        try:
+            await self.round()
+        except LogUnavailableError:
+            return min(RETRY_SECONDS, self._reader.opt_outs_every)
+        return None

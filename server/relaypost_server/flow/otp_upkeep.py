@@ -1,11 +1,10 @@
 """What has to be done about codes that are over."""
 
-import asyncio
-import contextlib
 from collections.abc import Sequence
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.otp import Conversion
-from relaypost_server.core.ports import LogUnavailableError, OtpStore
+from relaypost_server.core.ports import OtpStore
 from relaypost_server.flow.background import Background
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -24,13 +23,10 @@ class OtpUpkeep(Background):
         """As they were counted last."""
         metrics.watch_conversions(lambda: self.conversions)
 
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="otp_maintenance", round=self.round, pause=ROUND_SECONDS)]
+
     async def round(self) -> None:
         """Cleans up and counts, once. Raises LogUnavailableError."""
         await self._store.sweep(retention=self._retention)
         self.conversions = await self._store.conversions(window=self.window)
-
-    async def _run(self) -> None:
-        while True:
-            with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
-                await self.round()
-            await asyncio.sleep(ROUND_SECONDS)

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.queue_ports import QueueStore, QueueUnavailableError
+from relaypost_server.flow.background import Background
 
 POLL_SECONDS = 0.25
 """Between two looks for messages that have become due."""
@@ -18,7 +21,7 @@ LOST_SECONDS = 6 * 3600.0
 log = structlog.get_logger("relaypost.queue")
 
 
-class Relay:
+class Relay(Background):
     """Any number of replicas may run one."""
 
     def __init__(self, store: QueueStore, *, dead_retention: float) -> None:
@@ -26,35 +29,29 @@ class Relay:
         self._store = store
         self._dead_retention = dead_retention
         self._work = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
 
     def poke(self) -> None:
         """There may be something to hand over."""
         self._work.set()
 
-    def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._hand_over()), asyncio.create_task(self._sweep())]
+    def tasks(self) -> Sequence[Task]:
+        return (
+            Task(name="due_relay", round=self._hand_over),
+            Task(name="queue_sweep", round=self._sweep, pause=SWEEP_SECONDS),
+        )
 
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _hand_over(self) -> None:
-        while True:
-            self._work.clear()
-            try:
-                more = await self._store.hand_over(AT_ONCE) == AT_ONCE
-            except (LogUnavailableError, QueueUnavailableError) as error:
-                log.warning("nothing can be handed over", error=type(error).__name__)
-                more = False
-                await asyncio.sleep(SWEEP_SECONDS)
-            if not more:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), POLL_SECONDS)
+    async def _hand_over(self) -> float:
+        self._work.clear()
+        try:
+            more = await self._store.hand_over(AT_ONCE) == AT_ONCE
+        except (LogUnavailableError, QueueUnavailableError) as error:
+            log.warning("nothing can be handed over", error=type(error).__name__)
+            return SWEEP_SECONDS
+        if not more:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._work.wait()
+        return 0.0
 
     async def _sweep(self) -> None:
-        while True:
-            with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
-                await self._store.sweep(lost=LOST_SECONDS, dead=self._dead_retention)
-            await asyncio.sleep(SWEEP_SECONDS)
+        await self._store.sweep(lost=LOST_SECONDS, dead=self._dead_retention)

@@ -8,6 +8,7 @@ from typing import NoReturn, Protocol
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.failover import Attempt, SkipReason
 from relaypost_server.core.idempotency import (
     Begun,
@@ -202,14 +203,11 @@ class Recovery(Background):
         await self._requests.forget(older_than=self._retention)
         return len(abandoned)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                again = await self.sweep() == SWEPT_AT_ONCE
-            except LogUnavailableError:
-                again = False  # The log reports that itself.
-            if not again:
-                await asyncio.sleep(SWEEP_SECONDS)
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="recovery", round=self._round, pause=SWEEP_SECONDS)]
+
+    async def _round(self) -> float | None:
+        return 0.0 if await self.sweep() == SWEPT_AT_ONCE else None
 
     async def _settle(self, known: KnownRequest) -> None:
         record = settle(known, self._clock.wall())

@@ -13,11 +13,13 @@ from typing import Any, Generic, Protocol
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Content, Message
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.core.silence import Confirm, News, OtpSend, Step, decide, may_be_followed, still_untouched, weight
+from relaypost_server.flow.background import Background
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Dispatcher
 from relaypost_server.telemetry.metrics import Metrics
@@ -89,7 +91,7 @@ class Again(Protocol):
         ...
 
 
-class Silences:
+class Silences(Background):
     """Every message of this process that waits."""
 
     def __init__(
@@ -115,18 +117,15 @@ class Silences:
         self._work = asyncio.Event()
         self._stopped = False
         self._warned: dict[str, float] = {}
-        self._task: asyncio.Task[None] | None = None
         metrics.watch_silences(lambda: (len(self._waiting), self._bytes))
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="confirmations", round=self._round)]
 
-    async def stop(self, *, seconds: float) -> None:
+    async def stop(self, *, seconds: float = 0.0) -> None:
         """Forgets what waits; lets second sends that are under way end within `seconds`, and cuts off the others."""
         self._stopped = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().stop()
         if self._waiting:
             log.warning("no longer waited for confirmation", messages=len(self._waiting))
         for waiting in list(self._waiting.values()):
@@ -181,18 +180,14 @@ class Silences:
             self._warned[provider] = now
             log.warning("silence goes unnoticed: no receipts are set up", provider=provider)
 
-    async def _run(self) -> None:
-        while True:
-            await self._work.wait()
-            began = self._clock.monotonic()
-            try:
-                await self.look()
-            except Exception:
-                log.exception("look at messages that wait failed", messages=len(self._waiting))
-            if not self._waiting:
-                self._work.clear()
-            took = self._clock.monotonic() - began
-            await asyncio.sleep(max(LOOK_SECONDS, took / LARGEST_PART))
+    async def _round(self) -> float:
+        await self._work.wait()
+        began = self._clock.monotonic()
+        await self.look()
+        if not self._waiting:
+            self._work.clear()
+        took = self._clock.monotonic() - began
+        return max(LOOK_SECONDS, took / LARGEST_PART)
 
     async def look(self) -> None:
         """Does what there is to do, once."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.message import Email, Message, Sms
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.redaction import mask
@@ -160,14 +161,17 @@ class Suppressions(Background):
             self._horizon = horizon
             self._fresh_at = self._clock.monotonic()
 
-    async def _run(self) -> None:
-        while True:
-            self._news.clear()
-            with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
-                await self.refresh()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._refresh_seconds):
-                    await self._news.wait()
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="suppression_refresh", round=self._round, pause=self._refresh_seconds)]
+
+    async def _round(self) -> float:
+        """Ends when the next refresh is due: after its time, or as soon as something waits to be written."""
+        self._news.clear()
+        await self.refresh()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._refresh_seconds):
+                await self._news.wait()
+        return 0.0
 
     async def _hand_over(self) -> None:
         while self._pending:

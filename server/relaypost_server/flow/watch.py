@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.delivery import FINAL_STATES
-from relaypost_server.core.ports import LogUnavailableError, MessageLog
+from relaypost_server.core.ports import MessageLog
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.flow.background import Background
 
@@ -95,17 +96,16 @@ class Watcher(Background):
         if not futures:
             del self._waiting[message_id]
 
-    async def _run(self) -> None:
-        while True:
-            await self._work.wait()
-            try:
-                versions = await self._log.versions(list(self._waiting))
-            except LogUnavailableError:
-                versions = {}  # The log reports that itself; the streams go on waiting.
-            for message_id, version in versions.items():
-                for future in self._waiting.get(message_id, ()):
-                    if not future.done():
-                        future.set_result(version)
-            if not self._waiting:
-                self._work.clear()
-            await asyncio.sleep(POLL_SECONDS)
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="message_watch", round=self._round, pause=POLL_SECONDS)]
+
+    async def _round(self) -> None:
+        """One look; the streams go on waiting where it fails."""
+        await self._work.wait()
+        versions = await self._log.versions(list(self._waiting))
+        for message_id, version in versions.items():
+            for future in self._waiting.get(message_id, ()):
+                if not future.done():
+                    future.set_result(version)
+        if not self._waiting:
+            self._work.clear()

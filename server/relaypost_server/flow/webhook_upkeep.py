@@ -1,9 +1,8 @@
 """What has to be done about webhooks that are over."""
 
-import asyncio
-import contextlib
+from collections.abc import Sequence
 
-from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.core.background import Task
 from relaypost_server.core.webhook_ports import Backlog, WebhookStore
 from relaypost_server.flow.background import Background
 from relaypost_server.telemetry.metrics import Metrics
@@ -21,13 +20,10 @@ class WebhookUpkeep(Background):
         self._backlog = Backlog()
         metrics.watch_webhooks(lambda: self._backlog)
 
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="webhook_maintenance", round=self.round, pause=ROUND_SECONDS)]
+
     async def round(self) -> None:
         """Cleans up and counts, once. Raises LogUnavailableError."""
         await self._store.sweep(retention=self._retention)
         self._backlog = await self._store.backlog()
-
-    async def _run(self) -> None:
-        while True:
-            with contextlib.suppress(LogUnavailableError):  # The log reports that itself.
-                await self.round()
-            await asyncio.sleep(ROUND_SECONDS)

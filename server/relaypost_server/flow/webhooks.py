@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.webhook import ClaimedDelivery, DeliveryState
 from relaypost_server.core.webhook_ports import WebhookSender, WebhookStore
@@ -74,14 +75,17 @@ class WebhookWorker(Background):
         except (LogUnavailableError, TimeoutError):
             log.warning("webhook outcomes not noted", deliveries=len(self._ended))
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._note()
-                await self._begin()
-            except LogUnavailableError:
-                await asyncio.sleep(POLL_SECONDS)  # The log reports that itself.
-            await self._wait()
+    def tasks(self) -> Sequence[Task]:
+        return [Task(name="webhook_delivery", round=self._round)]
+
+    async def _round(self) -> float:
+        try:
+            await self._note()
+            await self._begin()
+        except LogUnavailableError:
+            return POLL_SECONDS
+        await self._wait()
+        return 0.0
 
     async def _wait(self) -> None:
         try:

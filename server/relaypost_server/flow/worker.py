@@ -2,18 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.idempotency import Begun, still_in_doubt
 from relaypost_server.core.message import Channel, Email, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, RequestLog
 from relaypost_server.core.queue import Dead, Death, Done, Job, Lane, Next, Pointer, after, state_of
 from relaypost_server.core.queue_ports import Queue, QueueStore, QueueUnavailableError, Step, Taken
 from relaypost_server.core.record import MessageRecord
+from relaypost_server.flow.background import Background, BackgroundTasks
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller
 from relaypost_server.flow.finished import Finished
@@ -48,7 +51,7 @@ class Crew:
     clock: Clock
 
 
-class Worker:
+class Worker(Background):
     """Works at every lane, each with as many hands as it was given, so that no lane waits for another."""
 
     def __init__(self, crew: Crew, hands: Mapping[Lane, int], *, grace: float) -> None:
@@ -60,46 +63,52 @@ class Worker:
         self._in_line: set[asyncio.Task[None]] = set()
         """Those that wait for their provider's pace."""
         self._stopped = asyncio.Event()
-        self._lanes: list[asyncio.Task[None]] = []
+        self._jobs: dict[Lane, set[asyncio.Task[None]]] = {lane: set() for lane in hands}
+        """The messages of each lane that are being sent; they outlive a round that fails."""
 
-    def start(self) -> None:
-        self._finished.start()
-        self._lanes = [asyncio.create_task(self._work(lane, hands)) for lane, hands in self._hands.items() if hands]
+    def tasks(self) -> Sequence[Task]:
+        return [
+            Task(name=f"lane_{lane.value}", round=partial(self._round, lane, hands))
+            for lane, hands in self._hands.items()
+            if hands
+        ]
+
+    def start(self, registry: BackgroundTasks | None = None) -> None:
+        registry = registry or BackgroundTasks()
+        self._finished.start(registry)
+        super().start(registry)
 
     async def stop(self) -> None:
         """Takes nothing more, gives back what waits for its turn, and lets what is being sent come to its end."""
         self._stopped.set()
         for job in self._in_line:
             job.cancel()
-        if self._lanes:
-            _, late = await asyncio.wait(self._lanes, timeout=self._grace)
-            for lane in late:
-                lane.cancel()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._grace
+        await asyncio.gather(*(lane.stop(grace=self._grace) for lane in self.running))
+        if jobs := set[asyncio.Task[None]]().union(*self._jobs.values()):
+            _, late = await asyncio.wait(jobs, timeout=max(0.0, end - loop.time()))
+            for job in late:
+                job.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         await self._finished.stop()
 
-    async def _work(self, lane: Lane, hands: int) -> None:
-        jobs: set[asyncio.Task[None]] = set()
-        try:
-            while not self._stopped.is_set():
-                if len(jobs) >= hands:
-                    await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-                for taken in await self._take(lane, hands - len(jobs)):
-                    if self._stopped.is_set():  # It came while the lane was being stopped.
-                        await self._give_back(taken)
-                        continue
-                    job = asyncio.create_task(self._follow(taken))
-                    self._in_line.add(job)
-                    jobs.add(job)
-                    job.add_done_callback(jobs.discard)
-                    job.add_done_callback(self._in_line.discard)
-            if jobs:
-                await asyncio.wait(jobs)
-        except asyncio.CancelledError:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
-            raise
+    async def _round(self, lane: Lane, hands: int) -> None:
+        """Takes as many pointers as the lane has room for, and begins to follow them."""
+        jobs = self._jobs[lane]
+        if len(jobs) >= hands:
+            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        if self._stopped.is_set():
+            return
+        for taken in await self._take(lane, hands - len(jobs)):
+            if self._stopped.is_set():  # It came while the lane was being stopped.
+                await self._give_back(taken)
+                continue
+            job = asyncio.create_task(self._follow(taken))
+            self._in_line.add(job)
+            jobs.add(job)
+            job.add_done_callback(jobs.discard)
+            job.add_done_callback(self._in_line.discard)
 
     async def _take(self, lane: Lane, most: int) -> "list[Taken]":
         try:

@@ -13,9 +13,8 @@ SECOND_ADDRESS_SECONDS: Final = 0.25
 class Host:
     """A host and a port.
 
-    Look-ups run in the few threads that the event loop has for them. One that
-    hangs takes one of those, however many connections wait for it: with one
-    each they would soon hold up the look-ups of every other provider.
+    A look-up that hangs takes up a thread, however many connections wait for
+    it; `event_loop` gives each name one of its own.
     """
 
     def __init__(self, name: str, port: int) -> None:

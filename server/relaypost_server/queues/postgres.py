@@ -22,8 +22,10 @@ from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import JobId, QueueEntrypoint, QueueManagerId
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.queue import Lane, Pointer
 from relaypost_server.core.queue_ports import QueueUnavailableError, Taken
+from relaypost_server.postgres_errors import is_unavailable
 from relaypost_server.queues import _pointers
 from relaypost_server.queues._pg_lookout import LOOK, Lookout
 
@@ -37,7 +39,8 @@ CLOSE_SECONDS = 2.0
 
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 T = TypeVar("T")
-_LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError)
+_LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError)
+"""What a statement may raise; whatever connecting raises means that there is no connection."""
 
 log = structlog.get_logger("relaypost.queue")
 
@@ -66,18 +69,17 @@ class PgQueue:
         self._connection: asyncpg.Connection | None = None
         self._shared: Queries | None = None
         self._connecting = asyncio.Lock()
-        self._heart: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         with contextlib.suppress(QueueUnavailableError):  # It is tried again with each question.
             await self._queries()
-        self._heart = asyncio.create_task(self._beat())
+
+    def tasks(self) -> Sequence[Task]:
+        pause = self._heartbeat
+        return [Task(name="queue_heartbeat", round=self._beat, pause=pause, first=pause)]
 
     async def close(self) -> None:
         """Gives back what is in hand."""
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
         if self._in_hand:
             with contextlib.suppress(QueueUnavailableError, TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
@@ -99,7 +101,9 @@ class PgQueue:
                     await self.hand_over(connection, pointers)
                 finally:
                     connection.terminate()
-        except _LOST as error:
+        except QueueUnavailableError:
+            raise
+        except Exception as error:
             raise QueueUnavailableError(type(error).__name__) from error
 
     async def take(self, lane: Lane, *, most: int, wait: float) -> Sequence[Taken]:
@@ -151,8 +155,8 @@ class PgQueue:
             async with asyncio.timeout(self._ask_seconds):
                 return await question(queries)
         except _LOST as error:
-            if isinstance(error, TimeoutError) and self._connection is not None:
-                self._connection.terminate()
+            if is_unavailable(error) and self._connection is not None:
+                self._connection.terminate()  # Another server may be the primary by now.
             raise QueueUnavailableError(type(error).__name__) from error
 
     async def _queries(self) -> Queries:
@@ -167,7 +171,7 @@ class PgQueue:
                     self._shared = _queries(self._connection)
                     if self._auto_migrate:
                         await self._shared.upgrade()
-            except _LOST as error:
+            except Exception as error:
                 self._shared = None
                 if self._connection is not None:
                     self._connection.terminate()
@@ -175,14 +179,12 @@ class PgQueue:
             return self._shared
 
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._heartbeat)
-            try:
-                if self._in_hand:
-                    await self._ask(lambda queries: queries.update_heartbeat(list(self._in_hand)))
-                await self._ask(lambda queries: queries.driver.execute(_FORGET_LOG, LOG_KEPT_SECONDS))
-            except QueueUnavailableError as error:
-                log.warning("queue out of reach", error=str(error))
+        try:
+            if self._in_hand:
+                await self._ask(lambda queries: queries.update_heartbeat(list(self._in_hand)))
+            await self._ask(lambda queries: queries.driver.execute(_FORGET_LOG, LOG_KEPT_SECONDS))
+        except QueueUnavailableError as error:
+            log.warning("queue out of reach", error=str(error))
 
 
 _SETTINGS = DBSettings(db_schema="relaypost", prefix="", durability=Durability.balanced)

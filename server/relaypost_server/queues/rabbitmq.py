@@ -13,6 +13,7 @@ import structlog
 from aiormq import spec
 from aiormq.channel import Channel
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.queue import Lane, Pointer
 from relaypost_server.core.queue_ports import QueueUnavailableError, Taken
 from relaypost_server.queues._rabbit_lane import LaneConsumer
@@ -47,6 +48,9 @@ class RabbitQueue:
             await self._publisher()
         except QueueUnavailableError as error:  # It is tried again with each question.
             log.warning("queue out of reach", error=str(error))
+
+    def tasks(self) -> Sequence[Task]:
+        return []  # The connection's own heartbeat keeps what is in hand.
 
     async def put(self, pointers: Sequence[Pointer]) -> None:
         channel = await self._publisher()

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.queue import Lane, Pointer
 from relaypost_server.core.queue_ports import QueueUnavailableError, Taken
 from relaypost_server.queues import _pointers
@@ -52,7 +53,6 @@ class SqsQueue:
         self._heartbeat = heartbeat
         self._in_hand: dict[str, Lane] = {}
         """By receipt handle."""
-        self._heart: asyncio.Task[None] | None = None
         self._late: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -61,7 +61,10 @@ class SqsQueue:
             await self._queues.check()
         except QueueUnavailableError as error:  # It is tried again with each question.
             log.warning("queue out of reach", error=str(error))
-        self._heart = asyncio.create_task(self._beat())
+
+    def tasks(self) -> Sequence[Task]:
+        pause = self._heartbeat
+        return [Task(name="queue_heartbeat", round=self._beat, pause=pause, first=pause)]
 
     async def put(self, pointers: Sequence[Pointer]) -> None:
         bodies: dict[Lane, list[str]] = defaultdict(list)
@@ -97,9 +100,6 @@ class SqsQueue:
 
     async def close(self) -> None:
         """Gives back what is in hand."""
-        if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
         with contextlib.suppress(QueueUnavailableError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._give_back(dict(self._in_hand))
@@ -147,13 +147,11 @@ class SqsQueue:
         return taken
 
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._heartbeat)
-            try:
-                for lane, handles in _by_lane(self._in_hand).items():
-                    await self._lanes[lane].hide(handles, self._visibility)
-            except QueueUnavailableError as error:
-                log.warning("queue out of reach", error=str(error))
+        try:
+            for lane, handles in _by_lane(self._in_hand).items():
+                await self._lanes[lane].hide(handles, self._visibility)
+        except QueueUnavailableError as error:
+            log.warning("queue out of reach", error=str(error))
 
 
 def _by_lane(in_hand: Mapping[str, Lane]) -> Mapping[Lane, list[str]]:

@@ -9,6 +9,7 @@ import structlog
 from relaypost_server.core.health import MessageLogHealth
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.store import migrations
+from relaypost_server.store.front import reaching, using
 from relaypost_server.store.rows import Row
 from relaypost_server.store.spool import Spool
 from relaypost_server.store.sql import QUERIES
@@ -38,6 +39,8 @@ class Database:
         self._auto_migrate = auto_migrate
         self.writer = BatchWriter(self.connect, spool, on_drop=metrics.dropped)
         self._pool: asyncpg.Pool | None = None
+        self._migrated = False
+        """Whether the schema has been seen to be in place."""
         metrics.watch_log(lambda: self.writer.waiting, lambda: self.writer.spool_bytes)
 
     async def start(self) -> None:
@@ -82,12 +85,14 @@ class Database:
     async def _connection(self) -> AsyncIterator["asyncpg.pool.PoolConnectionProxy"]:
         if self._pool is None:
             raise LogUnavailableError
+        with reaching():
+            connection = await self._pool.acquire(timeout=READ_SECONDS)
         try:
-            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+            with using(connection, migrated=self._migrated):
                 yield connection
-        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-            log.warning("database cannot be used", error=type(error).__name__)
-            raise LogUnavailableError from error
+        finally:
+            with reaching():
+                await self._pool.release(connection)
 
     async def connect(self) -> asyncpg.Connection:
         """A new connection, the schema being up to date. Raises OSError, SchemaError or asyncpg's own."""
@@ -105,6 +110,7 @@ class Database:
                 log.info("schema migrated", migration=applied.name)
         elif missing := await migrations.pending(connection):
             raise SchemaError(f"run `relaypost migrate`: {len(missing)} migrations are missing")
+        self._migrated = True
 
 
 def _session() -> dict[str, str]:

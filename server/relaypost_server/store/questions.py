@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from relaypost_server.core.ports import LogUnavailableError
+
 LARGEST = 200
 """Questions in one statement."""
 GATHER_SECONDS = 0.003
@@ -49,6 +51,9 @@ class Questions(Generic[Q, A]):
             except Exception as error:
                 self._fail(questions, error)
                 continue
+            except asyncio.CancelledError:  # Those who wait must not wait for ever.
+                self._fail(questions, LogUnavailableError())
+                raise
             for question, answer in answers.items():
                 self._settle(question, answer)
             if len(questions) > 1:

@@ -64,6 +64,7 @@ class Metrics(Collector):
         self._advice_heard = Counter[Labels]()
         self._advice_connected: Callable[[], bool] = lambda: False
         self._dropped = 0
+        self._background_failures = Counter[Labels]()
         self._circuits: dict[Labels, Callable[[], CircuitState]] = {}
         self._waiting: Callable[[], int] = lambda: 0
         self._spool_bytes: Callable[[], int] = lambda: 0
@@ -178,6 +179,10 @@ class Metrics(Collector):
         """Reads whether other gateways are heard whenever the metrics are read."""
         self._advice_connected = connected
 
+    def background_failure(self, task: str) -> None:
+        """A round of a background task that failed."""
+        self._background_failures[task,] += 1
+
     def dropped(self, messages: int) -> None:
         """Messages that the log will never hold."""
         self._dropped += messages
@@ -277,6 +282,12 @@ class Metrics(Collector):
         yield gauge("advice_connected", "1 while they are heard.", (), [((), int(self._advice_connected()))])
         yield gauge("log_waiting_messages", "Records that wait for the database.", (), [((), self._waiting())])
         yield gauge("log_spool_bytes", "Size of the local spool.", (), [((), self._spool_bytes())])
+        yield counter(
+            "background_failures",
+            "Rounds of background tasks that failed.",
+            ("task",),
+            self._background_failures.items(),
+        )
         yield counter("log_dropped_messages", "Messages lost to the log.", (), [((), self._dropped)])
 
     def _budget_metrics(self) -> Iterator[Metric]:

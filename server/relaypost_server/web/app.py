@@ -6,7 +6,7 @@ from aiohttp import web
 
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import CONTENT_TYPE, Metrics
-from relaypost_server.web.health_json import health_json
+from relaypost_server.web.health_json import health_json, readiness_json
 
 _JSON_SAFE = {"Cache-Control": "no-store"}
 
@@ -26,8 +26,7 @@ def build(
         return web.json_response({"status": "live"}, headers=_JSON_SAFE)
 
     async def readiness(_request: web.Request) -> web.Response:
-        log = health.read().message_log
-        body = {"status": "ready" if ready() else "not ready", "messageLog": "up" if log.available else "down"}
+        body = readiness_json(health.read_gateway(), ready=ready())
         return web.json_response(body, status=200 if ready() else 503, headers=_JSON_SAFE)
 
     async def prometheus(_request: web.Request) -> web.Response:

@@ -3,13 +3,23 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from relaypost_server.core.health import ChannelHealth, Health, MessageLogHealth, ProviderHealth
+from relaypost_server.core.health import ChannelHealth, GatewayHealth, Health, MessageLogHealth, ProviderHealth
 
 
 def health_json(health: Health) -> dict[str, Any]:
     return {
         "channels": [_channel(c) for c in health.channels],
         "messageLog": _message_log(health.message_log),
+    }
+
+
+def readiness_json(health: GatewayHealth, *, ready: bool) -> dict[str, Any]:
+    """`ready` is what load balancers go by: a gateway that is only degraded sends as well as any other."""
+    return {
+        "status": "ready" if ready else "not ready",
+        "messageLog": "up" if health.message_log.available else "down",
+        "degraded": health.degraded,
+        "failingTasks": [task.name for task in health.tasks if task.failing],
     }
 
 

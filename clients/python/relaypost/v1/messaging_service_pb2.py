@@ -25,12 +25,13 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from relaypost.v1 import email_pb2 as relaypost_dot_v1_dot_email__pb2
+from relaypost.v1 import gateway_health_pb2 as relaypost_dot_v1_dot_gateway__health__pb2
 from relaypost.v1 import message_pb2 as relaypost_dot_v1_dot_message__pb2
 from relaypost.v1 import provider_health_pb2 as relaypost_dot_v1_dot_provider__health__pb2
 from relaypost.v1 import sms_pb2 as relaypost_dot_v1_dot_sms__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$relaypost/v1/messaging_service.proto\x12\x0crelaypost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18relaypost/v1/email.proto\x1a\x1arelaypost/v1/message.proto\x1a\"relaypost/v1/provider_health.proto\x1a\x16relaypost/v1/sms.proto\"\xf8\x01\n\x10SendEmailRequest\x12\"\n\x05\x65mail\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Email\x12;\n\x12\x64\x65livery_guarantee\x18\x02 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12>\n\x08metadata\x18\x03 \x03(\x0b\x32,.relaypost.v1.SendEmailRequest.MetadataEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x11SendEmailResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\xa3\x02\n\x0eSendSmsRequest\x12\x1e\n\x03sms\x18\x01 \x01(\x0b\x32\x11.relaypost.v1.Sms\x12;\n\x12\x64\x65livery_guarantee\x18\x02 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12<\n\x08metadata\x18\x03 \x03(\x0b\x32*.relaypost.v1.SendSmsRequest.MetadataEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x31\n\x0e\x63onfirm_within\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x0fSendSmsResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12\x31\n\rconfirm_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x18GetProviderHealthRequest\x12&\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x15.relaypost.v1.Channel\"\x7f\n\x19GetProviderHealthResponse\x12-\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x1b.relaypost.v1.ChannelHealth\x12\x33\n\x0bmessage_log\x18\x02 \x01(\x0b\x32\x1e.relaypost.v1.MessageLogHealth\"\'\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"<\n\x12GetMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\")\n\x13WatchMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\">\n\x14WatchMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\"\x9b\x02\n\x13ListMessagesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12*\n\x06states\x18\x03 \x03(\x0e\x32\x1a.relaypost.v1.MessageState\x12&\n\x07\x63hannel\x18\x04 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x11\n\trecipient\x18\x05 \x01(\t\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x30\n\x0c\x63reated_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x14ListMessagesResponse\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.relaypost.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8f\x04\n\x10MessagingService\x12L\n\tSendEmail\x12\x1e.relaypost.v1.SendEmailRequest\x1a\x1f.relaypost.v1.SendEmailResponse\x12\x46\n\x07SendSms\x12\x1c.relaypost.v1.SendSmsRequest\x1a\x1d.relaypost.v1.SendSmsResponse\x12\x64\n\x11GetProviderHealth\x12&.relaypost.v1.GetProviderHealthRequest\x1a\'.relaypost.v1.GetProviderHealthResponse\x12O\n\nGetMessage\x12\x1f.relaypost.v1.GetMessageRequest\x1a .relaypost.v1.GetMessageResponse\x12U\n\x0cListMessages\x12!.relaypost.v1.ListMessagesRequest\x1a\".relaypost.v1.ListMessagesResponse\x12W\n\x0cWatchMessage\x12!.relaypost.v1.WatchMessageRequest\x1a\".relaypost.v1.WatchMessageResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$relaypost/v1/messaging_service.proto\x12\x0crelaypost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18relaypost/v1/email.proto\x1a!relaypost/v1/gateway_health.proto\x1a\x1arelaypost/v1/message.proto\x1a\"relaypost/v1/provider_health.proto\x1a\x16relaypost/v1/sms.proto\"\xf8\x01\n\x10SendEmailRequest\x12\"\n\x05\x65mail\x18\x01 \x01(\x0b\x32\x13.relaypost.v1.Email\x12;\n\x12\x64\x65livery_guarantee\x18\x02 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12>\n\x08metadata\x18\x03 \x03(\x0b\x32,.relaypost.v1.SendEmailRequest.MetadataEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"M\n\x11SendEmailResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\xa3\x02\n\x0eSendSmsRequest\x12\x1e\n\x03sms\x18\x01 \x01(\x0b\x32\x11.relaypost.v1.Sms\x12;\n\x12\x64\x65livery_guarantee\x18\x02 \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12<\n\x08metadata\x18\x03 \x03(\x0b\x32*.relaypost.v1.SendSmsRequest.MetadataEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x31\n\x0e\x63onfirm_within\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"~\n\x0fSendSmsResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12\x31\n\rconfirm_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x18GetProviderHealthRequest\x12&\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x15.relaypost.v1.Channel\"\x7f\n\x19GetProviderHealthResponse\x12-\n\x08\x63hannels\x18\x01 \x03(\x0b\x32\x1b.relaypost.v1.ChannelHealth\x12\x33\n\x0bmessage_log\x18\x02 \x01(\x0b\x32\x1e.relaypost.v1.MessageLogHealth\"\x19\n\x17GetGatewayHealthRequest\"\xb2\x01\n\x18GetGatewayHealthResponse\x12)\n\x05state\x18\x01 \x01(\x0e\x32\x1a.relaypost.v1.GatewayState\x12\x33\n\x0bmessage_log\x18\x02 \x01(\x0b\x32\x1e.relaypost.v1.MessageLogHealth\x12\x36\n\x10\x62\x61\x63kground_tasks\x18\x03 \x03(\x0b\x32\x1c.relaypost.v1.BackgroundTask\"\'\n\x11GetMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\"<\n\x12GetMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\")\n\x13WatchMessageRequest\x12\x12\n\nmessage_id\x18\x01 \x01(\t\">\n\x14WatchMessageResponse\x12&\n\x07message\x18\x01 \x01(\x0b\x32\x15.relaypost.v1.Message\"\x9b\x02\n\x13ListMessagesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12*\n\x06states\x18\x03 \x03(\x0e\x32\x1a.relaypost.v1.MessageState\x12&\n\x07\x63hannel\x18\x04 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x11\n\trecipient\x18\x05 \x01(\t\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x30\n\x0c\x63reated_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0e\x63reated_before\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x14ListMessagesResponse\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.relaypost.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf2\x04\n\x10MessagingService\x12L\n\tSendEmail\x12\x1e.relaypost.v1.SendEmailRequest\x1a\x1f.relaypost.v1.SendEmailResponse\x12\x46\n\x07SendSms\x12\x1c.relaypost.v1.SendSmsRequest\x1a\x1d.relaypost.v1.SendSmsResponse\x12\x64\n\x11GetProviderHealth\x12&.relaypost.v1.GetProviderHealthRequest\x1a\'.relaypost.v1.GetProviderHealthResponse\x12\x61\n\x10GetGatewayHealth\x12%.relaypost.v1.GetGatewayHealthRequest\x1a&.relaypost.v1.GetGatewayHealthResponse\x12O\n\nGetMessage\x12\x1f.relaypost.v1.GetMessageRequest\x1a .relaypost.v1.GetMessageResponse\x12U\n\x0cListMessages\x12!.relaypost.v1.ListMessagesRequest\x1a\".relaypost.v1.ListMessagesResponse\x12W\n\x0cWatchMessage\x12!.relaypost.v1.WatchMessageRequest\x1a\".relaypost.v1.WatchMessageResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,34 +42,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDEMAILREQUEST_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_SENDSMSREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_SENDEMAILREQUEST']._serialized_start=234
-  _globals['_SENDEMAILREQUEST']._serialized_end=482
-  _globals['_SENDEMAILREQUEST_METADATAENTRY']._serialized_start=435
-  _globals['_SENDEMAILREQUEST_METADATAENTRY']._serialized_end=482
-  _globals['_SENDEMAILRESPONSE']._serialized_start=484
-  _globals['_SENDEMAILRESPONSE']._serialized_end=561
-  _globals['_SENDSMSREQUEST']._serialized_start=564
-  _globals['_SENDSMSREQUEST']._serialized_end=855
-  _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_start=435
-  _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_end=482
-  _globals['_SENDSMSRESPONSE']._serialized_start=857
-  _globals['_SENDSMSRESPONSE']._serialized_end=983
-  _globals['_GETPROVIDERHEALTHREQUEST']._serialized_start=985
-  _globals['_GETPROVIDERHEALTHREQUEST']._serialized_end=1051
-  _globals['_GETPROVIDERHEALTHRESPONSE']._serialized_start=1053
-  _globals['_GETPROVIDERHEALTHRESPONSE']._serialized_end=1180
-  _globals['_GETMESSAGEREQUEST']._serialized_start=1182
-  _globals['_GETMESSAGEREQUEST']._serialized_end=1221
-  _globals['_GETMESSAGERESPONSE']._serialized_start=1223
-  _globals['_GETMESSAGERESPONSE']._serialized_end=1283
-  _globals['_WATCHMESSAGEREQUEST']._serialized_start=1285
-  _globals['_WATCHMESSAGEREQUEST']._serialized_end=1326
-  _globals['_WATCHMESSAGERESPONSE']._serialized_start=1328
-  _globals['_WATCHMESSAGERESPONSE']._serialized_end=1390
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=1393
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1676
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1678
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1766
-  _globals['_MESSAGINGSERVICE']._serialized_start=1769
-  _globals['_MESSAGINGSERVICE']._serialized_end=2296
+  _globals['_SENDEMAILREQUEST']._serialized_start=269
+  _globals['_SENDEMAILREQUEST']._serialized_end=517
+  _globals['_SENDEMAILREQUEST_METADATAENTRY']._serialized_start=470
+  _globals['_SENDEMAILREQUEST_METADATAENTRY']._serialized_end=517
+  _globals['_SENDEMAILRESPONSE']._serialized_start=519
+  _globals['_SENDEMAILRESPONSE']._serialized_end=596
+  _globals['_SENDSMSREQUEST']._serialized_start=599
+  _globals['_SENDSMSREQUEST']._serialized_end=890
+  _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_start=470
+  _globals['_SENDSMSREQUEST_METADATAENTRY']._serialized_end=517
+  _globals['_SENDSMSRESPONSE']._serialized_start=892
+  _globals['_SENDSMSRESPONSE']._serialized_end=1018
+  _globals['_GETPROVIDERHEALTHREQUEST']._serialized_start=1020
+  _globals['_GETPROVIDERHEALTHREQUEST']._serialized_end=1086
+  _globals['_GETPROVIDERHEALTHRESPONSE']._serialized_start=1088
+  _globals['_GETPROVIDERHEALTHRESPONSE']._serialized_end=1215
+  _globals['_GETGATEWAYHEALTHREQUEST']._serialized_start=1217
+  _globals['_GETGATEWAYHEALTHREQUEST']._serialized_end=1242
+  _globals['_GETGATEWAYHEALTHRESPONSE']._serialized_start=1245
+  _globals['_GETGATEWAYHEALTHRESPONSE']._serialized_end=1423
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1425
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1464
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1466
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1526
+  _globals['_WATCHMESSAGEREQUEST']._serialized_start=1528
+  _globals['_WATCHMESSAGEREQUEST']._serialized_end=1569
+  _globals['_WATCHMESSAGERESPONSE']._serialized_start=1571
+  _globals['_WATCHMESSAGERESPONSE']._serialized_end=1633
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=1636
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1919
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1921
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=2009
+  _globals['_MESSAGINGSERVICE']._serialized_start=2012
+  _globals['_MESSAGINGSERVICE']._serialized_end=2638
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from relaypost.v1 import email_pb2 as _email_pb2
+from relaypost.v1 import gateway_health_pb2 as _gateway_health_pb2
 from relaypost.v1 import message_pb2 as _message_pb2
 from relaypost.v1 import provider_health_pb2 as _provider_health_pb2
 from relaypost.v1 import sms_pb2 as _sms_pb2
@@ -285,6 +286,59 @@ class GetProviderHealthResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetProviderHealthResponse: _TypeAlias = GetProviderHealthResponse  # noqa: Y015
+
+@_typing.final
+class GetGatewayHealthRequest(_message.Message):
+    """The request of GetGatewayHealth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGatewayHealthRequest: _TypeAlias = GetGatewayHealthRequest  # noqa: Y015
+
+@_typing.final
+class GetGatewayHealthResponse(_message.Message):
+    """The answer of GetGatewayHealth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    MESSAGE_LOG_FIELD_NUMBER: _builtins.int
+    BACKGROUND_TASKS_FIELD_NUMBER: _builtins.int
+    state: _gateway_health_pb2.GatewayState.ValueType
+    """Whether everything works."""
+    @_builtins.property
+    def message_log(self) -> _provider_health_pb2.MessageLogHealth:
+        """The message log."""
+
+    @_builtins.property
+    def background_tasks(self) -> _containers.RepeatedCompositeFieldContainer[_gateway_health_pb2.BackgroundTask]:
+        """Every background task of the gateway that answers, in the order in which
+        they were started.
+        """
+
+    def __init__(
+        self,
+        *,
+        state: _gateway_health_pb2.GatewayState.ValueType = ...,
+        message_log: _provider_health_pb2.MessageLogHealth | None = ...,
+        background_tasks: _abc.Iterable[_gateway_health_pb2.BackgroundTask] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message_log", b"message_log"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background_tasks", b"background_tasks", "message_log", b"message_log", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGatewayHealthResponse: _TypeAlias = GetGatewayHealthResponse  # noqa: Y015
 
 @_typing.final
 class GetMessageRequest(_message.Message):

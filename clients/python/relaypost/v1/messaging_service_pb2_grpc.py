@@ -54,6 +54,11 @@ class MessagingServiceStub(object):
                 request_serializer=relaypost_dot_v1_dot_messaging__service__pb2.GetProviderHealthRequest.SerializeToString,
                 response_deserializer=relaypost_dot_v1_dot_messaging__service__pb2.GetProviderHealthResponse.FromString,
                 _registered_method=True)
+        self.GetGatewayHealth = channel.unary_unary(
+                '/relaypost.v1.MessagingService/GetGatewayHealth',
+                request_serializer=relaypost_dot_v1_dot_messaging__service__pb2.GetGatewayHealthRequest.SerializeToString,
+                response_deserializer=relaypost_dot_v1_dot_messaging__service__pb2.GetGatewayHealthResponse.FromString,
+                _registered_method=True)
         self.GetMessage = channel.unary_unary(
                 '/relaypost.v1.MessagingService/GetMessage',
                 request_serializer=relaypost_dot_v1_dot_messaging__service__pb2.GetMessageRequest.SerializeToString,
@@ -95,6 +100,14 @@ class MessagingServiceServicer(object):
 
     def GetProviderHealth(self, request, context):
         """Tells the state of every provider. Reads only; never calls a provider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGatewayHealth(self, request, context):
+        """Tells whether the message log and the background tasks of this gateway
+        work. Reads only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +157,11 @@ def add_MessagingServiceServicer_to_server(servicer, server):
                     servicer.GetProviderHealth,
                     request_deserializer=relaypost_dot_v1_dot_messaging__service__pb2.GetProviderHealthRequest.FromString,
                     response_serializer=relaypost_dot_v1_dot_messaging__service__pb2.GetProviderHealthResponse.SerializeToString,
+            ),
+            'GetGatewayHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGatewayHealth,
+                    request_deserializer=relaypost_dot_v1_dot_messaging__service__pb2.GetGatewayHealthRequest.FromString,
+                    response_serializer=relaypost_dot_v1_dot_messaging__service__pb2.GetGatewayHealthResponse.SerializeToString,
             ),
             'GetMessage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMessage,
@@ -247,6 +265,33 @@ class MessagingService(object):
             '/relaypost.v1.MessagingService/GetProviderHealth',
             relaypost_dot_v1_dot_messaging__service__pb2.GetProviderHealthRequest.SerializeToString,
             relaypost_dot_v1_dot_messaging__service__pb2.GetProviderHealthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGatewayHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/relaypost.v1.MessagingService/GetGatewayHealth',
+            relaypost_dot_v1_dot_messaging__service__pb2.GetGatewayHealthRequest.SerializeToString,
+            relaypost_dot_v1_dot_messaging__service__pb2.GetGatewayHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,10 @@ class MessagingServiceStub:
     """Sends one text message to one phone."""
     GetProviderHealth: _grpc.UnaryUnaryMultiCallable[_messaging_service_pb2.GetProviderHealthRequest, _messaging_service_pb2.GetProviderHealthResponse]
     """Tells the state of every provider. Reads only; never calls a provider."""
+    GetGatewayHealth: _grpc.UnaryUnaryMultiCallable[_messaging_service_pb2.GetGatewayHealthRequest, _messaging_service_pb2.GetGatewayHealthResponse]
+    """Tells whether the message log and the background tasks of this gateway
+    work. Reads only.
+    """
     GetMessage: _grpc.UnaryUnaryMultiCallable[_messaging_service_pb2.GetMessageRequest, _messaging_service_pb2.GetMessageResponse]
     """Fetches one message from the log."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_messaging_service_pb2.ListMessagesRequest, _messaging_service_pb2.ListMessagesResponse]
@@ -74,6 +78,10 @@ class MessagingServiceAsyncStub(MessagingServiceStub):
     """Sends one text message to one phone."""
     GetProviderHealth: _aio.UnaryUnaryMultiCallable[_messaging_service_pb2.GetProviderHealthRequest, _messaging_service_pb2.GetProviderHealthResponse]  # type: ignore[assignment]
     """Tells the state of every provider. Reads only; never calls a provider."""
+    GetGatewayHealth: _aio.UnaryUnaryMultiCallable[_messaging_service_pb2.GetGatewayHealthRequest, _messaging_service_pb2.GetGatewayHealthResponse]  # type: ignore[assignment]
+    """Tells whether the message log and the background tasks of this gateway
+    work. Reads only.
+    """
     GetMessage: _aio.UnaryUnaryMultiCallable[_messaging_service_pb2.GetMessageRequest, _messaging_service_pb2.GetMessageResponse]  # type: ignore[assignment]
     """Fetches one message from the log."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_messaging_service_pb2.ListMessagesRequest, _messaging_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
@@ -119,6 +127,16 @@ class MessagingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_messaging_service_pb2.GetProviderHealthResponse, _abc.Awaitable[_messaging_service_pb2.GetProviderHealthResponse]]:
         """Tells the state of every provider. Reads only; never calls a provider."""
+
+    @_abc_1.abstractmethod
+    def GetGatewayHealth(
+        self,
+        request: _messaging_service_pb2.GetGatewayHealthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_messaging_service_pb2.GetGatewayHealthResponse, _abc.Awaitable[_messaging_service_pb2.GetGatewayHealthResponse]]:
+        """Tells whether the message log and the background tasks of this gateway
+        work. Reads only.
+        """
 
     @_abc_1.abstractmethod
     def GetMessage(
