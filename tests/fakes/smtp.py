@@ -36,6 +36,8 @@ class FakeSmtp:
     """The MAIL and RCPT commands that came before each message."""
     verdicts: list[str] = field(default_factory=list)
     """What each message was answered with."""
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Commands that are answered once their event is set."""
     connections: int = 0
     port: int = 0
 
@@ -64,6 +66,8 @@ class FakeSmtp:
         return self.replies.get(verb, _REPLIES.get(verb, "500 what"))
 
     async def _say(self, verb: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if verb in self.held:
+            await self.held[verb].wait()
         reply = self._reply(verb)
         if reply == BREAK_OFF:
             raise ConnectionError
