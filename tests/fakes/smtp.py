@@ -38,6 +38,9 @@ class FakeSmtp:
     """What each message was answered with."""
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     """Commands that are answered once their event is set."""
+    once: dict[str, str] = field(default_factory=dict)
+    """Replies that are given a single time, before those of `replies`."""
+    commands: list[str] = field(default_factory=list)
     connections: int = 0
     port: int = 0
 
@@ -68,7 +71,8 @@ class FakeSmtp:
     async def _say(self, verb: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if verb in self.held:
             await self.held[verb].wait()
-        reply = self._reply(verb)
+        self.commands.append(verb)
+        reply = self.once.pop(verb, self._reply(verb))
         if reply == BREAK_OFF:
             raise ConnectionError
         if reply == HANG:

@@ -163,7 +163,7 @@ async def test_no_thread_for_a_large_body_is_a_skip(monkeypatch: pytest.MonkeyPa
     async with over_http(1) as (ses, peer):
         outcome = await ses.send(message, timeout=1.0)
         release.set()
-        assert (outcome.kind, outcome.detail) == (Kind.SKIPPED, "no free thread within 0.5 s")
+        assert (outcome.kind, outcome.detail) == (Kind.SKIPPED, "no thread encoded the message within 0.5 s")
         assert peer.received == []
         assert (await ses.send(message, timeout=10.0)).kind is Kind.ACCEPTED
     busy.shutdown()

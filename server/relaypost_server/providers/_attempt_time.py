@@ -49,5 +49,5 @@ class AttemptTime:
 
 
 def no_room(what: str, seconds: float) -> Outcome:
-    """The outcome of an attempt for which the gateway itself had no room: the provider was not asked."""
-    return Outcome(kind=Kind.SKIPPED, detail=f"no free {what} within {max(0.0, seconds):.1f} s")
+    """The outcome of an attempt for which the gateway itself had no room in time: the provider was not asked."""
+    return Outcome(kind=Kind.SKIPPED, detail=f"{what} within {max(0.0, seconds):.1f} s")

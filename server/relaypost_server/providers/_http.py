@@ -76,7 +76,7 @@ class HttpClient:
         began, limit = time.monotonic(), min(self._connect_timeout, attempt.left_to_write)
         taken = await self._places.wait(limit)
         attempt.waited(began)
-        return None if taken else no_room("connection", limit)
+        return None if taken else no_room("no free connection", limit)
 
     def _kept(self) -> Connection | None:
         """The connection that was used last, if it is still good."""

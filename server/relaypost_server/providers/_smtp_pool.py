@@ -98,7 +98,7 @@ class Pool:
     async def _place(self, attempt: AttemptTime) -> None:
         began, limit = time.monotonic(), min(self._server.connect_timeout, attempt.left_to_write)
         if not await self._places.wait(limit):
-            raise RefusedError(no_room("connection", limit))
+            raise RefusedError(no_room("no free connection", limit))
         attempt.waited(began)
 
     @asynccontextmanager

@@ -24,6 +24,6 @@ async def built(email: Email, build: Callable[[], bytes], attempt: AttemptTime) 
         async with asyncio.timeout(limit):
             return await asyncio.get_running_loop().run_in_executor(_encoders, build)
     except TimeoutError:
-        return no_room("thread", limit)
+        return no_room("no thread encoded the message", limit)
     finally:
         attempt.waited(began)
