@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from relaypost import AsyncClient
 
 from bench.load import request
+from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._http import HttpClient
 from relaypost_server.providers._settings import ProviderSettings
 
@@ -20,7 +21,7 @@ async def _measure(gateway_port: int, stub_port: int, calls: int, in_flight: int
     direct = HttpClient(f"http://127.0.0.1:{stub_port}/v2/email/outbound-emails", ProviderSettings())
     async with AsyncClient(f"127.0.0.1:{gateway_port}") as client:
         made = request()
-        straight = await _durations(lambda: direct.post("", b"{}", timeout=10.0), calls, in_flight)
+        straight = await _durations(lambda: direct.post("", b"{}", AttemptTime(10.0)), calls, in_flight)
         through = await _durations(lambda: client.stub.SendEmail(made, timeout=10.0), calls, in_flight)
     await direct.close()
     return straight, through

@@ -6,6 +6,7 @@ the specification leaves room, the model says how much, as a range:
 - The open time is what was set, plus any part of the jitter.
 - Wariness ends at its time or with its successes, whichever comes first, and with the circuit's closed state.
 - The rate rule is asked when a call fails, for a success is no reason to open.
+- A time-out's weight is judged by the slowest success of the window, to the tenth as well.
 - The rate rule looks back over its window to the tenth: results younger than
   nine tenths count, results older than the window do not, and those in
   between may.
@@ -64,6 +65,8 @@ class BreakerModel:
     consecutive: int = 0
     results: list[tuple[float, bool]] = field(default_factory=list)
     """When each call of this closed generation ended, and whether it failed."""
+    durations: list[tuple[float, float]] = field(default_factory=list)
+    """When each success that counted ended, of whatever generation, and how many seconds it took."""
     successes: int = 0
     probe: ModelPermit | None = None
     reopens: Range = Range(-inf, -inf)
@@ -125,11 +128,25 @@ class BreakerModel:
         self.probe = ModelPermit(self.generation, self.now + timeout + self.policy.lease_slack)
         return self.probe
 
-    def settle(self, permit: ModelPermit, effect: Effect) -> None:
+    def timeout_effects(self, had: float, own: float) -> frozenset[Effect]:
+        """What a time-out may prove now. Both where the tenth of the window decides."""
+        surely = [took for time, took in self.durations if self.now - time < self.policy.rate_seconds * 0.9 - ROUNDING]
+        perhaps = [took for time, took in self.durations if self.now - time <= self.policy.rate_seconds + ROUNDING]
+        slowest = {max(surely, default=None), *(took for took in perhaps if took >= max(surely, default=0.0))}
+        return frozenset(Effect.FAILURE if self._is_telling(had, own, s) else Effect.NEUTRAL for s in slowest)
+
+    @staticmethod
+    def _is_telling(had: float, own: float, slowest: float | None) -> bool:
+        """The provider had its own time-out, or twice its slowest success, or without one 3 s."""
+        return had >= own or had >= (3.0 if slowest is None else 2.0 * slowest)
+
+    def settle(self, permit: ModelPermit, effect: Effect, took: float = 0.0) -> None:
         """A call ended. A closed circuit's permits are all alike, so each settling counts there."""
         if permit.generation != self.generation or (self.state is HALF_OPEN and permit is not self.probe):
             return
         self.probe = None
+        if effect is Effect.SUCCESS:
+            self.durations.append((self.now, took))
         if effect is Effect.ACCOUNT_FAULT:
             self._open(self.now, OpenReason.ACCOUNT)
         elif effect is not Effect.NEUTRAL:

@@ -39,6 +39,7 @@ STEPS = st.sampled_from([0.0, 0.1, 0.25, 1.0, 3.0, 10.0, 29.0, 61.0]) | st.float
 LUCK = st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 HOSTILE = st.sampled_from([nan, inf, -inf, -1.0, 1e9, 1e308, -0.0])
 EFFECTS = st.sampled_from(Effect)
+SECONDS = st.sampled_from([0.0, 0.1, 0.5, 1.4, 1.5, 2.0, 3.0, 5.0, 9.9, 10.0])
 APART = st.sampled_from([0.0, 0.01, 0.4, 1.6])
 
 
@@ -79,10 +80,20 @@ class BreakerMachine(RuleBasedStateMachine):
     def admit(self, timeout: float) -> Held | MultipleResults[Held]:
         return self._admit(timeout) or multiple()
 
-    @rule(held=permits, effect=EFFECTS)
-    def settle(self, held: Held, effect: Effect) -> None:
+    @rule(held=permits, effect=EFFECTS, took=SECONDS)
+    def settle(self, held: Held, effect: Effect, took: float) -> None:
         """Late, for the second time, after the lease or from an older generation: whatever comes up."""
-        self._settle(held, effect)
+        self._settle(held, effect, took)
+
+    @rule(took=st.lists(SECONDS, max_size=3), had=SECONDS, own=st.sampled_from([10.0, 2.0, 1.5]), apart=APART)
+    def run_out_of_time(self, took: list[float], had: float, own: float, apart: float) -> None:
+        """Calls that end in time, and then one that does not."""
+        for seconds in took:
+            self._call(Effect.SUCCESS, seconds)
+            self._move(self.now + apart)
+        effect = self.breaker.effect_of_timeout(self.now, had=had, own=own)
+        assert effect in self.model.timeout_effects(had, own)
+        self._call(effect, had)
 
     @rule(effect=EFFECTS, times=st.integers(1, 6), apart=APART)
     def calls(self, effect: Effect, times: int, apart: float) -> None:
@@ -185,6 +196,11 @@ class BreakerMachine(RuleBasedStateMachine):
             self._settle(held, effect)
             self._move(self.now + apart)
 
+    def _call(self, effect: Effect, took: float) -> None:
+        held = self._admit(10.0)
+        if held is not None:
+            self._settle(held, effect, took)
+
     def _be_wary(self, seconds: float) -> None:
         self.model.observe(self.breaker.refusal(self.now))
         for breaker in (self.breaker, self.twin):
@@ -209,12 +225,12 @@ class BreakerMachine(RuleBasedStateMachine):
         assert answer.generation == self.model.generation
         return Held(answer, self.model.admit(timeout))
 
-    def _settle(self, held: Held, effect: Effect) -> None:
+    def _settle(self, held: Held, effect: Effect, took: float = 0.0) -> None:
         self.model.observe(self.breaker.refusal(self.now))
         for breaker in (self.breaker, self.twin):
-            breaker.settle(held.permit, effect, self.now)
+            breaker.settle(held.permit, effect, self.now, took=took)
         was_closed = self.model.state is CLOSED and held.model.generation == self.model.generation
-        self.model.settle(held.model, effect)
+        self.model.settle(held.model, effect, took)
         if was_closed and self.model.state is CLOSED and effect is Effect.FAILURE:
             opened = self.breaker.state(self.now) is OPEN
             assert opened in self.model.rate_verdicts()

@@ -83,3 +83,36 @@ def test_an_outcome_says_no_more_than_it_was_told() -> None:
 def test_what_is_shown_is_no_longer_than_documented() -> None:
     told = Outcome(kind=Kind.FAULTED, detail="d" * 999, provider_code="c" * 999, provider_message_id="i" * 999)
     assert (len(told.detail), len(told.provider_code), len(told.provider_message_id)) == (200, 64, 255)
+
+
+def test_the_providers_words_are_redacted_and_kept_apart() -> None:
+    told = Outcome(kind=Kind.REJECTED, detail="HTTP 400", provider_text="no ada@example.com, code 482915")
+    assert (told.detail, told.provider_text) == ("HTTP 400", "no [address], code [number]")
+    assert told.full_detail == "HTTP 400: no [address], code [number]"
+
+
+def test_the_full_detail_is_what_there_is_and_no_longer_than_documented() -> None:
+    assert Outcome(kind=Kind.FAULTED, detail="HTTP 503").full_detail == "HTTP 503"
+    assert Outcome(kind=Kind.ACCEPTED, provider_text="queued").full_detail == "queued"
+    long = Outcome(kind=Kind.FAULTED, detail="d" * 150, provider_text="w " * 500)
+    assert (len(long.provider_text), len(long.full_detail)) == (DETAIL_LIMIT, DETAIL_LIMIT)
+
+
+@pytest.mark.parametrize(
+    "code", ["MessageRejected", "21211", "550 5.1.1", "AWS.SimpleError", "Limit_Exceeded", "C" * 64, "10"]
+)
+def test_codes_are_shown(code: str) -> None:
+    assert Outcome(kind=Kind.FAULTED, provider_code=code).provider_code == code
+
+
+@pytest.mark.parametrize(
+    "code", ["482915", "Invalid subject: Hi", "ada@example.com", "+14155550123", "550 5.1.1 Ada", "é", "1", " A", "A\n"]
+)
+def test_what_looks_like_no_code_is_not_shown_as_one(code: str) -> None:
+    assert Outcome(kind=Kind.FAULTED, provider_code=code).provider_code == ""
+
+
+def test_a_neutral_outcome_teaches_the_circuit_nothing() -> None:
+    assert Outcome(kind=Kind.FAULTED).effect is Effect.FAILURE
+    assert Outcome(kind=Kind.FAULTED, neutral=True).effect is Effect.NEUTRAL
+    assert Outcome(kind=Kind.FAULTED).given_up_after is None

@@ -12,7 +12,7 @@ from relaypost_server.core.ids import HIGHEST, uuid7
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.redaction import mask, printable, safe_text
 from relaypost_server.core.retry_budget import RetryBudget
-from relaypost_server.core.rolling import RollingCounts
+from relaypost_server.core.rolling import RollingCounts, RollingMaximum
 from relaypost_server.core.segments import Encoding, count_segments
 
 GSM = st.sampled_from(sorted("@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./059:;<=>?¡AZÄÖÑÜ§¿azäöñüà\n\r^{}\\[~]|€"))
@@ -112,6 +112,31 @@ def test_rolling_counts_never_count_more_than_there_was(steps: list[tuple[float,
         maybe = [f for t, f in seen if t > now - 30.0 - 1e-6]
         assert len(surely) <= calls <= len(maybe)
         assert sum(surely) <= failures <= sum(maybe)
+
+
+def test_a_rolling_maximum_forgets_a_tenth_of_the_window_at_a_time() -> None:
+    highest = RollingMaximum(10.0)
+    assert highest.highest(0.0) is None
+    highest.add(0.95, 5.0)
+    highest.add(0.96, 4.0)
+    highest.add(1.0, 3.0)
+    assert highest.highest(9.99) == 5.0
+    assert highest.highest(10.0) == 3.0
+    assert highest.highest(11.0) is None
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 9)), max_size=60))
+def test_a_rolling_maximum_is_that_of_a_plain_list(steps: list[tuple[float, float]]) -> None:
+    """All of the last nine tenths of the window count, nothing older than the window does."""
+    rolling, seen, now = RollingMaximum(30.0), list[tuple[float, float]](), 0.0
+    for pause, value in steps:
+        now += pause
+        rolling.add(now, value)
+        seen.append((now, value))
+        highest = rolling.highest(now)
+        assert highest is not None
+        assert max(v for t, v in seen if t > now - 27.0) <= highest
+        assert highest <= max(v for t, v in seen if t > now - 30.0 - 1e-6)
 
 
 def test_the_retry_budget_allows_a_tenth() -> None:

@@ -71,7 +71,7 @@ def failing(kind: Kind, **outcome: Any) -> Outcome:
 async def hang(message: Any, timeout: float) -> Outcome:
     """As a provider does whose peer says nothing."""
     await asyncio.sleep(timeout)
-    return failing(Kind.UNCONFIRMED)
+    return failing(Kind.UNCONFIRMED, given_up_after=timeout)
 
 
 @dataclass

@@ -36,6 +36,11 @@ class FakeSmtp:
     """The MAIL and RCPT commands that came before each message."""
     verdicts: list[str] = field(default_factory=list)
     """What each message was answered with."""
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Commands that are answered once their event is set."""
+    once: dict[str, str] = field(default_factory=dict)
+    """Replies that are given a single time, before those of `replies`."""
+    commands: list[str] = field(default_factory=list)
     connections: int = 0
     port: int = 0
 
@@ -64,7 +69,10 @@ class FakeSmtp:
         return self.replies.get(verb, _REPLIES.get(verb, "500 what"))
 
     async def _say(self, verb: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reply = self._reply(verb)
+        if verb in self.held:
+            await self.held[verb].wait()
+        self.commands.append(verb)
+        reply = self.once.pop(verb, self._reply(verb))
         if reply == BREAK_OFF:
             raise ConnectionError
         if reply == HANG:

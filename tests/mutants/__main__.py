@@ -31,6 +31,7 @@ TARGETS = (
     "outcome",
     "rolling",
     "retry_budget",
+    "timeouts",
     "breaker",
     "failover",
     "silence",
@@ -45,6 +46,7 @@ EXPLAINED = ROOT / "docs" / "testing.md"
 TESTS = (
     "test_breaker.py",
     "test_breaker_wary.py",
+    "test_timeouts.py",
     "test_failover.py",
     "test_outcome.py",
     "test_small_parts.py",

@@ -48,3 +48,11 @@ def build(name: str, environ: Mapping[str, str]) -> Any:
 
 def message_for(provider: Any) -> Any:
     return messages.email() if provider.channel is Channel.EMAIL else messages.sms()
+
+
+async def warmed_up(provider: Any) -> Any:
+    """The provider, with its AWS credentials loaded: the first look-up takes most of a second on a busy machine."""
+    aws = getattr(provider, "_aws", None)
+    if aws is not None:
+        await aws._credentials.keys()
+    return provider

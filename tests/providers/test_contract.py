@@ -15,7 +15,7 @@ from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Provider
 from relaypost_server.providers import PROVIDERS
 from tests.fakes.http import CLOSE, HANG, RESET, FakeHttp, Reply, answer, closed_port, fake_http
-from tests.providers.configured import OTHERS, OVER_HTTP, SECRETS, build, message_for
+from tests.providers.configured import OTHERS, OVER_HTTP, SECRETS, build, message_for, warmed_up
 
 pytestmark = pytest.mark.usefixtures("aws_keys")
 
@@ -38,11 +38,12 @@ async def peer() -> AsyncIterator[FakeHttp]:
 @pytest.fixture(params=sorted(OVER_HTTP))
 async def provider(request: pytest.FixtureRequest, peer: FakeHttp) -> AsyncIterator[Any]:
     built = build(request.param, OVER_HTTP[request.param](peer.url))
+    await warmed_up(built)
     yield built
     await built.close()
 
 
-async def send(provider: Provider[Any], timeout: float = 0.4) -> Outcome:
+async def send(provider: Provider[Any], timeout: float = 1.0) -> Outcome:
     return await provider.send(message_for(provider), timeout=timeout)
 
 

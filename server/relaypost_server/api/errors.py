@@ -11,12 +11,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
-from relaypost.v1 import failure_pb2
+from relaypost.v1 import failure_pb2, message_pb2
 
 from relaypost_server.api import pack
 from relaypost_server.api.violations import InvalidRequestError
-from relaypost_server.core.failover import Ending, Verdict
+from relaypost_server.core.failover import Attempt, Ending, Verdict
 from relaypost_server.core.message import Channel
+from relaypost_server.core.redaction import mask
 from relaypost_server.core.webhook import MOST_ENDPOINTS
 from relaypost_server.flow.send import Sent
 
@@ -177,7 +178,7 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
         return None
     failure = failure_pb2.SendFailure(message_id=sent.record.id)
     for attempt in sent.record.attempts:
-        pack.fill_attempt(failure.attempts.add(), attempt)
+        _fill_attempt(failure.attempts.add(), attempt)
     match verdict.ending:
         case Ending.REJECTED:
             return build(
@@ -217,6 +218,13 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
                 retry(5.0),
             )
     return _exhausted(verdict, failure)
+
+
+def _fill_attempt(packed: message_pb2.Attempt, attempt: Attempt) -> None:
+    """Errors end up in the logs of callers: they hold no full address."""
+    pack.fill_attempt(packed, attempt)
+    for refused in packed.refused_recipients:
+        refused.address = mask(refused.address)
 
 
 def _exhausted(verdict: Verdict, failure: failure_pb2.SendFailure) -> status_pb2.Status:

@@ -76,8 +76,8 @@ def fill_attempt(packed: message_pb2.Attempt, made: Attempt) -> None:
     packed.kind = _KINDS[outcome.kind]
     if outcome.provider_code:
         packed.provider_code = outcome.provider_code
-    if outcome.detail:
-        packed.detail = outcome.detail
+    if outcome.detail or outcome.provider_text:
+        packed.detail = outcome.full_detail
     packed.provider_message_id = outcome.provider_message_id
     _fill_time(packed.start_time, made.start_time)
     duration = packed.duration

@@ -13,6 +13,7 @@ from typing import Final
 
 from relaypost_server.core.outcome import Effect
 from relaypost_server.core.rolling import RollingCounts
+from relaypost_server.core.timeouts import TimeoutEvidence
 from relaypost_server.core.value import value
 
 LONGEST_COOL_DOWN: Final = 24 * 3600.0
@@ -106,6 +107,7 @@ class Breaker:
         self._policy = policy
         self._draw = draw
         self._recent = RollingCounts(policy.rate_seconds)
+        self._timeouts = TimeoutEvidence(policy.rate_seconds)
         self._state = CircuitState.CLOSED
         self._reason: OpenReason | None = None
         self._changed_at: float | None = None
@@ -149,15 +151,19 @@ class Breaker:
         self._probe_expires = now + timeout + self._policy.lease_slack
         return self._probe
 
-    def settle(self, permit: Permit, effect: Effect, now: float) -> None:
-        """Tells how the permitted call ended."""
+    def effect_of_timeout(self, now: float, *, had: float, own: float) -> Effect:
+        """What to settle a call with whose time was over after `had` seconds: see `TimeoutEvidence`. Reads only."""
+        return self._timeouts.effect(now, had=had, own=own)
+
+    def settle(self, permit: Permit, effect: Effect, now: float, *, took: float = 0.0) -> None:
+        """Tells how the permitted call ended, after `took` seconds."""
         self._advance(now)
         if permit.generation != self.generation:
             return
         if self._state is CircuitState.HALF_OPEN:
-            self._settle_probe(permit, effect, now)
+            self._settle_probe(permit, effect, now, took)
         else:
-            self._settle_call(effect, now)
+            self._settle_call(effect, now, took)
 
     def cool_down(self, seconds: float, now: float) -> None:
         """Keeps calls away for a while without opening: the provider throttles us."""
@@ -195,11 +201,12 @@ class Breaker:
             wary_until=self._wary_until if now < self._wary_until else None,
         )
 
-    def _settle_call(self, effect: Effect, now: float) -> None:
+    def _settle_call(self, effect: Effect, now: float, took: float) -> None:
         match effect:
             case Effect.SUCCESS:
                 self._failures = 0
                 self._recent.add(now, failed=False)
+                self._timeouts.succeeded(now, took)
                 self._successes += 1
                 if self._successes >= self._policy.successes_to_close:
                     self._wary_until = 0.0
@@ -214,13 +221,14 @@ class Breaker:
             case Effect.NEUTRAL:
                 pass
 
-    def _settle_probe(self, permit: Permit, effect: Effect, now: float) -> None:
+    def _settle_probe(self, permit: Permit, effect: Effect, now: float, took: float) -> None:
         if permit != self._probe:
             return
         self._probe = None
         match effect:
             case Effect.SUCCESS:
                 self._failures = 0
+                self._timeouts.succeeded(now, took)
                 self._successes += 1
                 if self._successes >= self._policy.successes_to_close:
                     self._close(now)

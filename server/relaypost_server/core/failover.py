@@ -29,6 +29,7 @@ class SkipReason(StrEnum):
     NOT_ON_RECORD = "the attempt could not be put on record first"
     TAKEN_OVER = "another gateway took the request over"
     HAS_IT = "took the message before"
+    NO_ROOM = "no free connection or thread in the gateway"
 
 
 _LAST_SKIPS = frozenset({SkipReason.CALLER_OVER_BUDGET, SkipReason.NOT_ON_RECORD, SkipReason.TAKEN_OVER})

@@ -1,5 +1,6 @@
 """How one attempt at one provider can end, and what follows from it."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -11,6 +12,8 @@ DETAIL_LIMIT = 200
 """Characters. Details ride in gRPC trailers, which fail as a whole beyond about 8 KiB."""
 CODE_LIMIT = 64
 PROVIDER_ID_LIMIT = 255
+_CODE = re.compile(r"[A-Za-z][\w.-]*|\d{2,5}(?: \d\.\d{1,3}\.\d{1,3})?", re.ASCII)
+"""The shapes of error codes: a name, a number, or an SMTP reply code with its enhanced status code."""
 
 
 class Kind(StrEnum):
@@ -88,7 +91,11 @@ class Outcome:
 
     kind: Kind
     detail: str = ""
+    """The gateway's own words. Health, spans and logs show them to everybody."""
+    provider_text: str = ""
+    """The provider's words. They may repeat the message, so only the attempt of that message shows them."""
     provider_code: str = ""
+    """The provider's error code; "" where what it sent does not look like one."""
     provider_message_id: str = ""
     retry_after: float | None = None
     """Seconds to leave the provider alone; only for THROTTLED and SKIPPED."""
@@ -106,12 +113,19 @@ class Outcome:
     """The gateway's own set-up is at fault, and an operator should know."""
     opted_out: bool = False
     """REJECTED only: the recipient has asked this provider for no more messages."""
+    neutral: bool = False
+    """The circuit learns nothing from it, whatever its kind says."""
+    given_up_after: float | None = None
+    """Seconds that the provider had when the attempt's time was over; None where something else ended the attempt."""
 
     def __post_init__(self) -> None:
         if self.detail:
             object.__setattr__(self, "detail", safe_text(self.detail, limit=DETAIL_LIMIT))
+        if self.provider_text:
+            object.__setattr__(self, "provider_text", safe_text(self.provider_text, limit=DETAIL_LIMIT))
         if self.provider_code:
-            object.__setattr__(self, "provider_code", printable(self.provider_code, limit=CODE_LIMIT))
+            code = self.provider_code[:CODE_LIMIT]
+            object.__setattr__(self, "provider_code", code if _CODE.fullmatch(code) else "")
         if self.provider_message_id:
             object.__setattr__(
                 self, "provider_message_id", printable(self.provider_message_id, limit=PROVIDER_ID_LIMIT)
@@ -120,6 +134,19 @@ class Outcome:
     @property
     def policy(self) -> Policy:
         return POLICY[self.kind]
+
+    @property
+    def effect(self) -> Effect:
+        """What the circuit learns, unless the attempt's time was over: see `Breaker.effect_of_timeout`."""
+        return Effect.NEUTRAL if self.neutral else self.policy.effect
+
+    @property
+    def full_detail(self) -> str:
+        """What the attempt of the caller's own message shows: the detail, then the provider's words."""
+        if not self.provider_text:
+            return self.detail
+        words = f"{self.detail}: {self.provider_text}" if self.detail else self.provider_text
+        return printable(words, limit=DETAIL_LIMIT)
 
     @property
     def refused_for_now(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Counts of what happened lately, in constant memory."""
+"""What happened lately, in constant memory."""
 
 
 class RollingCounts:
@@ -38,5 +38,36 @@ class RollingCounts:
         for behind in range(passed):
             index = (slot - behind) % self._slots
             self._calls[index] = self._failures[index] = 0
+        self._slot = max(slot, self._slot)
+        return self._slot % self._slots
+
+
+class RollingMaximum:
+    """The highest value of the last `window` seconds, to the tenth of the window. Time is as in `RollingCounts`."""
+
+    __slots__ = ("_highest", "_slot", "_slots", "_width")
+
+    def __init__(self, window: float, slots: int = 10) -> None:
+        self._slots = slots
+        self._width = window / slots
+        self._slot = 0
+        self._highest: list[float | None] = [None] * slots
+
+    def add(self, now: float, value: float) -> None:
+        index = self._turn_to(now)
+        known = self._highest[index]
+        if known is None or value > known:
+            self._highest[index] = value
+
+    def highest(self, now: float) -> float | None:
+        """The highest value of the last window; None where there was none."""
+        self._turn_to(now)
+        return max((value for value in self._highest if value is not None), default=None)
+
+    def _turn_to(self, now: float) -> int:
+        """Empties the slots that have left the window; the slot of `now`."""
+        slot = int(now / self._width)
+        for behind in range(min(slot - self._slot, self._slots)):
+            self._highest[(slot - behind) % self._slots] = None
         self._slot = max(slot, self._slot)
         return self._slot % self._slots

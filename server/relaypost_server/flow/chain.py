@@ -11,7 +11,7 @@ from relaypost_server.core.breaker import Breaker, CircuitSnapshot, CircuitState
 from relaypost_server.core.failover import Attempt, Candidate
 from relaypost_server.core.health import ChannelHealth, LastFailure, ProviderHealth
 from relaypost_server.core.message import Channel, Content
-from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.outcome import Effect, Kind, Outcome
 from relaypost_server.core.ports import Provider
 from relaypost_server.flow.budgets import BudgetKeeper
 from relaypost_server.flow.clock import Clock
@@ -75,14 +75,21 @@ class Link(Generic[Content]):
         self.notice(now)
         return answer
 
-    def settle(self, permit: Permit, outcome: Outcome) -> None:
+    def settle(self, permit: Permit, outcome: Outcome, began: float | None = None) -> None:
+        """`began`: the monotonic time at which the provider was asked; None where it was not."""
         now = self._clock.monotonic()
-        self._breaker.settle(permit, outcome.policy.effect, now)
+        took = 0.0 if began is None else now - began
+        self._breaker.settle(permit, self._effect(outcome, now), now, took=took)
         if outcome.kind is Kind.THROTTLED:
             wait = THROTTLE_SECONDS if outcome.retry_after is None else outcome.retry_after
             self._breaker.cool_down(wait, now)
             self._tell(self._advice(AdviceKind.COOLING, wait))
         self.notice(now)
+
+    def _effect(self, outcome: Outcome, now: float) -> Effect:
+        if outcome.given_up_after is None or outcome.neutral:
+            return outcome.effect
+        return self._breaker.effect_of_timeout(now, had=outcome.given_up_after, own=self.candidate.timeout)
 
     def bench(self) -> None:
         """Keeps messages away: what the provider takes does not arrive."""

@@ -33,7 +33,7 @@ from relaypost_server.telemetry.tracing import Tracing, note_skip
 
 log = structlog.get_logger("relaypost.dispatch")
 
-_CUT_OFF = Outcome(kind=Kind.UNCONFIRMED, detail="cut off by the gateway's shutdown")
+_CUT_OFF = Outcome(kind=Kind.UNCONFIRMED, detail="cut off by the gateway's shutdown", neutral=True)
 _NOT_ASKED = Outcome(kind=Kind.SKIPPED)
 
 
@@ -186,10 +186,11 @@ class Dispatcher(Generic[Content]):
             circuit=permit.circuit,
             message_id=message.id,
         )
-        outcome = await self._call(link, permit, still_to_reach(message, attempts), step.timeout)
+        outcome = await self._call(link, permit, still_to_reach(message, attempts), step.timeout, began)
         attempt = Attempt(
             provider=step.provider,
             outcome=outcome,
+            skipped=SkipReason.NO_ROOM if outcome.kind is Kind.SKIPPED else None,
             circuit=permit.circuit,
             start_time=start_time,
             duration=self._clock.monotonic() - began,
@@ -210,7 +211,9 @@ class Dispatcher(Generic[Content]):
                 link.settle(permit, _NOT_ASKED)
         return obstacle
 
-    async def _call(self, link: Link[Content], permit: Permit, message: Message[Content], timeout: float) -> Outcome:
+    async def _call(
+        self, link: Link[Content], permit: Permit, message: Message[Content], timeout: float, began: float
+    ) -> Outcome:
         """Asks the provider and settles the permit, whatever happens."""
         outcome = _CUT_OFF
         try:
@@ -221,5 +224,5 @@ class Dispatcher(Generic[Content]):
             log.exception("provider raised", provider=link.provider.name, message_id=message.id)
             outcome = Outcome(kind=Kind.UNCONFIRMED, detail="internal error during the attempt")
         finally:
-            link.settle(permit, outcome)
+            link.settle(permit, outcome, began)
         return outcome

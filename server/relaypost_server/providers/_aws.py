@@ -17,9 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from relaypost_server.core.accounts import AccountError, AccountTrouble
-from relaypost_server.core.outcome import CODE_LIMIT, DETAIL_LIMIT, Kind, Outcome
+from relaypost_server.core.outcome import CODE_LIMIT, Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
-from relaypost_server.core.redaction import printable, safe_text
+from relaypost_server.core.redaction import printable
+from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._settings import ProviderSettings
@@ -54,17 +55,15 @@ class Credentials:
         self._chain: Any = None
         self._keys: Keys | None = None
         self._loaded_at = 0.0
-        self._lock = asyncio.Lock()
-        self._refresh: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
 
     def ready(self) -> Keys | None:
         """The keys at hand, if they are good for another request; looks for newer ones in passing."""
         age = self._monotonic() - self._loaded_at
         if self._keys is None or age >= SAFE_SECONDS:
             return None
-        if age >= FRESH_SECONDS and self._refresh is None:
-            self._refresh = asyncio.create_task(self.renew())
-            self._refresh.add_done_callback(self._refreshed)
+        if age >= FRESH_SECONDS:
+            self._renewing()
         return self._keys
 
     async def keys(self) -> Keys | None:
@@ -74,21 +73,30 @@ class Credentials:
         return self._keys
 
     async def renew(self, rejected: Keys | None = None) -> None:
-        """Asks the chain again; of many callers at once, or with the same rejected keys, one does."""
-        asked_at = self._monotonic()
-        async with self._lock:
-            if self._loaded_at > asked_at or (rejected is not None and rejected != self._keys):
-                return
-            if rejected is not None:
-                self._chain = None  # It believes in keys that AWS does not: begin anew.
-            try:
-                self._keys = await asyncio.to_thread(self._load)
-            except (BotoCoreError, ClientError, OSError) as error:
-                log.warning("AWS credentials cannot be renewed", error=type(error).__name__)
-            self._loaded_at = self._monotonic()
+        """Asks the chain again, unless keys newer than the rejected ones are at hand already."""
+        if rejected is not None and self._renewal is not None:
+            await asyncio.shield(self._renewal)  # It began before AWS rejected them.
+        if rejected is None or rejected == self._keys:
+            await asyncio.shield(self._renewing(anew=rejected is not None))
 
-    def _refreshed(self, _task: asyncio.Task[None]) -> None:
-        self._refresh = None
+    def _renewing(self, *, anew: bool = False) -> asyncio.Task[None]:
+        """The renewal that runs, or a new one: a chain that hangs holds one thread, however many requests wait."""
+        if self._renewal is None:
+            self._renewal = asyncio.create_task(self._renew(anew))
+            self._renewal.add_done_callback(self._renewed)
+        return self._renewal
+
+    async def _renew(self, anew: bool) -> None:
+        if anew:
+            self._chain = None  # It believes in keys that AWS does not.
+        try:
+            self._keys = await asyncio.to_thread(self._load)
+        except (BotoCoreError, ClientError, OSError) as error:
+            log.warning("AWS credentials cannot be renewed", error=type(error).__name__)
+        self._loaded_at = self._monotonic()
+
+    def _renewed(self, _task: asyncio.Task[None]) -> None:
+        self._renewal = None
 
     def _load(self) -> Keys | None:
         if self._chain is None:
@@ -178,35 +186,38 @@ class AwsClient:
         self._credentials = Credentials()
         self._signer = Signer(host=self._http.authority, path=self._http.path, region=region, service=service)
 
-    async def submit(self, body: bytes, *, timeout: float) -> Outcome:
+    async def submit(self, body: bytes, attempt: AttemptTime) -> Outcome:
         """Posts once; a second time only where AWS refused expired keys, and so took nothing."""
-        end = time.monotonic() + timeout
-        keys = self._credentials.ready() or await self._keys(timeout)
+        keys = self._credentials.ready() or await self._keys(attempt)
         if isinstance(keys, Outcome):
             return keys
-        outcome = await self._post(keys, body, end - time.monotonic())
+        outcome = await self._post(keys, body, attempt)
         if not outcome.provider_code.startswith("ExpiredToken"):
             return outcome
-        keys = await self._keys(end - time.monotonic(), rejected=keys)
+        keys = await self._keys(attempt, rejected=keys)
         if isinstance(keys, Outcome):
             return keys
-        return await self._post(keys, body, end - time.monotonic())
+        return await self._post(keys, body, attempt)
 
     async def close(self) -> None:
         await self._http.close()
 
-    async def _keys(self, timeout: float, rejected: Keys | None = None) -> Keys | Outcome:
+    async def _keys(self, attempt: AttemptTime, rejected: Keys | None = None) -> Keys | Outcome:
+        """Keys that arrive in time to write the request."""
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(attempt.left_to_write):
                 if rejected is not None:
                     await self._credentials.renew(rejected)
-                return await self._credentials.keys() or _NO_CREDENTIALS
+                keys = await self._credentials.keys()
         except TimeoutError:
-            return Outcome(kind=Kind.UNREACHABLE, detail="AWS credentials did not arrive in time")
+            return attempt.over(Kind.UNREACHABLE, "AWS credentials did not arrive in time")
+        attempt.waited(began)
+        return keys or _NO_CREDENTIALS
 
-    async def _post(self, keys: Keys, body: bytes, timeout: float) -> Outcome:
+    async def _post(self, keys: Keys, body: bytes, attempt: AttemptTime) -> Outcome:
         headers = self._signer.headers(keys, body, self._content_type, time.time())
-        answer = await self._http.post(headers, body, timeout=timeout)
+        answer = await self._http.post(headers, body, attempt)
         return answer if isinstance(answer, Outcome) else self._classify(answer)
 
 
@@ -242,8 +253,7 @@ def asked(provider: str) -> Iterator[None]:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         later = status >= 500 or status == 429 or _PATIENCE.search(code) is not None
         trouble = AccountTrouble.UNAVAILABLE if later else AccountTrouble.REFUSED
-        detail = safe_text(f"AWS answered {code}: {answer.get('Message', '')}", limit=DETAIL_LIMIT)
-        raise AccountError(trouble, provider=provider, code=code, detail=detail) from None
+        raise AccountError(trouble, provider=provider, code=code, detail=f"AWS answered {code}") from None
     except (BotoCoreError, ResponseParserError) as error:
         detail = f"AWS gave no usable answer ({type(error).__name__})"
         raise AccountError(AccountTrouble.UNAVAILABLE, provider=provider, detail=detail) from None

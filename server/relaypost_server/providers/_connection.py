@@ -12,6 +12,16 @@ from relaypost_server.time_limit import TimeLimit
 
 LONGEST_ANSWER = 1024 * 1024
 """Bytes. No provider's answer is nearly as long; what is longer is no answer."""
+LONGEST_HEAD = 64 * 1024
+"""Bytes of an answer before its body: the status line and all headers, those of interim answers included."""
+LONGEST_HEADER = 16 * 1024
+"""Bytes of one header, its name included."""
+MOST_HEADERS = 128
+"""Headers of an answer, its trailers included."""
+MOST_INTERIM_ANSWERS = 8
+"""Answers of status 1xx before the one that counts."""
+LONGEST_EXCHANGE = 2 * LONGEST_ANSWER
+"""Bytes that are read for one answer, the framing of its chunks included."""
 
 
 @value(frozen=True, slots=True)
@@ -47,6 +57,10 @@ class CutShortError(NoAnswerError):
     """The peer ended the connection in the middle of an answer."""
 
 
+class TimeLimitError(TimeoutError):
+    """The answer did not come within the seconds of `exchange`; the system's own time-outs are other errors."""
+
+
 class Connection(asyncio.Protocol):
     """Carries one exchange at a time."""
 
@@ -55,9 +69,9 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[Answer] | None = None
-        self._limit = TimeLimit(lambda: self._fail(TimeoutError()))
+        self._limit = TimeLimit(lambda: self._fail(TimeLimitError()))
         self._reusable = True
-        self._begin()
+        self._begin_exchange()
 
     @property
     def reusable(self) -> bool:
@@ -86,10 +100,14 @@ class Connection(asyncio.Protocol):
         if self._answer is None:  # Nobody asked: what it is about cannot be known.
             self.abort()
             return
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(NoAnswerError("not HTTP", self._status))
+        # What the parser holds back, as of a line that does not end, is bounded here.
+        if self._received > (LONGEST_EXCHANGE if self._headers_complete else LONGEST_HEAD):
+            self._fail_as_endless()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -108,7 +126,13 @@ class Connection(asyncio.Protocol):
     # What the parser calls.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        size = len(name) + len(value)
+        self._header_count += 1
+        self._header_size += size
+        if size > LONGEST_HEADER or self._header_count > MOST_HEADERS or self._header_size > LONGEST_HEAD:
+            self._fail_as_endless()
+        else:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         if self._answer is None:  # A second answer behind the first: nobody asked for it.
@@ -120,10 +144,13 @@ class Connection(asyncio.Protocol):
         self._size += len(chunk)
         self._body.append(chunk)
         if self._size > LONGEST_ANSWER:
-            self._fail(NoAnswerError("does not end", self._status))
+            self._fail_as_endless()
 
     def on_message_complete(self) -> None:
         if self._status < 200:  # An interim answer: the real one follows.
+            self._interim += 1
+            if self._interim > MOST_INTERIM_ANSWERS:
+                self._fail_as_endless()
             self._begin()
             return
         self._reusable = self._reusable and self._parser.should_keep_alive()
@@ -132,6 +159,13 @@ class Connection(asyncio.Protocol):
     @property
     def _ends_with_connection(self) -> bool:
         return "content-length" not in self._headers and "transfer-encoding" not in self._headers
+
+    def _begin_exchange(self) -> None:
+        self._received = 0
+        self._header_count = 0
+        self._header_size = 0
+        self._interim = 0
+        self._begin()
 
     def _begin(self) -> None:
         self._status = 0
@@ -144,7 +178,10 @@ class Connection(asyncio.Protocol):
         answer = self._awaited()
         if answer is not None:
             answer.set_result(Answer(self._status, self._headers, b"".join(self._body)))
-        self._begin()
+        self._begin_exchange()
+
+    def _fail_as_endless(self) -> None:
+        self._fail(NoAnswerError("does not end", self._status))
 
     def _fail(self, error: Exception) -> None:
         answer = self._awaited()

@@ -16,14 +16,19 @@ from urllib.parse import urlsplit
 
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.retry_after import parse_retry_after
+from relaypost_server.providers._attempt_time import AttemptTime, no_room
 from relaypost_server.providers._connecting import Host
-from relaypost_server.providers._connection import Answer, Connection, CutShortError, NoAnswerError
+from relaypost_server.providers._connection import Answer, Connection, CutShortError, NoAnswerError, TimeLimitError
+from relaypost_server.providers._places import Places
 from relaypost_server.providers._settings import ProviderSettings
 
 KEPT_SECONDS: Final = 15.0
 """How long an unused connection is kept; providers close theirs after a minute or later."""
 LONGEST_RETRY_AFTER: Final = 300.0
 """Seconds. A larger Retry-After would bench a provider on one header's word."""
+
+
+_NO_ANSWER: Final = "no answer after the request was written"
 
 
 class HttpClient:
@@ -38,36 +43,40 @@ class HttpClient:
         self._host = Host(self._server_name, parts.port or (443 if tls else 80))
         self._tls = _tls_context() if tls else None
         self._connect_timeout = settings.connect_timeout_seconds
-        self._pool_size = settings.pool_size
-        self._open = 0
-        self._freed = asyncio.Event()
+        self._places = Places(settings.pool_size)
         self._idle: list[tuple[Connection, float]] = []
         self._head = (
             f"POST {self.path} HTTP/1.1\r\nHost: {self.authority}\r\nUser-Agent: relaypost\r\n"
             "Accept: application/json\r\nAccept-Encoding: identity\r\n"
         )
 
-    async def post(self, headers: str, body: bytes, *, timeout: float) -> Answer | Outcome:
-        """Posts once, within `timeout` seconds. An Outcome where there is no answer to classify.
+    async def post(self, headers: str, body: bytes, attempt: AttemptTime) -> Answer | Outcome:
+        """Posts once, within the attempt's time. An Outcome where there is no answer to classify.
 
         `headers`: those beside the usual ones, as `header_lines` writes them.
         """
-        end = time.monotonic() + timeout
+        if not self._places.take() and (no_place := await self._wait(attempt)):
+            return no_place
+        connection: Connection | Outcome | None = self._kept()
         try:
-            connection = self._kept() or await self._connection(min(timeout, self._connect_timeout))
-        except OSError as error:  # Also TimeoutError, and whatever is wrong with TLS.
-            return Outcome(kind=Kind.UNREACHABLE, detail=f"not connected ({_name(error)})")
-        try:
-            head = f"{self._head}{headers}Content-Length: {len(body)}\r\n\r\n"
-            return await connection.exchange(head.encode("latin-1") + body, timeout=end - time.monotonic())
-        except (NoAnswerError, OSError) as error:
-            return _lost(error)
+            if connection is None:
+                connection = await self._connected(attempt)
+            if isinstance(connection, Outcome):
+                return connection
+            return await self._exchange(connection, headers, body, attempt)
         finally:
             self._give_back(connection)
 
     async def close(self) -> None:
         while self._idle:
-            self._drop(self._idle.pop()[0])
+            self._idle.pop()[0].abort()
+
+    async def _wait(self, attempt: AttemptTime) -> Outcome | None:
+        """Waits for a place as long as connecting may take; the outcome where none becomes free."""
+        began, limit = time.monotonic(), min(self._connect_timeout, attempt.left_to_write)
+        taken = await self._places.wait(limit)
+        attempt.waited(began)
+        return None if taken else no_room("no free connection", limit)
 
     def _kept(self) -> Connection | None:
         """The connection that was used last, if it is still good."""
@@ -76,36 +85,42 @@ class HttpClient:
             connection, since = self._idle.pop()
             if connection.reusable and now - since < KEPT_SECONDS:
                 return connection
-            self._drop(connection)
+            connection.abort()
         return None
 
-    async def _connection(self, timeout: float) -> Connection:
-        """A new connection, or the first that is given back where there is no room for one. Raises OSError."""
-        async with asyncio.timeout(timeout):
-            while self._open >= self._pool_size:
-                self._freed.clear()
-                await self._freed.wait()
-                kept = self._kept()
-                if kept is not None:
-                    return kept
-            self._open += 1
-            try:
+    async def _connected(self, attempt: AttemptTime) -> Connection | Outcome:
+        """A new connection, made in time to write the request."""
+        own = self._connect_timeout
+        limit = min(own, attempt.left_to_write)
+        try:
+            async with asyncio.timeout(limit) as scope:
                 return await self._connect()
-            except BaseException:
-                self._open -= 1
-                raise
+        except OSError as error:  # Also TimeoutError, and whatever is wrong with TLS.
+            if scope.expired() and limit < own:
+                return attempt.too_late("not connected")
+            return Outcome(kind=Kind.UNREACHABLE, detail=f"not connected ({_name(error)})")
 
-    def _give_back(self, connection: Connection) -> None:
-        if connection.reusable:
-            self._idle.append((connection, time.monotonic()))
-            self._freed.set()
-        else:
-            self._drop(connection)
+    async def _exchange(
+        self, connection: Connection, headers: str, body: bytes, attempt: AttemptTime
+    ) -> Answer | Outcome:
+        seconds = attempt.left_for_answer()
+        if seconds is None:
+            return attempt.too_late()
+        head = f"{self._head}{headers}Content-Length: {len(body)}\r\n\r\n"
+        try:
+            return await connection.exchange(head.encode("latin-1") + body, timeout=seconds)
+        except TimeLimitError:
+            return attempt.over(Kind.UNCONFIRMED, f"{_NO_ANSWER} (time-out)")
+        except (NoAnswerError, OSError) as error:
+            return _lost(error)
 
-    def _drop(self, connection: Connection) -> None:
-        connection.abort()
-        self._open -= 1
-        self._freed.set()
+    def _give_back(self, connection: Connection | Outcome | None) -> None:
+        if isinstance(connection, Connection):
+            if connection.reusable:
+                self._idle.append((connection, time.monotonic()))
+            else:
+                connection.abort()
+        self._places.give_back()
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
@@ -128,7 +143,7 @@ def _lost(error: NoAnswerError | OSError) -> Outcome:
         case NoAnswerError():
             return Outcome(kind=Kind.UNCONFIRMED, detail=f"the answer is of no use: {error}")
         case OSError():
-            return Outcome(kind=Kind.UNCONFIRMED, detail=f"no answer after the request was written ({_name(error)})")
+            return Outcome(kind=Kind.UNCONFIRMED, detail=f"{_NO_ANSWER} ({_name(error)})")
 
 
 def header_lines(headers: Mapping[str, str]) -> str:
@@ -157,3 +172,10 @@ def retry_after(answer: Answer) -> float | None:
 def lost_answer(answer: Answer) -> Outcome:
     """A success that does not say what succeeded: it may come from anybody in between."""
     return Outcome(kind=Kind.UNCONFIRMED, detail=f"HTTP {answer.status}, the answer makes no sense")
+
+
+def explained(status: int, text: str, known: Mapping[str, str]) -> str:
+    """The status in our own words. `known`: what we say where the provider's text holds these words."""
+    lowered = text.lower()
+    said = next((ours for theirs, ours in known.items() if theirs.lower() in lowered), "")
+    return f"HTTP {status}: {said}" if said else f"HTTP {status}"

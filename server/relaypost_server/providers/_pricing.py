@@ -48,6 +48,8 @@ class SmsQuote:
 
     def on(self, outcome: Outcome) -> Outcome:
         """The outcome with its segments and, where the message may be billed, its price."""
+        if outcome.kind is Kind.SKIPPED:
+            return outcome
         if outcome.kind not in _BILLED:
             return replace(outcome, segments=self.segments)
         return replace(outcome, segments=self.segments, units=self.segments, cost=self.cost)

@@ -1,7 +1,6 @@
 """SMTP connections: opened, encrypted, logged in, and kept for the next message."""
 
 import asyncio
-import re
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -13,11 +12,13 @@ import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponse
 
 from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.providers._attempt_time import AttemptTime, no_room
 from relaypost_server.providers._connecting import Host
+from relaypost_server.providers._places import Places
+from relaypost_server.providers._smtp_replies import CLOSING, explain
 
-CLOSING = 421
-AUTHENTICATION_REQUIRED = frozenset({530, 534, 535, 538})
-_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\b")
+CHECK_SECONDS = 1.0
+"""How long a kept connection may take to answer RSET, or a third of the time to write where that is less."""
 
 
 class Tls(StrEnum):
@@ -47,27 +48,20 @@ class Server:
 
 
 class RefusedError(Exception):
-    """The server said no; the connection is still good."""
+    """The outcome is known, the server's no for example; a connection that is open is still good."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.kind)
         self.outcome = outcome
 
 
-def code_of(reply: SMTPResponse) -> str:
-    """The reply code, with the enhanced status code (RFC 3463) where there is one: "550 5.1.1"."""
-    enhanced = _ENHANCED.match(reply.message)
-    return f"{reply.code} {enhanced.group()}" if enhanced else str(reply.code)
+@dataclass(slots=True)
+class Session:
+    """A connection that is ready for MAIL."""
 
-
-def explain(kind: Kind, reply: SMTPResponse) -> Outcome:
-    """The outcome of a reply that refuses."""
-    return Outcome(
-        kind=kind,
-        detail=f"SMTP {reply.code}: {reply.message}",
-        provider_code=code_of(reply),
-        alert=kind in (Kind.UNAUTHORIZED, Kind.UNSUPPORTED),
-    )
+    smtp: SMTP
+    kept: bool
+    """It carried another message before: the server may have closed it since."""
 
 
 class Pool:
@@ -77,47 +71,84 @@ class Pool:
         self._server = server
         self._host = Host(server.host, server.port)
         self._idle_seconds = idle_seconds
-        self._room = asyncio.Semaphore(size)
+        self._places = Places(size)
         self._idle: list[tuple[SMTP, float]] = []
         self._tls = ssl.create_default_context(cafile=server.ca_file) if server.tls is not Tls.NONE else None
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[SMTP]:
-        """A connection that is ready for MAIL. Raises RefusedError, SMTPException or OSError."""
-        async with self._room:
-            smtp = await self._reuse() or await self._connect()
-            try:
-                yield smtp
-            except RefusedError:
-                self._keep(smtp)
-                raise
-            except BaseException:
-                smtp.close()
-                raise
-            self._keep(smtp)
+    async def session(self, attempt: AttemptTime) -> AsyncIterator[Session]:
+        """A place and a connection for one message. Raises RefusedError, SMTPException or OSError."""
+        await self._place(attempt)
+        try:
+            async with self._session(attempt) as session:
+                yield session
+        finally:
+            self._places.give_back()
+
+    async def renew(self, session: Session) -> None:
+        """Connects anew, in place of a kept connection that the server closed."""
+        session.smtp.close()
+        session.smtp = await self._connect()
+        session.kept = False
 
     async def close(self) -> None:
         while self._idle:
-            smtp, _ = self._idle.pop()
-            smtp.close()
+            self._idle.pop()[0].close()
+
+    async def _place(self, attempt: AttemptTime) -> None:
+        began, limit = time.monotonic(), min(self._server.connect_timeout, attempt.left_to_write)
+        if not await self._places.wait(limit):
+            raise RefusedError(no_room("no free connection", limit))
+        attempt.waited(began)
+
+    @asynccontextmanager
+    async def _session(self, attempt: AttemptTime) -> AsyncIterator[Session]:
+        smtp = await self._reuse(attempt)
+        session = Session(smtp, kept=True) if smtp else Session(await self._connect(), kept=False)
+        try:
+            yield session
+        except RefusedError:
+            self._keep(session.smtp)
+            raise
+        except BaseException:
+            session.smtp.close()
+            raise
+        self._keep(session.smtp)
 
     def _keep(self, smtp: SMTP) -> None:
         if smtp.is_connected:
             self._idle.append((smtp, time.monotonic()))
 
-    async def _reuse(self) -> SMTP | None:
-        """A kept connection that still answers. The RSET also clears what a refusal left behind."""
+    async def _reuse(self, attempt: AttemptTime) -> SMTP | None:
+        """The connection that was used last, if it still answers. One look, for the others are older.
+
+        The RSET also clears what a refusal left behind. Its time is not the provider's fault.
+        """
+        began, limit = time.monotonic(), min(CHECK_SECONDS, attempt.left_to_write / 3)
+        if limit <= 0:
+            raise TimeoutError
+        smtp = self._last_used()
+        if smtp is None:
+            return None
+        try:
+            await smtp.rset(timeout=limit)
+        except aiosmtplib.SMTPException as error:
+            smtp.close()
+            if isinstance(error, TimeoutError):
+                await self.close()  # The network lost it in silence, and the older ones most likely with it.
+            attempt.waited(began)
+            return None
+        except BaseException:
+            smtp.close()
+            raise
+        return smtp
+
+    def _last_used(self) -> SMTP | None:
+        """Closes connections that were kept for too long."""
+        now = time.monotonic()
         while self._idle:
             smtp, since = self._idle.pop()
-            if time.monotonic() - since < self._idle_seconds:
-                try:
-                    await smtp.rset()
-                except aiosmtplib.SMTPException:
-                    smtp.close()
-                    continue
-                except BaseException:
-                    smtp.close()
-                    raise
+            if now - since < self._idle_seconds and smtp.is_connected:
                 return smtp
             smtp.close()
         return None

@@ -22,8 +22,9 @@ from relaypost_server.core.message import Address, Attachment, Channel, Email, M
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
+from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._connection import Answer
-from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, header_lines, retry_after
+from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, explained, header_lines, retry_after
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._settings import PaidProviderSettings
@@ -94,10 +95,15 @@ class SendGrid:
     async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
         if not message.content.to:
             return Outcome(kind=Kind.UNSUPPORTED, detail="SendGrid needs a recipient in `to`")
-        body = await built(message.content, lambda: orjson.dumps(request_body(message, sandbox=self._settings.sandbox)))
+        attempt = AttemptTime(timeout)
+        body = await built(
+            message.content, lambda: orjson.dumps(request_body(message, sandbox=self._settings.sandbox)), attempt
+        )
+        if isinstance(body, Outcome):
+            return body
         if len(body) > LARGEST_BODY:
             return Outcome(kind=Kind.UNSUPPORTED, detail="SendGrid takes at most 30 MB, attachments encoded")
-        answer = await self._http.post(self._headers, body, timeout=timeout)
+        answer = await self._http.post(self._headers, body, attempt)
         outcome = answer if isinstance(answer, Outcome) else classify(answer)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
 
@@ -165,6 +171,11 @@ def _attachment(attachment: Attachment) -> dict[str, str]:
 
 
 _OUR_FAULT = (Kind.UNAUTHORIZED, Kind.UNSUPPORTED)
+_KNOWN = {
+    "maximum credits exceeded": "the account's credits are used up",
+    "sender identity": "the sender is no verified Sender Identity",
+}
+"""What we say for words of SendGrid, which has no codes but the status."""
 
 
 def classify(answer: Answer) -> Outcome:
@@ -175,7 +186,8 @@ def classify(answer: Answer) -> Outcome:
     kind = _kind(answer.status, text)
     return Outcome(
         kind=kind,
-        detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
+        detail=explained(answer.status, text, _KNOWN),
+        provider_text=text,
         provider_code=str(answer.status),
         retry_after=_wait(answer) if kind is Kind.THROTTLED else None,
         alert=kind in _OUR_FAULT and answer.status != 413,

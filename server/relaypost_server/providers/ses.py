@@ -18,9 +18,10 @@ from relaypost_server.core.message import Attachment, Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding
+from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._aws import AwsClient
 from relaypost_server.providers._connection import Answer
-from relaypost_server.providers._http import lost_answer, retry_after
+from relaypost_server.providers._http import explained, lost_answer, retry_after
 from relaypost_server.providers._mailbox import mailbox
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
@@ -110,10 +111,13 @@ class Ses:
         problem = unsupported(message.content)
         if problem:
             return Outcome(kind=Kind.UNSUPPORTED, detail=problem)
+        attempt = AttemptTime(timeout)
         body = await built(
-            message.content, lambda: orjson.dumps(request_body(message, self._settings.configuration_set))
+            message.content, lambda: orjson.dumps(request_body(message, self._settings.configuration_set)), attempt
         )
-        outcome = await self._aws.submit(body, timeout=timeout)
+        if isinstance(body, Outcome):
+            return body
+        outcome = await self._aws.submit(body, attempt)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
 
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
@@ -200,6 +204,11 @@ _KINDS = {
     "ValidationException": Kind.REJECTED,
 }
 _OUR_FAULT = (Kind.UNAUTHORIZED, Kind.UNSUPPORTED)
+_KNOWN = {
+    "Daily message quota exceeded": "the daily quota is used up",
+    "not verified": "an identity is not verified",
+}
+"""What we say for words of SES that tell more than its code."""
 
 
 def classify(answer: Answer) -> Outcome:
@@ -216,7 +225,8 @@ def classify(answer: Answer) -> Outcome:
     kind = _kind(answer.status, code, text)
     return Outcome(
         kind=kind,
-        detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
+        detail=explained(answer.status, text, _KNOWN),
+        provider_text=text,
         provider_code=code,
         retry_after=_wait(answer, text) if kind is Kind.THROTTLED else None,
         alert=kind in _OUR_FAULT,

@@ -9,7 +9,6 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import ClassVar
@@ -22,18 +21,25 @@ from relaypost_server.core.message import Channel, Email, Message
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome, RefusedRecipient
 from relaypost_server.core.ports import Finding, Level
+from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._mime import write_mime
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._settings import PaidProviderSettings, missing
 from relaypost_server.providers._smtp_pool import (
-    AUTHENTICATION_REQUIRED,
-    CLOSING,
     Pool,
     RefusedError,
     Server,
+    Session,
     Tls,
+)
+from relaypost_server.providers._smtp_replies import (
+    CLOSING,
+    all_refused,
     code_of,
-    explain,
+    content_refused,
+    positive,
+    queue_id,
+    sender_refused,
 )
 from relaypost_server.providers._threads import built
 from relaypost_server.settings import Prices, Problem, Seconds, Secret, prefixed
@@ -95,12 +101,6 @@ def _holds_certificates(path: Path) -> bool:
     return True
 
 
-@dataclass(slots=True)
-class _Progress:
-    submitted: bool = False
-    """The final dot may have reached the server."""
-
-
 class Smtp:
     """Sends email through an SMTP server, over connections that are kept."""
 
@@ -127,21 +127,19 @@ class Smtp:
         )
 
     async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
-        progress = _Progress()
-        try:
-            async with asyncio.timeout(timeout):
-                outcome = await self._deliver(message, progress)
-        except RefusedError as refused:
-            outcome = refused.outcome
-        except (aiosmtplib.SMTPException, OSError) as error:
-            outcome = _lost(error, submitted=progress.submitted)
+        attempt = AttemptTime(timeout)
+        content = await built(message.content, lambda: write_mime(message), attempt)
+        if isinstance(content, Outcome):
+            return content
+        outcome = await self._deliver(message.content, content, attempt)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
 
     async def check(self) -> Sequence[Finding]:
         fix = "Check SMTP_HOST, SMTP_PORT, SMTP_USER, SMTP_PASSWORD and RELAYPOST_SMTP_TLS."
+        seconds = self._settings.timeout_seconds
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds), self._pool.connection() as smtp:
-                await smtp.noop()
+            async with asyncio.timeout(seconds), self._pool.session(AttemptTime(seconds)) as session:
+                await session.smtp.noop()
         except RefusedError as refused:
             return [Finding(subject="log-in", level=Level.FAILURE, detail=refused.outcome.detail, fix=fix)]
         except (aiosmtplib.SMTPException, OSError) as error:
@@ -151,48 +149,102 @@ class Smtp:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def _deliver(self, message: Message[Email], progress: _Progress) -> Outcome:
-        content = await built(message.content, lambda: write_mime(message))
-        async with self._pool.connection() as smtp:
-            refused = await _envelope(smtp, message.content, len(content))
-            return await _data(smtp, content, refused, progress)
+    async def _deliver(self, email: Email, content: bytes, attempt: AttemptTime) -> Outcome:
+        limit = _Limit(attempt)
+        try:
+            async with limit.scope, self._pool.session(attempt) as session:
+                refused = await _envelope(self._pool, session, email, len(content))
+                return await _data(session.smtp, content, refused, limit)
+        except RefusedError as refused_error:
+            return refused_error.outcome
+        except (aiosmtplib.SMTPException, OSError) as error:
+            return limit.lost(error)
 
 
-async def _envelope(smtp: SMTP, email: Email, size: int) -> tuple[RefusedRecipient, ...]:
+class _Limit:
+    """The time of the dialogue: at first what is left to write the message, then what is left for the answer."""
+
+    def __init__(self, attempt: AttemptTime) -> None:
+        self._attempt = attempt
+        self._submitted = False
+        """The final dot may have reached the server."""
+        self.scope = asyncio.timeout(attempt.left_to_write)
+
+    def submit(self) -> None:
+        """From here on a loss is uncertain. Raises TimeoutError where it is too late to begin."""
+        seconds = self._attempt.left_for_answer()
+        if seconds is None:
+            raise TimeoutError
+        self._submitted = True
+        self.scope.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def lost(self, error: Exception) -> Outcome:
+        """The outcome of a connection that was lost, or of time that ran out."""
+        what = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
+        late = self.scope.expired() or self._attempt.left_to_write <= 0
+        if self._submitted:
+            detail = f"no reply after the message was sent ({what})"
+            return self._attempt.over(_LOST, detail) if self.scope.expired() else Outcome(kind=_LOST, detail=detail)
+        if late and what == "time-out":
+            return self._attempt.too_late()
+        return Outcome(kind=Kind.UNREACHABLE, detail=f"lost before the message was sent ({what})")
+
+
+_LOST = Kind.UNCONFIRMED
+
+
+async def _envelope(pool: Pool, session: Session, email: Email, size: int) -> tuple[RefusedRecipient, ...]:
     """Says who the message is from and for; the recipients that the server refused."""
-    options = [b"SIZE=%d" % size] if smtp.supports_extension("size") else []
-    reply = await _ask(smtp, b"MAIL", b"FROM:<%s>" % email.sender.email.encode(), *options)
-    if not _positive(reply):
-        raise RefusedError(_sender_refused(reply))
+    await _mail(pool, session, email, size)
+    smtp = session.smtp
     replies = {recipient: await _ask(smtp, b"RCPT", b"TO:<%s>" % recipient.encode()) for recipient in email.recipients}
-    refused = {recipient: reply for recipient, reply in replies.items() if not _positive(reply)}
+    refused = {recipient: reply for recipient, reply in replies.items() if not positive(reply)}
     if len(refused) == len(replies):
-        raise RefusedError(_all_refused(list(refused.values())))
+        raise RefusedError(all_refused(list(refused.values())))
     return tuple(
         RefusedRecipient(address=recipient, provider_code=code_of(reply), temporary=reply.code < 500)
         for recipient, reply in refused.items()
     )
 
 
-async def _data(smtp: SMTP, content: bytes, refused: tuple[RefusedRecipient, ...], progress: _Progress) -> Outcome:
+async def _mail(pool: Pool, session: Session, email: Email, size: int) -> None:
+    """Begins the message; over a new connection where the server closed a kept one between two messages."""
+    try:
+        reply = await _say_mail(session.smtp, email, size)
+    except (RefusedError, aiosmtplib.SMTPServerDisconnected):
+        if not session.kept:
+            raise
+        await pool.renew(session)
+        reply = await _say_mail(session.smtp, email, size)
+    if not positive(reply):
+        raise RefusedError(sender_refused(reply))
+
+
+async def _say_mail(smtp: SMTP, email: Email, size: int) -> SMTPResponse:
+    options = [b"SIZE=%d" % size] if smtp.supports_extension("size") else []
+    return await _ask(smtp, b"MAIL", b"FROM:<%s>" % email.sender.email.encode(), *options)
+
+
+async def _data(smtp: SMTP, content: bytes, refused: tuple[RefusedRecipient, ...], limit: _Limit) -> Outcome:
     """Hands the message over."""
     reply = await _ask(smtp, b"DATA")
     if reply.code != _GO_AHEAD:
-        raise RefusedError(_content_refused(reply))
+        raise RefusedError(content_refused(reply))
     protocol = smtp.protocol
     if protocol is None:
         raise aiosmtplib.SMTPServerDisconnected("lost before the message")
-    progress.submitted = True
+    limit.submit()
     protocol.write(_dotted(content))
     reply = await protocol.read_response(timeout=smtp.timeout)
-    if not _positive(reply):
-        return _content_refused(reply)
+    if not positive(reply):
+        return content_refused(reply)
     detail = f"accepted, but for {len(refused)} refused recipients" if refused else ""
     return Outcome(
         kind=Kind.ACCEPTED,
         detail=detail,
+        provider_text=reply.message,
         provider_code=code_of(reply),
-        provider_message_id=reply.message,
+        provider_message_id=queue_id(reply.message),
         refused=refused,
     )
 
@@ -204,7 +256,6 @@ def _dotted(content: bytes) -> bytes:
 
 
 _GO_AHEAD = 354
-_TOO_LARGE = 552
 _NOT_SENT_YET = "the server closed the connection before the message was sent"
 
 
@@ -212,38 +263,6 @@ async def _ask(smtp: SMTP, *command: bytes) -> SMTPResponse:
     """A command that comes before the message; raises RefusedError where the server hangs up instead."""
     reply = await smtp.execute_command(*command)
     if reply.code == CLOSING:
+        smtp.close()
         raise RefusedError(Outcome(kind=Kind.UNREACHABLE, detail=_NOT_SENT_YET, provider_code=code_of(reply)))
     return reply
-
-
-def _positive(reply: SMTPResponse) -> bool:
-    return 200 <= reply.code < 300
-
-
-def _sender_refused(reply: SMTPResponse) -> Outcome:
-    if reply.code == _TOO_LARGE:
-        return explain(Kind.REJECTED, reply)
-    if reply.code in AUTHENTICATION_REQUIRED:
-        return explain(Kind.UNAUTHORIZED, reply)
-    return explain(Kind.THROTTLED if reply.code < 500 else Kind.UNSUPPORTED, reply)
-
-
-def _all_refused(replies: list[SMTPResponse]) -> Outcome:
-    """One temporary refusal is enough to try elsewhere."""
-    for reply in replies:
-        if reply.code in AUTHENTICATION_REQUIRED:
-            return explain(Kind.UNAUTHORIZED, reply)
-        if reply.code < 500:
-            return explain(Kind.FAULTED, reply)
-    return explain(Kind.REJECTED, replies[0])
-
-
-def _content_refused(reply: SMTPResponse) -> Outcome:
-    return explain(Kind.FAULTED if reply.code < 500 else Kind.REJECTED, reply)
-
-
-def _lost(error: Exception, *, submitted: bool) -> Outcome:
-    what = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
-    if submitted:
-        return Outcome(kind=Kind.UNCONFIRMED, detail=f"no reply after the message was sent ({what})")
-    return Outcome(kind=Kind.UNREACHABLE, detail=f"lost before the message was sent ({what})")

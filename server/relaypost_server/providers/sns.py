@@ -19,6 +19,7 @@ from relaypost_server.core.money import MICROS, Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding
 from relaypost_server.core.price_ports import Unpriced
+from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._aws import AwsClient
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
@@ -127,7 +128,7 @@ class Sns:
         if refusal is not None:
             return refusal
         body = request_body(message.content, self._settings.origination_number)
-        outcome = quote.on(await self._aws.submit(body, timeout=timeout))
+        outcome = quote.on(await self._aws.submit(body, AttemptTime(timeout)))
         return with_price_later(outcome) if self.prices_a_minute else outcome
 
     async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:
@@ -193,7 +194,8 @@ def classify(answer: Answer) -> Outcome:
     kind = _kind(answer.status, code)
     return Outcome(
         kind=kind,
-        detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
+        detail=f"HTTP {answer.status}",
+        provider_text=text,
         provider_code=code,
         retry_after=retry_after(answer) if kind is Kind.THROTTLED else None,
         alert=kind in _OUR_FAULT,

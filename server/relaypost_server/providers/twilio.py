@@ -22,6 +22,7 @@ from relaypost_server.core.outcome import Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
 from relaypost_server.core.price_ports import Unpriced
 from relaypost_server.core.suppression import Reply
+from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
 from relaypost_server.providers._settings import PaidProviderSettings, missing
@@ -141,7 +142,7 @@ class Twilio:
         if refusal is not None:
             return refusal
         body = urlencode(request_form(message, self._settings)).encode()
-        answer = await self._http.post(self._headers, body, timeout=timeout)
+        answer = await self._http.post(self._headers, body, AttemptTime(timeout))
         outcome = quote.on(answer if isinstance(answer, Outcome) else classify(answer))
         return with_price_later(outcome) if self.prices_a_minute else outcome
 

@@ -52,7 +52,8 @@ def classify(answer: Answer) -> Outcome:
     kind = _kind(answer.status, code)
     return Outcome(
         kind=kind,
-        detail=f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}",
+        detail=f"HTTP {answer.status}",
+        provider_text=text,
         provider_code=code,
         retry_after=retry_after(answer) if kind is Kind.THROTTLED else None,
         alert=kind is Kind.UNAUTHORIZED or (kind is Kind.UNSUPPORTED and code not in _OTHER_MAY_REACH),

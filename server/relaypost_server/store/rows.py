@@ -138,7 +138,7 @@ def _attempt_document(number: int, attempt: Attempt) -> dict[str, Any]:
         "kind": outcome.kind,
         "skipped": attempt.skipped.name if attempt.skipped else "",
         "provider_code": outcome.provider_code,
-        "detail": outcome.detail,
+        "detail": outcome.full_detail,
         "provider_message_id": outcome.provider_message_id,
         "circuit": attempt.circuit,
         "start_time": attempt.start_time,
@@ -261,7 +261,7 @@ def _attempt(row: Row) -> Attempt:
                 for address, code, temporary in orjson.loads(row["refused"])
             ),
         ),
-        skipped=SkipReason[row["skipped"]] if row["skipped"] else None,
+        skipped=SkipReason.__members__.get(row["skipped"]),  # A newer gateway may know more reasons.
         circuit=CircuitState(row["circuit"]),
         start_time=row["start_time"],
         duration=row["duration"],
