@@ -13,6 +13,7 @@ import pytest
 
 from relaypost_server.store.embedded import EmbeddedPostgres
 from tests.peers import open_up
+from tests.transitions import guard
 
 OUTSIDE = os.environ.get("RELAYPOST_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
@@ -46,7 +47,9 @@ async def fresh_database(server: str) -> AsyncIterator[str]:
     name = f"relaypost_test_{uuid.uuid4().hex}"
     await _execute(server, f"CREATE DATABASE {name}")
     try:
-        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        url = urlsplit(server)._replace(path=f"/{name}").geturl()
+        await _execute(url, guard())
+        yield url
     finally:
         await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 

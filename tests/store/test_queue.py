@@ -137,13 +137,13 @@ async def test_a_try_that_failed_comes_again_after_its_pause_and_then_is_given_u
         assert job.tries == tries
         state = MessageState.DEAD if isinstance(next_step, Dead) else MessageState.QUEUED
         await one.requests.finish(replace(job.record, state=state), fence=job.fence, kept=False)
-        await one.queue.settle(Step(message_id=message.record.id, next=next_step))
+        await one.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=next_step))
         await asyncio.sleep(0.25)
         assert await two.queue.hand_over(10) == (0 if isinstance(next_step, Dead) else 1)
     (dead,) = await two.queue.dead_letters(before=None, limit=10)
     assert (dead.record.id, dead.reason, dead.tries) == (message.record.id, Death.TRIED, 2)
     await two.recover()
-    assert await two.queue.requeue(message.record.id, {Lane.BULK: 60.0})
+    assert (await two.queue.requeue(message.record.id, {Lane.BULK: 60.0}))[0]
     assert await two.queue.hand_over(10) == 1
     again = await one.queue.claim(pointer_to(message))
     assert again is not None
@@ -157,10 +157,12 @@ async def test_what_was_sent_leaves_nothing_behind(replicas: Sequence[Replica]) 
     job = await one.queue.claim(pointer_to(message))
     assert job is not None
     await one.requests.finish(replace(job.record, state=MessageState.SENT), fence=job.fence, kept=True)
-    await one.queue.settle(Step(message_id=message.record.id, next=Done()))
+    await one.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=Done()))
     assert await one.queue.claim(pointer_to(message)) is None
-    assert not await one.queue.cancel(message.record.id)
-    assert not await one.queue.requeue(message.record.id, {Lane.BULK: 60.0})
+    for requeued in (False, (await one.queue.requeue(message.record.id, {Lane.BULK: 60.0}))[0]):
+        record = await one.queue.cancel(message.record.id)
+        assert record is not None
+        assert (requeued, record.state) == (False, MessageState.SENT)
 
 
 @pytest.mark.parametrize("replicas", [SHORT], indirect=True)
@@ -187,11 +189,10 @@ async def test_a_message_is_cancelled_while_nobody_is_at_it(replicas: Sequence[R
     free, taken = letter(), letter()
     await one.queue.enqueue([free, taken])
     await one.queue.claim(pointer_to(taken))
-    assert (await two.queue.cancel(free.record.id), await two.queue.cancel(taken.record.id)) == (True, False)
+    answers = [await two.queue.cancel(message.record.id) for message in (free, taken)]
+    assert [answer and answer.state for answer in answers] == [MessageState.CANCELLED, MessageState.SENDING]
     assert await one.queue.claim(pointer_to(free)) is None
-    record = await one.log.get(free.record.id)
-    assert record is not None
-    assert record.state is MessageState.CANCELLED
+    assert answers == [await one.log.get(message.record.id) for message in (free, taken)]
 
 
 async def test_a_bucket_is_shared(replicas: Sequence[Replica]) -> None:
@@ -272,15 +273,14 @@ async def test_what_a_dead_letter_says_is_forgotten_in_time(replicas: Sequence[R
     job = await one.queue.claim(pointer_to(message))
     assert job is not None
     await one.requests.finish(replace(job.record, state=MessageState.DEAD), fence=job.fence, kept=False)
-    await one.queue.settle(Step(message_id=message.record.id, next=Dead(Death.TRIED)))
+    await one.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=Dead(Death.TRIED)))
     await one.queue.sweep(lost=3600.0, dead=3600.0)
     assert len(await one.queue.dead_letters(before=None, limit=10)) == 1
     await one.queue.sweep(lost=3600.0, dead=0.0)
     assert await one.queue.dead_letters(before=None, limit=10) == []
-    assert not await one.queue.requeue(message.record.id, {Lane.BULK: 60.0})
-    record = await one.log.get(message.record.id)
+    requeued, record = await one.queue.requeue(message.record.id, {Lane.BULK: 60.0})
     assert record is not None
-    assert record.state is MessageState.DEAD
+    assert (requeued, record.state) == (False, MessageState.DEAD)
 
 
 async def test_a_process_that_stops_within_a_transaction_keeps_its_rows_from_nobody(

@@ -25,11 +25,11 @@ from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.estimate import Estimator
 from relaypost_server.core.message import Channel, Email, Sms
-from relaypost_server.core.ports import LogUnavailableError, MessageLog, Renderer
+from relaypost_server.core.ports import LogUnavailableError, Renderer
 from relaypost_server.core.queue import Lane
 from relaypost_server.core.queue_ports import QueueUnavailableError
 from relaypost_server.flow.bulk import Batches
-from relaypost_server.flow.queueing import Accepted, Queueing
+from relaypost_server.flow.queueing import Accepted, MessageStateError, Queueing, UnknownMessageError
 from relaypost_server.flow.requests import RequestReusedError
 from relaypost_server.flow.watch import TooManyWatchersError
 
@@ -41,7 +41,6 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         self,
         queueing: Queueing,
         batches: Batches,
-        message_log: MessageLog,
         *,
         email_reader: EmailReader,
         templates: Renderer,
@@ -52,7 +51,6 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         self._estimator = estimator
         self._queueing = queueing
         self._batches = batches
-        self._log = message_log
         self._email_reader = email_reader
         self._templates = templates
         self._channels = channels
@@ -81,18 +79,24 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
 
     async def CancelMessage(self, request: pb.CancelMessageRequest, context: Context) -> pb.CancelMessageResponse:
         message_id = _message_id(request.message_id)
-        record = await self._queueing.cancel(message_id)
-        if record is None:
-            raise ApiError(queue_errors.not_queued() if await self._log.get(message_id) else errors.message_not_found())
+        try:
+            record = await self._queueing.cancel(message_id)
+        except MessageStateError as error:
+            raise ApiError(queue_errors.not_queued(error.state)) from None
+        except UnknownMessageError:
+            raise ApiError(errors.message_not_found()) from None
         response = pb.CancelMessageResponse()
         pack.fill_message(response.message, record)
         return response
 
     async def RequeueMessage(self, request: pb.RequeueMessageRequest, context: Context) -> pb.RequeueMessageResponse:
         message_id = _message_id(request.message_id)
-        record = await self._queueing.requeue(message_id)
-        if record is None:
-            raise ApiError(queue_errors.not_dead() if await self._log.get(message_id) else errors.message_not_found())
+        try:
+            record = await self._queueing.requeue(message_id)
+        except MessageStateError as error:
+            raise ApiError(queue_errors.not_dead(error.state)) from None
+        except UnknownMessageError:
+            raise ApiError(errors.message_not_found()) from None
         response = pb.RequeueMessageResponse()
         pack.fill_message(response.message, record)
         return response

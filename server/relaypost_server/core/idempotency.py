@@ -38,6 +38,8 @@ class Claim:
     record: MessageRecord
     first_provider: str
     """Who is asked first, if the claim is granted; "" where nobody can be asked now."""
+    sent_anyway: bool = False
+    """The message is sent even if the log does not answer: what becomes of a claim in doubt is recorded after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,10 @@ class KnownRequest:
     """A provider's receipt has told what became of it."""
     started: Started | None
     record: MessageRecord
+    waiting: bool = False
+    """The queue holds the message: what was not sent, another worker sends."""
+    dead: bool = False
+    """The queue has given the message up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +137,8 @@ def reconsider(known: KnownRequest, asked: str, now: datetime) -> Replay | InPro
 def settle(known: KnownRequest, now: datetime) -> MessageRecord:
     """The record of a request whose gateway died: what was started and has no outcome may have been sent.
 
-    A provider's receipt knows better: where there is one, the state is left as it is.
+    A provider's receipt knows better: where there is one, the state is left as it is. A queued message that was
+    not sent goes back to the queue at once: it is never FAILED, for that would end it for those who watch it.
     """
     attempts = known.record.attempts
     if known.started is not None:
@@ -146,10 +153,18 @@ def settle(known: KnownRequest, now: datetime) -> MessageRecord:
     return replace(
         known.record,
         attempts=attempts,
-        state=known.record.state if known.proven else verdict.state,
+        state=known.record.state if known.proven else _state_after_death(known, verdict.state),
         possible_duplicate=verdict.possible_duplicate,
         update_time=now,
     )
+
+
+def _state_after_death(known: KnownRequest, judged: MessageState) -> MessageState:
+    if judged is MessageState.FAILED and known.dead:
+        return MessageState.DEAD
+    if judged is MessageState.FAILED and known.waiting:
+        return MessageState.QUEUED
+    return judged
 
 
 def is_kept(record: MessageRecord, *, cut_short: bool) -> bool:
@@ -161,7 +176,10 @@ def is_kept(record: MessageRecord, *, cut_short: bool) -> bool:
     """
     if record.state is MessageState.UNCONFIRMED:
         return not cut_short or record.guarantee is Guarantee.AT_MOST_ONCE
-    return record.state not in (MessageState.FAILED, MessageState.SENDING)
+    return record.state not in _NOT_SENT
+
+
+_NOT_SENT = (MessageState.FAILED, MessageState.SENDING, MessageState.QUEUED, MessageState.DEAD)
 
 
 def verdict_on(record: MessageRecord) -> Verdict:

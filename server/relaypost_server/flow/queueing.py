@@ -26,6 +26,18 @@ class Accepted:
     """An earlier request with the same name stored it."""
 
 
+class UnknownMessageError(Exception):
+    """There is no message with this id."""
+
+
+class MessageStateError(Exception):
+    """The state of the message does not allow what was asked."""
+
+    def __init__(self, state: MessageState) -> None:
+        super().__init__(state.value)
+        self.state = state
+
+
 class Queueing:
     """The queue as callers see it."""
 
@@ -74,16 +86,30 @@ class Queueing:
         self._on_stored()
         return Accepted(record=message.record)
 
-    async def cancel(self, message_id: str) -> MessageRecord | None:
-        """The message, cancelled; None where it is not queued, or being sent. Raises LogUnavailableError."""
-        return await self._log.get(message_id) if await self._store.cancel(message_id) else None
+    async def cancel(self, message_id: str) -> MessageRecord:
+        """The message, CANCELLED now or by an earlier call.
 
-    async def requeue(self, message_id: str) -> MessageRecord | None:
-        """The message, queued; None where it had not been given up. Raises LogUnavailableError."""
-        if not await self._store.requeue(message_id, _TTL_SECONDS):
-            return None
+        Raises MessageStateError where it cannot be cancelled in its state, UnknownMessageError or LogUnavailableError.
+        """
+        record = await self._store.cancel(message_id)
+        if record is None:
+            raise UnknownMessageError
+        if record.state is not MessageState.CANCELLED:
+            raise MessageStateError(record.state)
+        return record
+
+    async def requeue(self, message_id: str) -> MessageRecord:
+        """The message, queued.
+
+        Raises MessageStateError where it is no dead letter, UnknownMessageError or LogUnavailableError.
+        """
+        requeued, record = await self._store.requeue(message_id, _TTL_SECONDS)
+        if record is None:
+            raise UnknownMessageError
+        if not requeued:
+            raise MessageStateError(record.state)
         self._on_stored()
-        return await self._log.get(message_id)
+        return record
 
     async def dead_letters(self, *, before: str | None, limit: int) -> Sequence[DeadLetter]:
         """Messages that were given up, newest first. Raises LogUnavailableError."""
