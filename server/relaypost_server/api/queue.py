@@ -20,10 +20,12 @@ from relaypost_server.api.request_keys import (
     read_message_id,
     read_metadata,
 )
+from relaypost_server.api.requested import requested_email, requested_sms
 from relaypost_server.api.schedules import LANES, read_schedule
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.estimate import Estimator
+from relaypost_server.core.idempotency import Requested, fingerprint
 from relaypost_server.core.message import Channel, Email, Sms
 from relaypost_server.core.ports import LogUnavailableError, Renderer
 from relaypost_server.core.queue import Lane
@@ -61,7 +63,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             bad.add("email", "is required")
         else:
             email = self._email_reader.read(request.email, bad)
-        accepted = await self._enqueue(request, "EnqueueEmail", context, bad, lambda: email)
+        accepted = await self._enqueue(request, "EnqueueEmail", context, bad, lambda: (email, requested_email(request.email, email)))
         response = pb.EnqueueEmailResponse(replayed=accepted.replayed)
         pack.fill_message(response.message, accepted.record)
         return response
@@ -72,7 +74,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             bad.add("sms", "is required")
         else:
             sms = read_sms(request.sms, self._templates, bad)
-        accepted = await self._enqueue(request, "EnqueueSms", context, bad, lambda: sms)
+        accepted = await self._enqueue(request, "EnqueueSms", context, bad, lambda: (sms, requested_sms(request.sms, sms)))
         response = pb.EnqueueSmsResponse(replayed=accepted.replayed)
         pack.fill_message(response.message, accepted.record)
         return response
@@ -160,9 +162,12 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         method: str,
         context: Context,
         bad: Violations,
-        content: Callable[[], Email | Sms],
+        read: Callable[[], tuple[Email | Sms, Email | Sms | Requested]],
     ) -> Accepted:
-        """Reads what both requests have, and queues the content unless something is wrong with either."""
+        """Reads what both requests have, and queues the content unless something is wrong with either.
+
+        `read`: the content, and what the caller asked for.
+        """
         now = datetime.now(UTC)
         schedule = read_schedule("schedule", request.schedule, Lane.TRANSACTIONAL, now, bad)
         guarantee = read_guarantee(request.delivery_guarantee, bad)
@@ -170,7 +175,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         caller = read_caller(context, bad)
         key = read_key(method, request.request_id, caller, bad)
         bad.check()
-        message = content()
+        message, requested = read()
         if message.channel not in self._channels:
             raise ApiError(errors.not_configured(message.channel))
         with _explained():
@@ -182,6 +187,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
                 caller=caller,
                 key=key,
                 method=method,
+                asked=fingerprint(requested, guarantee, metadata),
             )
 
 

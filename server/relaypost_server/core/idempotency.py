@@ -6,7 +6,7 @@ claims it, and holds the claim by a lease that a gateway which died cannot renew
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -103,11 +103,23 @@ class Resume:
     record: MessageRecord
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """A message as its caller asked for it, where the gateway fills in a template or the sender."""
+
+    content: Email | Sms
+    """Without the texts of a template, and without a sender that the caller did not name."""
+    template: str = ""
+    locale: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
 def fingerprint(
-    content: Email | Sms, guarantee: Guarantee, metadata: Mapping[str, str], confirm_within: float | None = None
+    content: Email | Sms | Requested, guarantee: Guarantee, metadata: Mapping[str, str], confirm_within: float | None = None
 ) -> str:
     """The SHA-256 of what a request asks for, in hexadecimal digits.
 
+    It must not depend on what this gateway adds, for another one may add something else: see `Requested`.
     Taken over the normalised fields: neither the order of a map nor the bytes
     on the wire matter. Empty fields are left out, so that a field that a later
     version adds changes no fingerprint of a request that does not use it.
@@ -119,7 +131,7 @@ def fingerprint(
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return sha256(value).hexdigest()
-    return {name: field for name in value.__slots__ if (field := getattr(value, name))}
+    return {name: given for name in value.__slots__ if (given := getattr(value, name))}
 
 
 def reconsider(known: KnownRequest, asked: str, now: datetime) -> Replay | InProgress | Reused | Resume:

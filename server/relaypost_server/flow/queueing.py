@@ -67,8 +67,11 @@ class Queueing:
         caller: str,
         key: RequestKey | None,
         method: str,
+        asked: str = "",
     ) -> Accepted:
-        """Stores a message. Raises RequestReusedError, LogUnavailableError or QueueUnavailableError."""
+        """Stores a message. `asked`: the fingerprint of the request, as in `Sender.send`.
+
+        Raises RequestReusedError, LogUnavailableError or QueueUnavailableError."""
         message = queued(
             content,
             schedule=schedule,
@@ -78,6 +81,7 @@ class Queueing:
             method=method,
             request_id=key.request_id if key else "",
             now=self._clock.wall(),
+            asked=asked,
         )
         (stored,) = await self._store.enqueue([message])
         if not stored.new:
@@ -144,6 +148,7 @@ def queued(
     request_id: str,
     now: datetime,
     batch_id: str | None = None,
+    asked: str = "",
 ) -> Queued:
     """The message with an id, and everything that is stored with it."""
     message_id = new_id(now)
@@ -163,6 +168,6 @@ def queued(
         caller=caller,
         method=method,
         request_id=request_id or message_id,
-        fingerprint=fingerprint(content, guarantee, metadata),
+        fingerprint=asked or fingerprint(content, guarantee, metadata),
         batch_id=batch_id,
     )

@@ -107,8 +107,8 @@ class Sender(Generic[Content]):
         With a `key`, raises RequestReusedError, RequestInProgressError or
         LogUnavailableError; then nothing was sent. `caller_name`: the service
         that asks; "" for one that does not say who it is. `asked`: the fingerprint of
-        the request, for content that must leave no trace; default: that of the
-        content.
+        the request; default: that of the content, which is right where the
+        gateway added nothing to it.
         """
         began = self._clock.monotonic()
         create_time = self._clock.wall()

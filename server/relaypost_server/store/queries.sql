@@ -158,12 +158,12 @@ ORDER BY lease_until
 LIMIT $1;
 
 -- name: forget_requests
--- A few at a time, so that no sweep holds others up.
+-- A few at a time, so that no sweep holds others up. The names of a batch's messages stay, as the batch does.
 DELETE FROM relaypost.requests
 WHERE message_id IN (
     SELECT message_id FROM relaypost.requests
     WHERE
-        create_time < now() - make_interval(secs => $1) AND lease_until IS NULL
+        method <> 'SendBulk' AND create_time < now() - make_interval(secs => $1) AND lease_until IS NULL
         AND NOT EXISTS (SELECT FROM relaypost.queue WHERE queue.message_id = requests.message_id)
     LIMIT 5000
 );
