@@ -2,104 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
 
-from relaypost_server.core.breaker import CircuitState
-from relaypost_server.core.delivery import EventType
-from relaypost_server.core.failover import Attempt
-from relaypost_server.core.idempotency import Started, still_in_doubt
-from relaypost_server.core.message import Address, Attachment, Channel, Email, Guarantee, MessageState, Sms, SmsType
+from relaypost_server.core.message import Address, Attachment, Channel, Email, MessageState, Sms, SmsType
 from relaypost_server.core.money import Money
-from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.pace import Pace
 from relaypost_server.core.ports import LogUnavailableError
-from relaypost_server.core.queue import Again, Dead, Death, Done, Job, Lane, Pointer, Queued, Schedule
+from relaypost_server.core.queue import Again, Dead, Death, Done, Lane
 from relaypost_server.core.queue_ports import Step
-from relaypost_server.flow.bulk import METHOD
-from relaypost_server.flow.clock import Clock
-from relaypost_server.flow.queueing import queued
-from relaypost_server.flow.requests import Recovery
 from relaypost_server.store import contents, database as database_module
-from relaypost_server.store.deliveries import PostgresDeliveries
-from relaypost_server.store.message_batches import PostgresBatches
-from relaypost_server.store.messages import PostgresLog
-from relaypost_server.store.queue import PostgresQueue
-from relaypost_server.store.requests import PostgresRequests
-from tests.receipts import event
 from tests.store.databases import opened
-
-EMAIL = Email(sender=Address(email="a@example.com"), to=(Address(email="b@example.com"),), subject="s", text="t")
-NOW = datetime(2026, 7, 1, tzinfo=UTC)
-SHORT = 0.3
-"""Seconds of a lease that ends soon."""
+from tests.store.queues import EMAIL, LONG, SHORT, Replica, letter, opened_replicas, pointer_to
 
 
-@dataclass
-class Replica:
-    """One process's view of the queue."""
-
-    queue: PostgresQueue
-    log: PostgresLog
-    requests: PostgresRequests
-    batches: PostgresBatches
-    handed: list[Pointer]
-
-    async def recover(self) -> None:
-        await Recovery(self.requests, retention=3600.0, clock=Clock()).sweep()
-        await self.queue.sweep(lost=3600.0, dead=3600.0)
-
-
-@pytest.fixture(params=[3600.0])
+@pytest.fixture(params=[LONG])
 async def replicas(
     request: pytest.FixtureRequest, bundled_database: str, tmp_path: Path
 ) -> AsyncIterator[Sequence[Replica]]:
     """Two of them; the parameter is their lease."""
-    async with AsyncExitStack() as stack:
-        made = []
-        for number in range(2):
-            database = await stack.enter_async_context(opened(bundled_database, tmp_path / str(number)))
-            handed: list[Pointer] = []
-
-            async def hand_over(_: Any, pointers: Sequence[Pointer], handed: list[Pointer] = handed) -> None:
-                handed.extend(pointers)
-
-            queue = PostgresQueue(database, lease=request.param, hand_over=hand_over, same_database=True)
-            log = PostgresLog(database)
-            requests = PostgresRequests(database, lease=request.param)
-            made.append(Replica(queue, log, requests, PostgresBatches(database), handed))
+    async with opened_replicas(bundled_database, tmp_path, lease=request.param) as made:
         yield made
-
-
-def attempt(kind: Kind) -> Attempt:
-    return Attempt(provider="ses", outcome=Outcome(kind=kind), circuit=CircuitState.CLOSED, start_time=NOW)
-
-
-def letter(*, due: datetime | None = None, name: str = "", lane: Lane = Lane.BULK, **changes: Any) -> Queued:
-    now = datetime.now(UTC)
-    due = due or now
-    schedule = Schedule(due=due, expires=due + timedelta(hours=1), lane=lane)
-    return queued(
-        changes.pop("content", EMAIL),
-        schedule=schedule,
-        guarantee=changes.pop("guarantee", Guarantee.AT_LEAST_ONCE),
-        metadata={"order": "7"},
-        caller="shop",
-        method="EnqueueEmail",
-        request_id=name,
-        now=now,
-        **changes,
-    )
-
-
-def pointer_to(message: Queued) -> Pointer:
-    return Pointer(message.record.id, message.schedule.lane, message.record.channel)
 
 
 async def test_a_message_is_stored_with_its_pointer_and_claimed_once(replicas: Sequence[Replica]) -> None:
@@ -267,7 +194,6 @@ def test_what_cannot_be_read_says_so(data: bytes) -> None:
 
 
 async def test_what_cannot_be_read_is_claimed_without_words(replicas: Sequence[Replica], bundled_database: str) -> None:
-    import asyncpg
 
     message = letter()
     await replicas[0].queue.enqueue([message])
@@ -314,186 +240,3 @@ async def test_a_process_that_stops_within_a_transaction_keeps_its_rows_from_nob
 
         with pytest.raises(LogUnavailableError):
             await stop_halfway()
-
-
-async def lease_ends(url: str) -> None:
-    """As if every worker had died some time ago."""
-    connection = await asyncpg.connect(url)
-    await connection.execute("UPDATE relaypost.requests SET lease_until = now() WHERE lease_until IS NOT NULL")
-    await connection.close()
-
-
-async def taken(replica: Replica, message: Queued) -> Job:
-    job = await replica.queue.claim(pointer_to(message))
-    assert job is not None
-    return job
-
-
-async def states(replica: Replica, *messages: Queued) -> list[MessageState | None]:
-    found = [await replica.log.get(message.record.id) for message in messages]
-    return [record and record.state for record in found]
-
-
-async def test_what_a_dead_worker_held_is_queued_unconfirmed_or_dead(
-    replicas: Sequence[Replica], bundled_database: str
-) -> None:
-    one, two = replicas
-    unsent, tried, doubtful, buried = messages = [letter() for _ in range(4)]
-    await one.queue.enqueue(messages)
-    jobs = {message.record.id: await taken(one, message) for message in messages}
-    for message, attempts in ((tried, (attempt(Kind.FAULTED),)), (doubtful, ())):
-        job = jobs[message.record.id]
-        begun = replace(job.record, attempts=attempts)
-        assert await one.requests.starting(begun, Started(provider="ses", time=NOW), fence=job.fence)
-    await one.queue.settle(Step(message_id=buried.record.id, fence=1, next=Dead(Death.EXPIRED)))
-    await lease_ends(bundled_database)
-    await two.recover()
-    assert await states(two, unsent, tried, doubtful, buried) == [
-        MessageState.QUEUED,
-        MessageState.UNCONFIRMED,
-        MessageState.UNCONFIRMED,
-        MessageState.DEAD,
-    ]
-    assert await two.queue.hand_over(10) == 3
-    assert (await taken(two, unsent)).tries == 2
-    assert [d.record.id for d in await two.queue.dead_letters(before=None, limit=10)] == [buried.record.id]
-
-
-@pytest.mark.parametrize("late", [Done(), Again(3600.0), Dead(Death.TRIED)])
-async def test_a_worker_that_was_taken_over_settles_nothing(
-    late: Done | Again | Dead, replicas: Sequence[Replica], bundled_database: str
-) -> None:
-    one, two = replicas
-    message = letter()
-    await one.queue.enqueue([message])
-    slow = await taken(one, message)
-    await lease_ends(bundled_database)
-    await two.recover()
-    job = await taken(two, message)
-    await one.queue.settle(Step(message_id=message.record.id, fence=slow.fence, next=late))
-    await two.requests.finish(replace(job.record, state=MessageState.QUEUED), fence=job.fence, kept=False)
-    await two.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=Again(0.0)))
-    assert await one.queue.hand_over(10) == 1
-    assert (await taken(one, message)).tries == 3
-
-
-async def test_a_worker_that_lost_its_lease_does_not_bring_back_what_was_cancelled(
-    replicas: Sequence[Replica], bundled_database: str
-) -> None:
-    one, two = replicas
-    message = letter()
-    await one.queue.enqueue([message])
-    slow = await taken(one, message)
-    await lease_ends(bundled_database)
-    await two.recover()
-    await two.queue.cancel(message.record.id)
-    await one.requests.finish(replace(slow.record, state=MessageState.QUEUED), fence=slow.fence, kept=False)
-    await one.queue.settle(Step(message_id=message.record.id, fence=slow.fence, next=Again(0.0)))
-    assert await states(two, message) == [MessageState.CANCELLED]
-    assert await two.queue.earlier(message) is not None
-
-
-async def test_what_may_have_been_sent_is_not_cancelled(replicas: Sequence[Replica], bundled_database: str) -> None:
-    """AT_LEAST_ONCE: another provider gets it, so the answer no must not stop that."""
-    one, two = replicas
-    message = letter()
-    await one.queue.enqueue([message])
-    job = await taken(one, message)
-    await one.requests.starting(job.record, Started(provider="ses", time=NOW), fence=job.fence)
-    await lease_ends(bundled_database)
-    await two.recover()
-    record = await two.queue.cancel(message.record.id)
-    assert record is not None
-    assert record.state is MessageState.UNCONFIRMED
-    assert await two.queue.hand_over(10) == 1
-    assert still_in_doubt((await taken(two, message)).record)
-
-
-async def dead_letter(replica: Replica) -> Queued:
-    message = letter()
-    await replica.queue.enqueue([message])
-    job = await taken(replica, message)
-    await replica.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=Dead(Death.TRIED)))
-    await replica.requests.finish(replace(job.record, state=MessageState.DEAD), fence=job.fence, kept=False)
-    return message
-
-
-async def test_a_dead_letter_that_a_receipt_has_settled_is_not_requeued(
-    replicas: Sequence[Replica], bundled_database: str, tmp_path: Path
-) -> None:
-    one, two = replicas
-    message = await dead_letter(one)
-    async with opened(bundled_database, tmp_path / "receipts") as database:
-        arrived = event(EventType.DELIVERED, message_id=message.record.id)
-        assert await PostgresDeliveries(database).record([arrived]) == 1
-    requeued, record = await two.queue.requeue(message.record.id, {Lane.BULK: 60.0})
-    assert record is not None
-    assert (requeued, record.state) == (False, MessageState.DELIVERED)
-    assert await two.queue.dead_letters(before=None, limit=10) == []
-
-
-async def test_a_person_who_says_that_a_queued_message_was_not_sent_leaves_it_queued(
-    replicas: Sequence[Replica], bundled_database: str
-) -> None:
-    one, two = replicas
-    waiting = letter()
-    await one.queue.enqueue([waiting])
-    job = await taken(one, waiting)
-    await one.requests.starting(job.record, Started(provider="ses", time=NOW), fence=job.fence)
-    await lease_ends(bundled_database)
-    await two.recover()
-    resolved = await two.log.resolve(waiting.record.id, sent=False)
-    assert resolved is not None
-    assert resolved.state is MessageState.QUEUED
-    assert await two.queue.hand_over(10) == 1
-    assert not still_in_doubt((await taken(two, waiting)).record)
-
-
-async def test_a_failure_that_one_provider_reports_late_does_not_end_what_is_queued(
-    replicas: Sequence[Replica], bundled_database: str, tmp_path: Path
-) -> None:
-    """It answered that it did not take the message, took it, and gave it up: the next try goes on."""
-    one, two = replicas
-    message = letter()
-    await one.queue.enqueue([message])
-    job = await taken(one, message)
-    await one.requests.finish(replace(job.record, state=MessageState.QUEUED), fence=job.fence, kept=False)
-    await one.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=Again(0.0)))
-    async with opened(bundled_database, tmp_path / "receipts") as database:
-        await PostgresDeliveries(database).record([event(EventType.FAILED, message_id=message.record.id)])
-    assert await states(two, message) == [MessageState.QUEUED]
-    assert await two.queue.hand_over(10) == 1
-    assert (await taken(two, message)).tries == 2
-
-
-async def test_the_database_tells_what_is_due_and_how_long_it_lives(replicas: Sequence[Replica]) -> None:
-    """Whatever the gateway's clock says: it names no time."""
-    message = letter(lane=Lane.OTP)
-    message = replace(message, schedule=Schedule(due=None, expires=None, lane=Lane.OTP))
-    await replicas[0].queue.enqueue([message])
-    assert replicas[0].handed == [pointer_to(message)]
-    assert 290.0 < (await taken(replicas[1], message)).time_left <= 300.0
-
-
-async def test_the_names_of_a_batch_are_not_forgotten_before_the_batch(
-    replicas: Sequence[Replica], bundled_database: str
-) -> None:
-    """Its stream may be repeated at any time: what was sent long ago is not sent again."""
-    one, two = replicas
-    batch = await one.batches.open(letter().record.id, caller="shop", request_id="news", fingerprint="f")
-
-    def place() -> Queued:
-        return replace(letter(name=f"{batch.id}/1", batch_id=batch.id), method=METHOD)
-
-    first, single = place(), letter(name="order-7")
-    await one.queue.enqueue([first, single])
-    for message in (first, single):
-        job = await taken(one, message)
-        await one.requests.finish(replace(job.record, state=MessageState.SENT), fence=job.fence, kept=True)
-        await one.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=Done()))
-    connection = await asyncpg.connect(bundled_database)
-    await connection.execute("UPDATE relaypost.requests SET create_time = now() - interval '80 hours'")
-    await connection.close()
-    await two.requests.forget(older_than=72 * 3600.0)
-    answers = await two.queue.enqueue([place(), letter(name="order-7")])
-    assert [a.new for a in answers] == [False, True]

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 import pytest
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType
@@ -83,7 +84,9 @@ async def repeat(connection: asyncpg.Connection, message: MessageRecord, _: Mess
 def document(op: str) -> Write:
     async def write(connection: asyncpg.Connection, message: MessageRecord, target: MessageState) -> None:
         if op == "settle":
-            await connection.execute("UPDATE relaypost.requests SET lease_until = now() WHERE message_id = $1", message.id)
+            await connection.execute(
+                "UPDATE relaypost.requests SET lease_until = now() WHERE message_id = $1", message.id
+            )
         end = replace(message, state=target)
         made = {
             "finish": lambda: rows.finished(end, fence=1, kept=False),
@@ -104,7 +107,7 @@ async def report(connection: asyncpg.Connection, message: MessageRecord, target:
         type=EVENTS[target],
         time=START,
     )
-    documents = f"[{rows.orjson.dumps(rows.event_document(event)).decode()}]"
+    documents = f"[{orjson.dumps(rows.event_document(event)).decode()}]"
     await connection.fetch(QUERIES["add_delivery_events"], documents)
     await connection.fetch(QUERIES["fold_delivery_events"], [message.id])
 
@@ -173,7 +176,8 @@ def test_every_statement_that_writes_a_state_is_tried() -> None:
     writing = {
         name
         for name, text in QUERIES.items()
-        if "UPDATE relaypost.messages" in text and "state = " in text.split("UPDATE relaypost.messages", 1)[1].split("WHERE")[0]
+        if "UPDATE relaypost.messages" in text
+        and "state = " in text.split("UPDATE relaypost.messages", 1)[1].split("WHERE")[0]
     }
     assert writing == set(STATEMENTS) - {"finish", "unproven", "settle"} | {"write_batch"}
 

@@ -63,7 +63,9 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             bad.add("email", "is required")
         else:
             email = self._email_reader.read(request.email, bad)
-        accepted = await self._enqueue(request, "EnqueueEmail", context, bad, lambda: (email, requested_email(request.email, email)))
+        accepted = await self._enqueue(
+            request, "EnqueueEmail", context, bad, lambda: (email, requested_email(request.email, email))
+        )
         response = pb.EnqueueEmailResponse(replayed=accepted.replayed)
         pack.fill_message(response.message, accepted.record)
         return response
@@ -74,7 +76,9 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             bad.add("sms", "is required")
         else:
             sms = read_sms(request.sms, self._templates, bad)
-        accepted = await self._enqueue(request, "EnqueueSms", context, bad, lambda: (sms, requested_sms(request.sms, sms)))
+        accepted = await self._enqueue(
+            request, "EnqueueSms", context, bad, lambda: (sms, requested_sms(request.sms, sms))
+        )
         response = pb.EnqueueSmsResponse(replayed=accepted.replayed)
         pack.fill_message(response.message, accepted.record)
         return response

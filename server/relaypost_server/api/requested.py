@@ -31,6 +31,4 @@ def requested_sms(packed: sms_pb2.Sms, read: Sms) -> Sms | Requested:
 
 
 def _requested(packed: email_pb2.Email | sms_pb2.Sms, content: Email | Sms) -> Requested:
-    return Requested(
-        content=content, template=packed.template, locale=packed.locale, variables=dict(packed.variables)
-    )
+    return Requested(content=content, template=packed.template, locale=packed.locale, variables=dict(packed.variables))

@@ -115,7 +115,10 @@ class Requested:
 
 
 def fingerprint(
-    content: Email | Sms | Requested, guarantee: Guarantee, metadata: Mapping[str, str], confirm_within: float | None = None
+    content: Email | Sms | Requested,
+    guarantee: Guarantee,
+    metadata: Mapping[str, str],
+    confirm_within: float | None = None,
 ) -> str:
     """The SHA-256 of what a request asks for, in hexadecimal digits.
 

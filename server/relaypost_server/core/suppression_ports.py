@@ -63,7 +63,8 @@ class SuppressionStore(Protocol):
         """Does as a person asks who wants no more messages, or wants them again; how many entries came or went.
 
         A reply counts once, by its id, in the order in which replies arrive: the database dates them, for Twilio
-        tells no time. STOP is said to every caller whose messages the provider brought there of late; where none is known, to all.
+        tells no time. STOP is said to every caller whose messages the provider brought there of late; where none
+        is known, to all.
         """
         ...
 

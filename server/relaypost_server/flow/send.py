@@ -138,9 +138,7 @@ class Sender(Generic[Content]):
         """Sends without the log's word, which may have granted the claim: its record ends that claim too."""
         delivery = await self._deliver(message, caller, self._suppressed(message))
         sent = Sent(record=self._report(message, delivery, caller), verdict=delivery.verdict)
-        await self._requests.record_unproven(
-            sent.record, kept=is_kept(sent.record, cut_short=sent.verdict.cut_short)
-        )
+        await self._requests.record_unproven(sent.record, kept=is_kept(sent.record, cut_short=sent.verdict.cut_short))
         return sent
 
     async def _send(self, message: Message[Content], caller: Caller) -> Sent:

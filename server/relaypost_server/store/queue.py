@@ -119,7 +119,9 @@ class PostgresQueue:
 
 async def _record(connection: PoolConnectionProxy, message_id: str) -> MessageRecord | None:
     messages = await connection.fetch(QUERIES["get_message"], message_id)
-    return rows.records(messages, await connection.fetch(QUERIES["list_attempts"], [message_id]))[0] if messages else None
+    return (
+        rows.records(messages, await connection.fetch(QUERIES["list_attempts"], [message_id]))[0] if messages else None
+    )
 
 
 def _pointer(row: Row) -> Pointer:
