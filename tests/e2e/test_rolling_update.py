@@ -12,7 +12,7 @@ from tests.e2e.test_queue import NO_WORKER
 from tests.faults.world import World, world
 
 KEY = "sign-up-7"
-WELCOME = {"template": "welcome", "variables": {"name": "Ada"}}
+WELCOME: dict[str, Any] = {"template": "welcome", "variables": {"name": "Ada"}}
 Send = Callable[[AsyncClient], Awaitable[str]]
 """Sends the same request; something that is the same for every answer to it, and for no other."""
 

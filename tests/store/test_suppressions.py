@@ -396,6 +396,16 @@ async def test_the_last_word_counts_whatever_the_clock_of_a_gateway_says(
     assert await one.among(PHONE, caller="whoever")
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=2), timedelta(hours=-2)])
+async def test_a_suppression_ends_by_the_databases_clock(replicas: list[Replica], ahead: timedelta) -> None:
+    store, now = replicas[0].store, datetime.now(UTC)
+    await store.put([entry(expire_time=now + timedelta(hours=1)), entry("b@example.com", expire_time=now)])
+    wrong = Clock(wall=lambda: datetime.now(UTC) + ahead)
+    known = Suppressions(store, refresh_seconds=0.1, automatic=True, metrics=Metrics(), clock=wrong)
+    await known.load()
+    assert known.among("signup", [ADA, "b@example.com"]) == {ADA: BOUNCED}
+
+
 async def test_start_takes_back_what_a_refusal_told(replicas: list[Replica]) -> None:
     one, other = replicas
     one.suppressions.opted_out(replace(messages.sms(), caller="signup"), "twilio")

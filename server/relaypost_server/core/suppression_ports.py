@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from relaypost_server.core.ports import Callback
@@ -27,6 +28,8 @@ class Changes:
     """What comes later is never before this place."""
     last: tuple[int, str, str] | None
     """The last row, where there is another page."""
+    time: datetime
+    """By the database's clock, by which suppressions end."""
 
 
 class SuppressionStore(Protocol):

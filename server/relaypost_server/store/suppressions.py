@@ -51,6 +51,7 @@ class PostgresSuppressions:
             changes=[_change(row) for row in found],
             horizon=rows[0]["horizon"],
             last=_place(found[-1]) if len(found) == PAGE else None,
+            time=rows[0]["time"],
         )
 
     async def put(self, suppressions: Sequence[Suppression]) -> int:

@@ -2,7 +2,7 @@
 -- A page of the rows that transactions have changed of which a reader may not have seen all: those from
 -- `since` ($1) on, behind the last row of the page before ($2, $3, $4). `horizon` is the oldest transaction
 -- that still runs: whatever it or a later one changes lies there or behind it, whenever it commits.
-SELECT horizon::text::bigint AS horizon, changed.*
+SELECT horizon::text::bigint AS horizon, now() AS time, changed.*
 FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS horizon) AS snapshot
 LEFT JOIN LATERAL (
     SELECT
