@@ -18,6 +18,7 @@ from relaypost_server.queues.postgres import PgQueue
 from relaypost_server.store import migrations
 from relaypost_server.store.embedded import EmbeddedPostgres
 from tests.peers import open_up
+from tests.transitions import guard
 
 OUTSIDE = os.environ.get("RELAYPOST_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 MIGRATED = f"relaypost_test_migrated_{uuid.uuid4().hex}"
@@ -70,7 +71,10 @@ async def fresh_database(server: str, how: str = "") -> AsyncIterator[str]:
     name = f"relaypost_test_{uuid.uuid4().hex}"
     await _execute(server, f"CREATE DATABASE {name} {how}")
     try:
-        yield _on(server, name)
+        url = _on(server, name)
+        if not how:
+            await _execute(url, guard())
+        yield url
     finally:
         await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -138,6 +142,7 @@ async def _migrated(server: str) -> None:
     """Creates the database that others are copies of, with the tables of the log and of the queue."""
     await _execute(server, f"CREATE DATABASE {MIGRATED}")
     url = _on(server, MIGRATED)
+    await _execute(url, guard())
     connection = await asyncpg.connect(url)
     await migrations.migrate(connection)
     await connection.close()

@@ -32,19 +32,20 @@ def read(default: Lane = Lane.TRANSACTIONAL, **fields: Any) -> tuple[Schedule, l
 
 
 @pytest.mark.parametrize(
-    ("fields", "due", "lives", "lane"),
+    ("fields", "due", "expires", "lane"),
     [
-        ({}, 0, timedelta(hours=24), Lane.TRANSACTIONAL),
-        ({"lane": pb.LANE_OTP}, 0, timedelta(minutes=5), Lane.OTP),
-        ({"lane": pb.LANE_BULK, "send_at": at(hours=2)}, 2, timedelta(hours=48), Lane.BULK),
-        ({"send_at": at(hours=1), "expire_time": at(hours=3)}, 1, timedelta(hours=2), Lane.TRANSACTIONAL),
+        ({}, None, None, Lane.TRANSACTIONAL),
+        ({"lane": pb.LANE_OTP}, None, None, Lane.OTP),
+        ({"lane": pb.LANE_BULK, "send_at": at(hours=2)}, 2, None, Lane.BULK),
+        ({"send_at": at(hours=1), "expire_time": at(hours=3)}, 1, 3, Lane.TRANSACTIONAL),
+        ({"expire_time": at(hours=3)}, None, 3, Lane.TRANSACTIONAL),
     ],
 )
-def test_a_message_lives_as_long_as_its_lane_says_from_its_time_on(
-    fields: dict[str, Any], due: int, lives: timedelta, lane: Lane
+def test_times_that_the_caller_does_not_name_are_left_to_the_database(
+    fields: dict[str, Any], due: int | None, expires: int | None, lane: Lane
 ) -> None:
-    start = NOW + timedelta(hours=due)
-    assert read(**fields) == (Schedule(due=start, expires=start + lives, lane=lane), [])
+    due_time, expire_time = (None if hours is None else NOW + timedelta(hours=hours) for hours in (due, expires))
+    assert read(**fields) == (Schedule(due=due_time, expires=expire_time, lane=lane), [])
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def job(tries: int = 1, lives: timedelta = timedelta(hours=24)) -> Job:
         message=None,
         record=record(MessageState.SENDING),
         lane=Lane.TRANSACTIONAL,
-        expires=NOW + lives,
+        time_left=lives.total_seconds(),
         tries=tries,
         fence=1,
     )
@@ -71,9 +71,10 @@ def follows(
     draw: float = 1.0,
     retry_after: float | None = None,
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE,
+    elapsed: float = 0.0,
 ) -> Next:
     verdict = Verdict(ending=Ending.EXHAUSTED, retry_after=retry_after)
-    return after(job(tries, lives), record(state, *attempts, guarantee=guarantee), verdict, now=NOW, draw=draw)
+    return after(job(tries, lives), record(state, *attempts, guarantee=guarantee), verdict, elapsed=elapsed, draw=draw)
 
 
 FAILED = attempt(Kind.UNREACHABLE)
@@ -107,6 +108,7 @@ def test_a_try_at_which_nobody_was_asked_does_not_count() -> None:
 def test_a_message_whose_next_try_would_come_too_late_is_given_up() -> None:
     assert follows(MessageState.FAILED, FAILED, lives=timedelta(seconds=2)) == Dead(Death.EXPIRED)
     assert follows(MessageState.FAILED, FAILED, lives=timedelta(seconds=2.1)) == Again(2.0)
+    assert follows(MessageState.FAILED, FAILED, lives=timedelta(seconds=2.1), elapsed=0.2) == Dead(Death.EXPIRED)
 
 
 def test_a_provider_may_ask_for_a_longer_pause_within_bounds() -> None:

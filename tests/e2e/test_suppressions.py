@@ -145,8 +145,8 @@ async def test_stop_keeps_messages_away_and_start_lets_them_come(bundled_databas
             AsyncClient(running.grpc, caller="signup") as client,
         ):
 
-            async def write(text: str) -> str:
-                form = {"SmsStatus": "received", "From": "+14155550123", "Body": text, "MessageSid": "SM2"}
+            async def write(text: str, sid: str) -> str:
+                form = {"SmsStatus": "received", "From": "+14155550123", "Body": text, "MessageSid": sid}
                 signature = RequestValidator(TWILIO["TWILIO_AUTH_TOKEN"]).compute_signature(
                     public + "/callbacks/twilio", form
                 )
@@ -157,15 +157,20 @@ async def test_stop_keeps_messages_away_and_start_lets_them_come(bundled_databas
 
             sent = await client.send_sms(to="+14155550123", text="Hi")
             await on_record(client, sent.message_id)
-            assert await write("Stop") == "<Response/>"
+            assert await write("Stop", "SM2") == "<Response/>"
             await until(lambda: client.send_sms(to="+14155550123", text="Hi"), suppressed=True)
             calls = len(fake.received)
             with pytest.raises(SendFailedError):
                 await client.send_sms(to="+14155550123", text="Hi")
             assert len(fake.received) == calls
-            await write("START")
+            await write("START", "SM3")
             await until(lambda: client.send_sms(to="+14155550123", text="Hi"), suppressed=False)
             assert len(fake.received) == calls + 1
+            await write("Stop", "SM4")
+            await until(lambda: client.send_sms(to="+14155550123", text="Hi"), suppressed=True)
+            await write("START", "SM3")  # The old one, once more: its signature holds for ever.
+            [entry] = [s async for s in client.list_suppressions()]
+            assert entry.address == "+14155550123"
         assert "4155550123" not in "".join(running.raw)
 
 

@@ -139,6 +139,7 @@ class FakeRequests:
     claims: list[Claim] = field(default_factory=list)
     started: list[tuple[tuple[Attempt, ...], str, int]] = field(default_factory=list)
     finished: list[tuple[MessageRecord, int, bool]] = field(default_factory=list)
+    unproven: list[tuple[MessageRecord, bool]] = field(default_factory=list)
 
     async def begin(self, claim: Claim) -> Begun | Replay | InProgress | Reused:
         self.claims.append(claim)
@@ -160,7 +161,11 @@ class FakeRequests:
     async def abandoned(self, limit: int) -> Sequence[KnownRequest]:
         return []
 
-    async def settle(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
+    async def record_unproven(self, record: MessageRecord, *, kept: bool) -> bool:
+        self.unproven.append((record, kept))
+        return True
+
+    async def settle(self, record: MessageRecord, *, fence: int, kept: bool, waiting: bool = False) -> bool:
         return True
 
     async def forget(self, *, older_than: float) -> None: ...

@@ -29,7 +29,6 @@ def without_database(message_log: MessageLog, email_reader: EmailReader, templat
     return QueueServicer(
         Queueing(store, message_log, **tools),  # type: ignore[arg-type]
         Batches(store, store, **tools),  # type: ignore[arg-type]
-        message_log,
         email_reader=email_reader,
         templates=templates,
         channels=frozenset(Channel),

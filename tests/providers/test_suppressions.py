@@ -185,7 +185,8 @@ async def test_what_people_write_to_twilio(form: dict[str, str], wants: bool | N
     assert isinstance(twilio, ReplyReader)
     found = await twilio.read_reply(incoming(**form))
     assert found is not None
-    assert (found.provider, found.address, found.wants_messages) == ("twilio", "+14155550123", wants)
+    assert (found.provider, found.id, found.address) == ("twilio", "SM1", "+14155550123")
+    assert found.wants_messages is wants
 
 
 async def test_a_receipt_is_no_reply_and_a_forged_reply_is_refused() -> None:
@@ -193,7 +194,8 @@ async def test_a_receipt_is_no_reply_and_a_forged_reply_is_refused() -> None:
     assert await twilio.read_reply(twilio_callback(vendor.twilio("delivered"))) is None
     assert await twilio.read_reply(incoming(SmsStatus="delivered")) is None
     forged = replace(incoming(Body="START"), body=b"SmsStatus=received&From=%2B14155550199&Body=START")
-    for made, why in ((forged, Disbelief.FORGED), (incoming(From=""), Disbelief.MALFORMED)):
+    malformed = [(incoming(**form), Disbelief.MALFORMED) for form in ({"From": ""}, {"MessageSid": ""})]
+    for made, why in ((forged, Disbelief.FORGED), *malformed):
         with pytest.raises(CallbackRefusedError) as caught:
             await twilio.read_reply(made)
         assert caught.value.why is why

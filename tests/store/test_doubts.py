@@ -125,7 +125,7 @@ async def test_two_gateways_do_not_ask_the_same(world: World, bundled_database: 
 async def test_other_messages_to_the_recipient_are_told(world: World) -> None:
     lost = await world.lost(seconds_ago=300.0)
     await world.lost(seconds_ago=280.0, kind=Kind.ACCEPTED, sid="SM1", state=MessageState.SENT)
-    await world.lost(seconds_ago=310.0, state=MessageState.DELIVERED, provider="twilio", provider_message_id="SM2")
+    await world.lost(seconds_ago=310.0, state=MessageState.SENT, provider="twilio", provider_message_id="SM2")
     await world.lost(seconds_ago=600.0, kind=Kind.ACCEPTED, sid="SM3", state=MessageState.SENT)
     await world.lost(seconds_ago=300.0, recipients=("+14155550199",))
     rival = await world.lost(seconds_ago=250.0)

@@ -2,90 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+import asyncpg
 import pytest
 
-from relaypost_server.core.message import Address, Attachment, Channel, Email, Guarantee, MessageState, Sms, SmsType
+from relaypost_server.core.message import Address, Attachment, Channel, Email, MessageState, Sms, SmsType
 from relaypost_server.core.money import Money
 from relaypost_server.core.pace import Pace
 from relaypost_server.core.ports import LogUnavailableError
-from relaypost_server.core.queue import Again, Dead, Death, Done, Lane, Pointer, Queued, Schedule
+from relaypost_server.core.queue import Again, Dead, Death, Done, Lane
 from relaypost_server.core.queue_ports import Step
-from relaypost_server.flow.clock import Clock
-from relaypost_server.flow.queueing import queued
-from relaypost_server.flow.requests import Recovery
 from relaypost_server.store import contents, database as database_module
-from relaypost_server.store.message_batches import PostgresBatches
-from relaypost_server.store.messages import PostgresLog
-from relaypost_server.store.queue import PostgresQueue
-from relaypost_server.store.requests import PostgresRequests
 from tests.store.databases import opened
-
-EMAIL = Email(sender=Address(email="a@example.com"), to=(Address(email="b@example.com"),), subject="s", text="t")
-SHORT = 0.3
-"""Seconds of a lease that ends soon."""
+from tests.store.queues import EMAIL, LONG, SHORT, Replica, letter, opened_replicas, pointer_to
 
 
-@dataclass
-class Replica:
-    """One process's view of the queue."""
-
-    queue: PostgresQueue
-    log: PostgresLog
-    requests: PostgresRequests
-    batches: PostgresBatches
-    handed: list[Pointer]
-
-    async def recover(self) -> None:
-        await Recovery(self.requests, retention=3600.0, clock=Clock()).sweep()
-        await self.queue.sweep(lost=3600.0, dead=3600.0)
-
-
-@pytest.fixture(params=[3600.0])
+@pytest.fixture(params=[LONG])
 async def replicas(
     request: pytest.FixtureRequest, bundled_database: str, tmp_path: Path
 ) -> AsyncIterator[Sequence[Replica]]:
     """Two of them; the parameter is their lease."""
-    async with AsyncExitStack() as stack:
-        made = []
-        for number in range(2):
-            database = await stack.enter_async_context(opened(bundled_database, tmp_path / str(number)))
-            handed: list[Pointer] = []
-
-            async def hand_over(_: Any, pointers: Sequence[Pointer], handed: list[Pointer] = handed) -> None:
-                handed.extend(pointers)
-
-            queue = PostgresQueue(database, lease=request.param, hand_over=hand_over, same_database=True)
-            log = PostgresLog(database)
-            requests = PostgresRequests(database, lease=request.param)
-            made.append(Replica(queue, log, requests, PostgresBatches(database), handed))
+    async with opened_replicas(bundled_database, tmp_path, lease=request.param) as made:
         yield made
-
-
-def letter(*, due: datetime | None = None, name: str = "", lane: Lane = Lane.BULK, **changes: Any) -> Queued:
-    now = datetime.now(UTC)
-    due = due or now
-    schedule = Schedule(due=due, expires=due + timedelta(hours=1), lane=lane)
-    return queued(
-        changes.pop("content", EMAIL),
-        schedule=schedule,
-        guarantee=changes.pop("guarantee", Guarantee.AT_LEAST_ONCE),
-        metadata={"order": "7"},
-        caller="shop",
-        method="EnqueueEmail",
-        request_id=name,
-        now=now,
-        **changes,
-    )
-
-
-def pointer_to(message: Queued) -> Pointer:
-    return Pointer(message.record.id, message.schedule.lane, message.record.channel)
 
 
 async def test_a_message_is_stored_with_its_pointer_and_claimed_once(replicas: Sequence[Replica]) -> None:
@@ -137,13 +78,13 @@ async def test_a_try_that_failed_comes_again_after_its_pause_and_then_is_given_u
         assert job.tries == tries
         state = MessageState.DEAD if isinstance(next_step, Dead) else MessageState.QUEUED
         await one.requests.finish(replace(job.record, state=state), fence=job.fence, kept=False)
-        await one.queue.settle(Step(message_id=message.record.id, next=next_step))
+        await one.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=next_step))
         await asyncio.sleep(0.25)
         assert await two.queue.hand_over(10) == (0 if isinstance(next_step, Dead) else 1)
     (dead,) = await two.queue.dead_letters(before=None, limit=10)
     assert (dead.record.id, dead.reason, dead.tries) == (message.record.id, Death.TRIED, 2)
     await two.recover()
-    assert await two.queue.requeue(message.record.id, {Lane.BULK: 60.0})
+    assert (await two.queue.requeue(message.record.id, {Lane.BULK: 60.0}))[0]
     assert await two.queue.hand_over(10) == 1
     again = await one.queue.claim(pointer_to(message))
     assert again is not None
@@ -157,10 +98,12 @@ async def test_what_was_sent_leaves_nothing_behind(replicas: Sequence[Replica]) 
     job = await one.queue.claim(pointer_to(message))
     assert job is not None
     await one.requests.finish(replace(job.record, state=MessageState.SENT), fence=job.fence, kept=True)
-    await one.queue.settle(Step(message_id=message.record.id, next=Done()))
+    await one.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=Done()))
     assert await one.queue.claim(pointer_to(message)) is None
-    assert not await one.queue.cancel(message.record.id)
-    assert not await one.queue.requeue(message.record.id, {Lane.BULK: 60.0})
+    for requeued in (False, (await one.queue.requeue(message.record.id, {Lane.BULK: 60.0}))[0]):
+        record = await one.queue.cancel(message.record.id)
+        assert record is not None
+        assert (requeued, record.state) == (False, MessageState.SENT)
 
 
 @pytest.mark.parametrize("replicas", [SHORT], indirect=True)
@@ -187,11 +130,10 @@ async def test_a_message_is_cancelled_while_nobody_is_at_it(replicas: Sequence[R
     free, taken = letter(), letter()
     await one.queue.enqueue([free, taken])
     await one.queue.claim(pointer_to(taken))
-    assert (await two.queue.cancel(free.record.id), await two.queue.cancel(taken.record.id)) == (True, False)
+    answers = [await two.queue.cancel(message.record.id) for message in (free, taken)]
+    assert [answer and answer.state for answer in answers] == [MessageState.CANCELLED, MessageState.SENDING]
     assert await one.queue.claim(pointer_to(free)) is None
-    record = await one.log.get(free.record.id)
-    assert record is not None
-    assert record.state is MessageState.CANCELLED
+    assert answers == [await one.log.get(message.record.id) for message in (free, taken)]
 
 
 async def test_a_bucket_is_shared(replicas: Sequence[Replica]) -> None:
@@ -252,7 +194,6 @@ def test_what_cannot_be_read_says_so(data: bytes) -> None:
 
 
 async def test_what_cannot_be_read_is_claimed_without_words(replicas: Sequence[Replica], bundled_database: str) -> None:
-    import asyncpg
 
     message = letter()
     await replicas[0].queue.enqueue([message])
@@ -272,15 +213,14 @@ async def test_what_a_dead_letter_says_is_forgotten_in_time(replicas: Sequence[R
     job = await one.queue.claim(pointer_to(message))
     assert job is not None
     await one.requests.finish(replace(job.record, state=MessageState.DEAD), fence=job.fence, kept=False)
-    await one.queue.settle(Step(message_id=message.record.id, next=Dead(Death.TRIED)))
+    await one.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=Dead(Death.TRIED)))
     await one.queue.sweep(lost=3600.0, dead=3600.0)
     assert len(await one.queue.dead_letters(before=None, limit=10)) == 1
     await one.queue.sweep(lost=3600.0, dead=0.0)
     assert await one.queue.dead_letters(before=None, limit=10) == []
-    assert not await one.queue.requeue(message.record.id, {Lane.BULK: 60.0})
-    record = await one.log.get(message.record.id)
+    requeued, record = await one.queue.requeue(message.record.id, {Lane.BULK: 60.0})
     assert record is not None
-    assert record.state is MessageState.DEAD
+    assert (requeued, record.state) == (False, MessageState.DEAD)
 
 
 async def test_a_process_that_stops_within_a_transaction_keeps_its_rows_from_nobody(

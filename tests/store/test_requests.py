@@ -329,3 +329,58 @@ async def test_while_the_database_is_away_claims_are_refused_at_once(bundled_dat
             while not database.health().available:
                 await asyncio.sleep(0.02)
         assert isinstance(await requests.begin(claim()), Begun)
+
+
+async def test_what_is_sent_although_its_claim_was_not_answered_is_recorded_as_sent(
+    bundled_database: str, tmp_path: Path
+) -> None:
+    """`RELAYPOST_KEYED_WITHOUT_DATABASE=send`: the claim was granted, and the gateway did not hear of it."""
+    async with (
+        proxy(socket_of(bundled_database)) as between,
+        opened(over_tcp(bundled_database, between.port), tmp_path / "a") as cut_off,
+        opened(bundled_database, tmp_path / "b") as other,
+    ):
+        requests, made = PostgresRequests(cut_off, lease=3600.0), claim(sent_anyway=True)
+        elsewhere, log = PostgresRequests(other, lease=3600.0), PostgresLog(other)
+        claiming = asyncio.create_task(requests.begin(made))
+        await asyncio.sleep(0)
+        between.swallow_answers()
+        with pytest.raises(LogUnavailableError):
+            await claiming
+        sent = replace(ended(made, MessageState.SENT, attempt("ses", Kind.ACCEPTED)), provider="ses")
+        assert await requests.record_unproven(sent, kept=True)
+        between.release()
+        async with asyncio.timeout(30):
+            while await log.get(made.record.id) != sent:
+                await asyncio.sleep(0.05)
+        assert await elsewhere.begin(claim()) == Replay(record=sent)
+
+
+async def test_what_is_sent_although_its_claim_was_not_granted_is_recorded_as_sent(replicas: list[Replica]) -> None:
+    """Another message has the name."""
+    await replicas[0].requests.begin(claim())
+    sent = ended(claim(), MessageState.SENT, attempt("ses", Kind.ACCEPTED))
+    for _ in range(2):
+        assert await replicas[1].requests.record_unproven(sent, kept=True)
+    assert await replicas[2].log.get(sent.id) == sent
+
+
+async def test_a_message_that_is_sent_again_is_not_failed_for_a_moment(
+    replicas: list[Replica], bundled_database: str
+) -> None:
+    """Its gateway died before any attempt; the one that takes over knows that it goes on."""
+    made = claim(first_provider="")
+    await replicas[0].requests.begin(made)
+    connection = await asyncpg.connect(bundled_database)
+    await connection.execute(
+        "CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN INSERT INTO public.states VALUES (NEW.state); RETURN NULL; END $$"
+    )
+    await connection.execute("CREATE TABLE public.states (state text)")
+    await connection.execute(
+        "CREATE TRIGGER note AFTER UPDATE ON relaypost.messages FOR EACH ROW EXECUTE FUNCTION public.note()"
+    )
+    await connection.execute("UPDATE relaypost.requests SET lease_until = now() - interval '1 second'")
+    assert isinstance(await replicas[1].requests.begin(claim()), Begun)
+    assert {row["state"] for row in await connection.fetch("SELECT state FROM public.states")} == {"sending"}
+    await connection.close()

@@ -1,11 +1,13 @@
 """The suppression list on a real PostgreSQL, as several gateways read and write it."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -330,10 +332,11 @@ async def test_while_the_database_is_away_the_copy_stays(
 
 
 PHONE = "+14155550123"
+_replies = itertools.count()
 
 
 def reply(*, wants: bool | None, **changes: Any) -> Reply:
-    fields: dict[str, Any] = {"provider": "twilio", "address": PHONE, "time": datetime.now(UTC)}
+    fields: dict[str, Any] = {"provider": "twilio", "address": PHONE, "id": f"SM{next(_replies)}"}
     return Reply(wants_messages=wants, **fields | changes)
 
 
@@ -367,6 +370,40 @@ async def test_stop_to_nobody_known_is_said_to_all(replicas: list[Replica]) -> N
     assert await other.among(PHONE, caller="whoever")
     await one.suppressions.heard(reply(wants=True))
     assert await other.among(PHONE, caller="whoever") == {}
+
+
+async def test_an_old_reply_that_is_reported_again_undoes_nothing(replicas: list[Replica]) -> None:
+    one, other = replicas
+    start, stop = reply(wants=True), reply(wants=False)
+    for replica, each in ((one, start), (one, stop), (other, start)):
+        await replica.suppressions.heard(each)
+    assert await other.among(PHONE, caller="whoever")
+    await one.suppressions.heard(reply(wants=True))
+    await other.suppressions.heard(stop)
+    assert await one.among(PHONE, caller="whoever") == {}
+
+
+async def test_the_last_word_counts_whatever_the_clock_of_a_gateway_says(
+    replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STOP, START and STOP again, the second STOP by a gateway whose clock is an hour slow."""
+    one, _ = replicas
+    for wants in (False, True):
+        await one.suppressions.heard(reply(wants=wants))
+    slow = SimpleNamespace(now=lambda zone: datetime.now(zone) - timedelta(hours=1))
+    monkeypatch.setattr(module, "datetime", slow)
+    await one.suppressions.heard(reply(wants=False))
+    assert await one.among(PHONE, caller="whoever")
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=2), timedelta(hours=-2)])
+async def test_a_suppression_ends_by_the_databases_clock(replicas: list[Replica], ahead: timedelta) -> None:
+    store, now = replicas[0].store, datetime.now(UTC)
+    await store.put([entry(expire_time=now + timedelta(hours=1)), entry("b@example.com", expire_time=now)])
+    wrong = Clock(wall=lambda: datetime.now(UTC) + ahead)
+    known = Suppressions(store, refresh_seconds=0.1, automatic=True, metrics=Metrics(), clock=wrong)
+    await known.load()
+    assert known.among("signup", [ADA, "b@example.com"]) == {ADA: BOUNCED}
 
 
 async def test_start_takes_back_what_a_refusal_told(replicas: list[Replica]) -> None:

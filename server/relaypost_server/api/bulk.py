@@ -12,10 +12,12 @@ from relaypost_server.api.edge import MALFORMED, Context
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.errors import ApiError
 from relaypost_server.api.request_keys import read_caller, read_guarantee, read_key, read_metadata
+from relaypost_server.api.requested import requested_email, requested_sms
 from relaypost_server.api.schedules import read_schedule
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import InvalidRequestError, Violations
 from relaypost_server.core.estimate import Estimator, units
+from relaypost_server.core.idempotency import Requested, fingerprint
 from relaypost_server.core.message import Channel, Email, Guarantee, Sms
 from relaypost_server.core.money import Money
 from relaypost_server.core.ports import Renderer
@@ -104,7 +106,7 @@ class BulkReader:
             part = _message(request)
             position = part.position or position + 1
             bad = Violations()
-            content = self._content(part, bad)
+            content, requested = self._content(part, bad)
             metadata = read_metadata(part.metadata, bad)
             if not 0 < position < LAST_POSITION:
                 bad.add("position", f"must be from 1 to {LAST_POSITION - 1}, or 0 for the next one")
@@ -127,20 +129,24 @@ class BulkReader:
                     request_id=intake.name(position),
                     batch_id=intake.batch.id,
                     now=datetime.now(UTC),
+                    asked=fingerprint(requested, header.guarantee, metadata),
                 )
                 await intake.add(message, position)
 
-    def _content(self, part: pb.BulkMessage, bad: Violations) -> Email | Sms:
+    def _content(self, part: pb.BulkMessage, bad: Violations) -> tuple[Email | Sms, Email | Sms | Requested]:
+        """The content, and what the caller asked for."""
         content: Email | Sms
         if part.WhichOneof("content") == "sms":
-            content = read_sms(part.sms, self._templates, bad)
+            content = sms = read_sms(part.sms, self._templates, bad)
+            requested: Email | Sms | Requested = requested_sms(part.sms, sms)
         else:
             if not part.HasField("email"):
                 bad.add("content", "is required: an email or an sms")
-            content = self._email_reader.read(part.email, bad)
+            content = email = self._email_reader.read(part.email, bad)
+            requested = requested_email(part.email, email)
         if content.channel not in self._channels:
             raise ApiError(errors.not_configured(content.channel))
-        return content
+        return content, requested
 
     def _answer(self, progress: BatchProgress | None) -> pb.SendBulkResponse:
         tally = self._tally

@@ -21,9 +21,10 @@ from relaypost_server.api.request_keys import (
     read_message_id,
     read_metadata,
 )
+from relaypost_server.api.requested import requested_email, requested_sms
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
-from relaypost_server.core.idempotency import RequestKey
+from relaypost_server.core.idempotency import RequestKey, fingerprint
 from relaypost_server.core.message import Content, Email, Guarantee, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery, Renderer
 from relaypost_server.core.silence import Confirm
@@ -69,7 +70,8 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         caller = read_caller(context, bad)
         key = read_key("SendEmail", request.request_id, caller, bad)
         bad.check()
-        sent = await _send(self._emails, email, guarantee, metadata, caller, key, context)
+        asked = fingerprint(requested_email(request.email, email), guarantee, metadata) if key else ""
+        sent = await _send(self._emails, email, guarantee, metadata, caller, key, asked, context)
         response = pb.SendEmailResponse(replayed=sent.replayed)
         pack.fill_message(response.message, sent.record)
         return response
@@ -87,7 +89,8 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         key = read_key("SendSms", request.request_id, caller, bad)
         bad.check()
         confirm = None if within is None else Confirm(within=within)
-        sent = await _send(self._texts, sms, guarantee, metadata, caller, key, context, confirm)
+        asked = fingerprint(requested_sms(request.sms, sms), guarantee, metadata, within) if key else ""
+        sent = await _send(self._texts, sms, guarantee, metadata, caller, key, asked, context, confirm)
         response = pb.SendSmsResponse(replayed=sent.replayed, confirm_until=pack.time(sent.confirm_until))
         pack.fill_message(response.message, sent.record)
         return response
@@ -160,6 +163,7 @@ async def _send(
     metadata: Mapping[str, str],
     caller: str,
     key: RequestKey | None,
+    asked: str,
     context: Context,
     confirm: Confirm | None = None,
 ) -> Sent:
@@ -173,6 +177,7 @@ async def _send(
             time_left=context.time_remaining(),
             caller_name=caller,
             key=key,
+            asked=asked,
             confirm=confirm,
         )
     except RequestReusedError:

@@ -20,16 +20,18 @@ from relaypost_server.api.request_keys import (
     read_message_id,
     read_metadata,
 )
+from relaypost_server.api.requested import requested_email, requested_sms
 from relaypost_server.api.schedules import LANES, read_schedule
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.estimate import Estimator
+from relaypost_server.core.idempotency import Requested, fingerprint
 from relaypost_server.core.message import Channel, Email, Sms
-from relaypost_server.core.ports import LogUnavailableError, MessageLog, Renderer
+from relaypost_server.core.ports import LogUnavailableError, Renderer
 from relaypost_server.core.queue import Lane
 from relaypost_server.core.queue_ports import QueueUnavailableError
 from relaypost_server.flow.bulk import Batches
-from relaypost_server.flow.queueing import Accepted, Queueing
+from relaypost_server.flow.queueing import Accepted, MessageStateError, Queueing, UnknownMessageError
 from relaypost_server.flow.requests import RequestReusedError
 from relaypost_server.flow.watch import TooManyWatchersError
 
@@ -41,7 +43,6 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         self,
         queueing: Queueing,
         batches: Batches,
-        message_log: MessageLog,
         *,
         email_reader: EmailReader,
         templates: Renderer,
@@ -52,7 +53,6 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         self._estimator = estimator
         self._queueing = queueing
         self._batches = batches
-        self._log = message_log
         self._email_reader = email_reader
         self._templates = templates
         self._channels = channels
@@ -63,7 +63,9 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             bad.add("email", "is required")
         else:
             email = self._email_reader.read(request.email, bad)
-        accepted = await self._enqueue(request, "EnqueueEmail", context, bad, lambda: email)
+        accepted = await self._enqueue(
+            request, "EnqueueEmail", context, bad, lambda: (email, requested_email(request.email, email))
+        )
         response = pb.EnqueueEmailResponse(replayed=accepted.replayed)
         pack.fill_message(response.message, accepted.record)
         return response
@@ -74,25 +76,33 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             bad.add("sms", "is required")
         else:
             sms = read_sms(request.sms, self._templates, bad)
-        accepted = await self._enqueue(request, "EnqueueSms", context, bad, lambda: sms)
+        accepted = await self._enqueue(
+            request, "EnqueueSms", context, bad, lambda: (sms, requested_sms(request.sms, sms))
+        )
         response = pb.EnqueueSmsResponse(replayed=accepted.replayed)
         pack.fill_message(response.message, accepted.record)
         return response
 
     async def CancelMessage(self, request: pb.CancelMessageRequest, context: Context) -> pb.CancelMessageResponse:
         message_id = _message_id(request.message_id)
-        record = await self._queueing.cancel(message_id)
-        if record is None:
-            raise ApiError(queue_errors.not_queued() if await self._log.get(message_id) else errors.message_not_found())
+        try:
+            record = await self._queueing.cancel(message_id)
+        except MessageStateError as error:
+            raise ApiError(queue_errors.not_queued(error.state)) from None
+        except UnknownMessageError:
+            raise ApiError(errors.message_not_found()) from None
         response = pb.CancelMessageResponse()
         pack.fill_message(response.message, record)
         return response
 
     async def RequeueMessage(self, request: pb.RequeueMessageRequest, context: Context) -> pb.RequeueMessageResponse:
         message_id = _message_id(request.message_id)
-        record = await self._queueing.requeue(message_id)
-        if record is None:
-            raise ApiError(queue_errors.not_dead() if await self._log.get(message_id) else errors.message_not_found())
+        try:
+            record = await self._queueing.requeue(message_id)
+        except MessageStateError as error:
+            raise ApiError(queue_errors.not_dead(error.state)) from None
+        except UnknownMessageError:
+            raise ApiError(errors.message_not_found()) from None
         response = pb.RequeueMessageResponse()
         pack.fill_message(response.message, record)
         return response
@@ -156,9 +166,12 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         method: str,
         context: Context,
         bad: Violations,
-        content: Callable[[], Email | Sms],
+        read: Callable[[], tuple[Email | Sms, Email | Sms | Requested]],
     ) -> Accepted:
-        """Reads what both requests have, and queues the content unless something is wrong with either."""
+        """Reads what both requests have, and queues the content unless something is wrong with either.
+
+        `read`: the content, and what the caller asked for.
+        """
         now = datetime.now(UTC)
         schedule = read_schedule("schedule", request.schedule, Lane.TRANSACTIONAL, now, bad)
         guarantee = read_guarantee(request.delivery_guarantee, bad)
@@ -166,7 +179,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         caller = read_caller(context, bad)
         key = read_key(method, request.request_id, caller, bad)
         bad.check()
-        message = content()
+        message, requested = read()
         if message.channel not in self._channels:
             raise ApiError(errors.not_configured(message.channel))
         with _explained():
@@ -178,6 +191,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
                 caller=caller,
                 key=key,
                 method=method,
+                asked=fingerprint(requested, guarantee, metadata),
             )
 
 

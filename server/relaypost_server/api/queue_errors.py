@@ -5,6 +5,7 @@ from grpc import StatusCode
 from relaypost.v1 import failure_pb2
 
 from relaypost_server.api.errors import build, retry
+from relaypost_server.core.message import MessageState
 
 
 def queue_unavailable() -> status_pb2.Status:
@@ -16,19 +17,21 @@ def queue_unavailable() -> status_pb2.Status:
     )
 
 
-def not_queued() -> status_pb2.Status:
+def not_queued(state: MessageState) -> status_pb2.Status:
     return build(
         StatusCode.FAILED_PRECONDITION,
         failure_pb2.ERROR_REASON_MESSAGE_NOT_QUEUED,
-        "the message is not in the queue, or is being sent",
+        f"the message is {state.name} and was not changed; only a message that waits in the queue, or a dead letter, "
+        "can be cancelled",
     )
 
 
-def not_dead() -> status_pb2.Status:
+def not_dead(state: MessageState) -> status_pb2.Status:
     return build(
         StatusCode.FAILED_PRECONDITION,
         failure_pb2.ERROR_REASON_MESSAGE_NOT_DEAD,
-        "the message has not been given up",
+        f"the message is {state.name} and was not changed; only a dead letter can be requeued "
+        "(ListDeadLetters shows them)",
     )
 
 

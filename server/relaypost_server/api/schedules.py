@@ -6,7 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import queue_service_pb2 as pb
 
 from relaypost_server.api.violations import Violations
-from relaypost_server.core.queue import FARTHEST, TIME_TO_LIVE, Lane, Schedule
+from relaypost_server.core.queue import FARTHEST, Lane, Schedule
 
 LANES = {lane: pb.Lane.Value(f"LANE_{lane.name}") for lane in Lane}
 _LANES = {packed: lane for lane, packed in LANES.items()}
@@ -19,16 +19,15 @@ def read_schedule(field: str, schedule: pb.Schedule, default: Lane, now: datetim
     if schedule.lane and schedule.lane not in _LANES:
         bad.add(f"{field}.lane", "is not a known lane")
     lane = _LANES.get(schedule.lane, default)
-    due = now
+    due = expires = None
     if schedule.HasField("send_at"):
         due = _moment(f"{field}.send_at", schedule.send_at, now, bad)
         if not now - _EARLIEST <= due <= now + FARTHEST:
             bad.add(f"{field}.send_at", f"must be from now to {FARTHEST.days} days ahead")
-            due = now  # What is reckoned from it below must not run out of the calendar.
-    expires = due + TIME_TO_LIVE[lane]
+            due = None  # What is reckoned from it below must not run out of the calendar.
     if schedule.HasField("expire_time"):
-        expires = _moment(f"{field}.expire_time", schedule.expire_time, now, bad)
-        if not max(due, now) < expires <= due + FARTHEST:
+        expires, start = _moment(f"{field}.expire_time", schedule.expire_time, now, bad), due or now
+        if not max(start, now) < expires <= start + FARTHEST:
             bad.add(f"{field}.expire_time", f"must be later than now and send_at, by {FARTHEST.days} days at most")
     return Schedule(due=due, expires=expires, lane=lane)
 

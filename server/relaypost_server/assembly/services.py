@@ -48,7 +48,6 @@ async def build_servicers(
         queue=QueueServicer(
             build_queueing(site, parts.queues, message_log),
             batches,
-            message_log,
             email_reader=email_reader,
             templates=templates,
             channels=parts.chains.channels,

@@ -6,7 +6,7 @@ claims it, and holds the claim by a lease that a gateway which died cannot renew
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -38,6 +38,8 @@ class Claim:
     record: MessageRecord
     first_provider: str
     """Who is asked first, if the claim is granted; "" where nobody can be asked now."""
+    sent_anyway: bool = False
+    """The message is sent even if the log does not answer: what becomes of a claim in doubt is recorded after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,10 @@ class KnownRequest:
     """A provider's receipt has told what became of it."""
     started: Started | None
     record: MessageRecord
+    waiting: bool = False
+    """The queue holds the message: what was not sent, another worker sends."""
+    dead: bool = False
+    """The queue has given the message up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +103,26 @@ class Resume:
     record: MessageRecord
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """A message as its caller asked for it, where the gateway fills in a template or the sender."""
+
+    content: Email | Sms
+    """Without the texts of a template, and without a sender that the caller did not name."""
+    template: str = ""
+    locale: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
 def fingerprint(
-    content: Email | Sms, guarantee: Guarantee, metadata: Mapping[str, str], confirm_within: float | None = None
+    content: Email | Sms | Requested,
+    guarantee: Guarantee,
+    metadata: Mapping[str, str],
+    confirm_within: float | None = None,
 ) -> str:
     """The SHA-256 of what a request asks for, in hexadecimal digits.
 
+    It must not depend on what this gateway adds, for another one may add something else: see `Requested`.
     Taken over the normalised fields: neither the order of a map nor the bytes
     on the wire matter. Empty fields are left out, so that a field that a later
     version adds changes no fingerprint of a request that does not use it.
@@ -113,7 +134,7 @@ def fingerprint(
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return sha256(value).hexdigest()
-    return {name: field for name in value.__slots__ if (field := getattr(value, name))}
+    return {name: given for name in value.__slots__ if (given := getattr(value, name))}
 
 
 def reconsider(known: KnownRequest, asked: str, now: datetime) -> Replay | InProgress | Reused | Resume:
@@ -131,7 +152,8 @@ def reconsider(known: KnownRequest, asked: str, now: datetime) -> Replay | InPro
 def settle(known: KnownRequest, now: datetime) -> MessageRecord:
     """The record of a request whose gateway died: what was started and has no outcome may have been sent.
 
-    A provider's receipt knows better: where there is one, the state is left as it is.
+    A provider's receipt knows better: where there is one, the state is left as it is. A queued message that was
+    not sent goes back to the queue at once: it is never FAILED, for that would end it for those who watch it.
     """
     attempts = known.record.attempts
     if known.started is not None:
@@ -146,10 +168,18 @@ def settle(known: KnownRequest, now: datetime) -> MessageRecord:
     return replace(
         known.record,
         attempts=attempts,
-        state=known.record.state if known.proven else verdict.state,
+        state=known.record.state if known.proven else _state_after_death(known, verdict.state),
         possible_duplicate=verdict.possible_duplicate,
         update_time=now,
     )
+
+
+def _state_after_death(known: KnownRequest, judged: MessageState) -> MessageState:
+    if judged is MessageState.FAILED and known.dead:
+        return MessageState.DEAD
+    if judged is MessageState.FAILED and known.waiting:
+        return MessageState.QUEUED
+    return judged
 
 
 def is_kept(record: MessageRecord, *, cut_short: bool) -> bool:
@@ -161,7 +191,10 @@ def is_kept(record: MessageRecord, *, cut_short: bool) -> bool:
     """
     if record.state is MessageState.UNCONFIRMED:
         return not cut_short or record.guarantee is Guarantee.AT_MOST_ONCE
-    return record.state not in (MessageState.FAILED, MessageState.SENDING)
+    return record.state not in _NOT_SENT
+
+
+_NOT_SENT = (MessageState.FAILED, MessageState.SENDING, MessageState.QUEUED, MessageState.DEAD)
 
 
 def verdict_on(record: MessageRecord) -> Verdict:

@@ -212,12 +212,22 @@ class RequestLog(Protocol):
         """Puts the end on record and gives the claim back. As durable as `MessageLog.append`; never raises."""
         ...
 
+    async def record_unproven(self, record: MessageRecord, *, kept: bool) -> bool:
+        """Records what was sent although `begin` was not answered: the claim may have been granted, or not.
+
+        As durable as `MessageLog.append`; never raises.
+        """
+        ...
+
     async def abandoned(self, limit: int) -> Sequence[KnownRequest]:
         """At most `limit` requests whose lease has ended. Raises LogUnavailableError."""
         ...
 
-    async def settle(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
-        """Ends an abandoned request. False: it was not abandoned after all. Raises LogUnavailableError."""
+    async def settle(self, record: MessageRecord, *, fence: int, kept: bool, waiting: bool = False) -> bool:
+        """Ends an abandoned request. False: it was not abandoned after all. Raises LogUnavailableError.
+
+        `waiting`: a queued message, which goes back to the queue in the same transaction unless it is `kept`.
+        """
         ...
 
     async def forget(self, *, older_than: float) -> None:

@@ -49,8 +49,10 @@ class Death(StrEnum):
 class Schedule:
     """When a message is to be sent."""
 
-    due: datetime
-    expires: datetime
+    due: datetime | None
+    """None: at once. When that is, the database's clock tells, as it tells what is due and what has expired."""
+    expires: datetime | None
+    """None: once the lane's time to live is over, counted from `due`."""
     lane: Lane
 
 
@@ -99,7 +101,8 @@ class Job:
     record: MessageRecord
     """With the attempts of earlier tries."""
     lane: Lane
-    expires: datetime
+    time_left: float
+    """Seconds until it expires, by the database's clock, when it was claimed; 0 or less: it has expired."""
     tries: int
     """Including the one that is about to be made."""
     fence: int
@@ -129,10 +132,10 @@ class Dead:
 Next = Done | Again | Dead
 
 
-def after(job: Job, record: MessageRecord, verdict: Verdict, *, now: datetime, draw: float) -> Next:
+def after(job: Job, record: MessageRecord, verdict: Verdict, *, elapsed: float, draw: float) -> Next:
     """What follows from a try, of which `record` and `verdict` tell what came of it.
 
-    `draw`: a random number from 0 to 1, for full jitter
+    `elapsed`: seconds since the message was claimed. `draw`: a random number from 0 to 1, for full jitter
     (aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter).
     """
     if is_kept(record, cut_short=verdict.cut_short):
@@ -141,7 +144,7 @@ def after(job: Job, record: MessageRecord, verdict: Verdict, *, now: datetime, d
     if counted and job.tries >= MOST_TRIES:
         return Dead(Death.TRIED)
     pause = max(draw * longest_pause(job.tries), min(verdict.retry_after or 0.0, LONGEST_PAUSE))
-    if now + timedelta(seconds=pause) >= job.expires:
+    if elapsed + pause >= job.time_left:
         return Dead(Death.EXPIRED)
     return Again(pause, counted)
 

@@ -24,6 +24,8 @@ class Step:
     """What follows for one queued message."""
 
     message_id: str
+    fence: int
+    """Of the claim under which it was tried: one that was taken over has no say any more."""
     next: Next
 
 
@@ -76,12 +78,19 @@ class QueueStore(Protocol):
         """
         ...
 
-    async def cancel(self, message_id: str) -> bool:
-        """Takes a message back; False where it is not queued, or being sent."""
+    async def cancel(self, message_id: str) -> MessageRecord | None:
+        """Cancels a queued message, in one transaction with what is returned.
+
+        The message as it is then: it is CANCELLED, also by an earlier call whose answer was lost, or it could not
+        be cancelled. None: there is no such message.
+        """
         ...
 
-    async def requeue(self, message_id: str, ttl: Mapping[Lane, float]) -> bool:
-        """Gives a message another chance that was given up, with so many seconds to live; False where it was not."""
+    async def requeue(self, message_id: str, ttl: Mapping[Lane, float]) -> tuple[bool, MessageRecord | None]:
+        """Gives a dead letter new tries, and its lane's seconds to live, in one transaction with what is returned.
+
+        Whether it did, and the message as it is then; None: there is no such message.
+        """
         ...
 
     async def dead_letters(self, *, before: str | None, limit: int) -> Sequence[DeadLetter]:

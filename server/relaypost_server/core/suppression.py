@@ -87,11 +87,12 @@ class Reply:
     """What a person wrote back to a provider's number."""
 
     provider: str
+    id: str
+    """The provider's own id of the reply: it counts once, however often it is reported."""
     address: str
     """Of the person."""
     wants_messages: bool | None
     """False for STOP, True for START; None: it is about something else."""
-    time: datetime
 
 
 def comparable(address: str) -> str:

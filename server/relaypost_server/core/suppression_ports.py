@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from relaypost_server.core.ports import Callback
@@ -27,6 +28,8 @@ class Changes:
     """What comes later is never before this place."""
     last: tuple[int, str, str] | None
     """The last row, where there is another page."""
+    time: datetime
+    """By the database's clock, by which suppressions end."""
 
 
 class SuppressionStore(Protocol):
@@ -62,7 +65,9 @@ class SuppressionStore(Protocol):
     async def hear(self, reply: Reply) -> int:
         """Does as a person asks who wants no more messages, or wants them again; how many entries came or went.
 
-        STOP is said to every caller whose messages the provider brought there of late; where none is known, to all.
+        A reply counts once, by its id, in the order in which replies arrive: the database dates them, for Twilio
+        tells no time. STOP is said to every caller whose messages the provider brought there of late; where none
+        is known, to all.
         """
         ...
 

@@ -26,6 +26,18 @@ class Accepted:
     """An earlier request with the same name stored it."""
 
 
+class UnknownMessageError(Exception):
+    """There is no message with this id."""
+
+
+class MessageStateError(Exception):
+    """The state of the message does not allow what was asked."""
+
+    def __init__(self, state: MessageState) -> None:
+        super().__init__(state.value)
+        self.state = state
+
+
 class Queueing:
     """The queue as callers see it."""
 
@@ -55,8 +67,11 @@ class Queueing:
         caller: str,
         key: RequestKey | None,
         method: str,
+        asked: str = "",
     ) -> Accepted:
-        """Stores a message. Raises RequestReusedError, LogUnavailableError or QueueUnavailableError."""
+        """Stores a message. `asked`: the fingerprint of the request, as in `Sender.send`.
+
+        Raises RequestReusedError, LogUnavailableError or QueueUnavailableError."""
         message = queued(
             content,
             schedule=schedule,
@@ -66,6 +81,7 @@ class Queueing:
             method=method,
             request_id=key.request_id if key else "",
             now=self._clock.wall(),
+            asked=asked,
         )
         (stored,) = await self._store.enqueue([message])
         if not stored.new:
@@ -74,16 +90,30 @@ class Queueing:
         self._on_stored()
         return Accepted(record=message.record)
 
-    async def cancel(self, message_id: str) -> MessageRecord | None:
-        """The message, cancelled; None where it is not queued, or being sent. Raises LogUnavailableError."""
-        return await self._log.get(message_id) if await self._store.cancel(message_id) else None
+    async def cancel(self, message_id: str) -> MessageRecord:
+        """The message, CANCELLED now or by an earlier call.
 
-    async def requeue(self, message_id: str) -> MessageRecord | None:
-        """The message, queued; None where it had not been given up. Raises LogUnavailableError."""
-        if not await self._store.requeue(message_id, _TTL_SECONDS):
-            return None
+        Raises MessageStateError where it cannot be cancelled in its state, UnknownMessageError or LogUnavailableError.
+        """
+        record = await self._store.cancel(message_id)
+        if record is None:
+            raise UnknownMessageError
+        if record.state is not MessageState.CANCELLED:
+            raise MessageStateError(record.state)
+        return record
+
+    async def requeue(self, message_id: str) -> MessageRecord:
+        """The message, queued.
+
+        Raises MessageStateError where it is no dead letter, UnknownMessageError or LogUnavailableError.
+        """
+        requeued, record = await self._store.requeue(message_id, _TTL_SECONDS)
+        if record is None:
+            raise UnknownMessageError
+        if not requeued:
+            raise MessageStateError(record.state)
         self._on_stored()
-        return await self._log.get(message_id)
+        return record
 
     async def dead_letters(self, *, before: str | None, limit: int) -> Sequence[DeadLetter]:
         """Messages that were given up, newest first. Raises LogUnavailableError."""
@@ -118,6 +148,7 @@ def queued(
     request_id: str,
     now: datetime,
     batch_id: str | None = None,
+    asked: str = "",
 ) -> Queued:
     """The message with an id, and everything that is stored with it."""
     message_id = new_id(now)
@@ -137,6 +168,6 @@ def queued(
         caller=caller,
         method=method,
         request_id=request_id or message_id,
-        fingerprint=fingerprint(content, guarantee, metadata),
+        fingerprint=asked or fingerprint(content, guarantee, metadata),
         batch_id=batch_id,
     )

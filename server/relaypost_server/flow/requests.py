@@ -179,6 +179,10 @@ class Requests:
             self._requests, answer, first_provider=first_provider, held_since=asked_at, terms=self._terms
         )
 
+    async def record_unproven(self, record: MessageRecord, *, kept: bool) -> None:
+        """Records what was sent although the log did not answer the claim. Never raises."""
+        await self._requests.record_unproven(record, kept=kept)
+
     def _refuse(self, why: InProgress | Reused) -> NoReturn:
         if isinstance(why, Reused):
             self._metrics.request("reused")
@@ -211,6 +215,7 @@ class Recovery(Background):
 
     async def _settle(self, known: KnownRequest) -> None:
         record = settle(known, self._clock.wall())
-        settled = await self._requests.settle(record, fence=known.fence, kept=is_kept(record, cut_short=True))
+        kept = is_kept(record, cut_short=True)
+        settled = await self._requests.settle(record, fence=known.fence, kept=kept, waiting=known.waiting)
         if settled:
             log.warning("abandoned request settled", message_id=record.id, state=record.state.value)

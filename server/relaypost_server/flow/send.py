@@ -107,8 +107,8 @@ class Sender(Generic[Content]):
         With a `key`, raises RequestReusedError, RequestInProgressError or
         LogUnavailableError; then nothing was sent. `caller_name`: the service
         that asks; "" for one that does not say who it is. `asked`: the fingerprint of
-        the request, for content that must leave no trace; default: that of the
-        content.
+        the request; default: that of the content, which is right where the
+        gateway added nothing to it.
         """
         began = self._clock.monotonic()
         create_time = self._clock.wall()
@@ -133,6 +133,13 @@ class Sender(Generic[Content]):
     async def drain(self, *, seconds: float) -> None:
         """Lets the attempts that run end within `seconds`, cuts off the others, and records both."""
         await self._walks.drain(seconds=seconds)
+
+    async def _send_unproven(self, message: Message[Content], caller: Caller) -> Sent:
+        """Sends without the log's word, which may have granted the claim: its record ends that claim too."""
+        delivery = await self._deliver(message, caller, self._suppressed(message))
+        sent = Sent(record=self._report(message, delivery, caller), verdict=delivery.verdict)
+        await self._requests.record_unproven(sent.record, kept=is_kept(sent.record, cut_short=sent.verdict.cut_short))
+        return sent
 
     async def _send(self, message: Message[Content], caller: Caller) -> Sent:
         """Sends first, and puts on record what came of it."""
@@ -161,6 +168,7 @@ class Sender(Generic[Content]):
             or fingerprint(message.content, message.guarantee, message.metadata, confirm.within if confirm else None),
             record=record_at_start(message),
             first_provider="" if nobody_left else self._dispatcher.first_choice(message.caller),
+            sent_anyway=self._requests.without_log,
         )
         found = await self._requests.replay(key, claim.fingerprint)
         if found is not None:
@@ -169,9 +177,9 @@ class Sender(Generic[Content]):
             try:
                 claimed = await self._requests.begin(claim)
             except LogUnavailableError:
-                if not self._requests.without_log:
+                if not claim.sent_anyway:
                     raise
-                return await self._send(message, caller)
+                return await self._send_unproven(message, caller)
             if isinstance(claimed, Replay):
                 return _replayed(claimed)
             return await self._send_claimed(message, caller, claimed, suppressed)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -81,6 +82,8 @@ class Suppressions(Background):
         self._news = asyncio.Event()
         """Something waits to be written."""
         self._horizon = 0
+        self._told: tuple[datetime, float] | None = None
+        """The database's time, and the monotonic time when it told it."""
         self._loaded_at = self._fresh_at = float("-inf")
         self._began = clock.monotonic()
         self._refreshing = asyncio.Lock()
@@ -91,7 +94,7 @@ class Suppressions(Background):
         return self._clock.monotonic() - max(self._fresh_at, self._began)
 
     def among(self, caller: str, recipients: Collection[str]) -> Mapping[str, SuppressionReason]:
-        return self._list.among(caller, recipients, self._clock.wall()) if self._list.knows(recipients) else _NOBODY
+        return self._list.among(caller, recipients, self._now()) if self._list.knows(recipients) else _NOBODY
 
     def opted_out(self, message: Message[Email] | Message[Sms], provider: str) -> None:
         if not self._automatic:
@@ -104,7 +107,7 @@ class Suppressions(Background):
                 source=SuppressionSource.PROVIDER,
                 provider=provider,
                 message_id=message.id,
-                create_time=self._clock.wall(),
+                create_time=self._now(),
             )
             log.info("recipient opted out", address=mask(found.address), provider=provider, message_id=message.id)
             self._list.apply([_change(found)])
@@ -190,10 +193,18 @@ class Suppressions(Background):
         await self.store.sweep()
         return horizon
 
+    def _now(self) -> datetime:
+        """The database's time, by which suppressions end: this machine's clock may be wrong."""
+        if self._told is None:
+            return self._clock.wall()
+        time, at = self._told
+        return time + timedelta(seconds=self._clock.monotonic() - at)
+
     async def _catch_up(self, known: SuppressionList, since: int) -> int:
         """Applies everything that has changed since then; from where to ask the next time."""
         page = await self.store.changes(Cursor(since=since))
         horizon = page.horizon
+        self._told = page.time, self._clock.monotonic()
         known.apply(page.changes)
         while page.last is not None:
             page = await self.store.changes(Cursor(since=since, page=page.last))

@@ -157,8 +157,8 @@ class Worker(Background):
         if sent is None:
             await self._bury(job, claimed)
             return
-        now = self._crew.clock.wall()
-        step = after(job, sent.record, sent.verdict, now=now, draw=random.random())  # noqa: S311 - spreads load
+        elapsed = self._crew.clock.monotonic() - asked_at
+        step = after(job, sent.record, sent.verdict, elapsed=elapsed, draw=random.random())  # noqa: S311 - spreads load
         await self._settle(job, claimed, replace(sent.record, state=state_of(sent.record, step)), step)
 
     def _claimed(self, job: Job, asked_at: float) -> ClaimedRequest:
@@ -168,7 +168,7 @@ class Worker(Background):
 
     async def _send(self, job: Job, claimed: ClaimedRequest) -> Sent | None:
         """None where there is nothing to send any more. Raises RequestInProgressError."""
-        if job.message is None or self._crew.clock.wall() >= job.expires:
+        if job.message is None or job.time_left <= 0:
             return None
         began = self._crew.clock.monotonic()
         caller = Caller(began=began, end=began + min(WALK_SECONDS, self._crew.lease / 2))
@@ -184,8 +184,13 @@ class Worker(Background):
         await self._settle(job, claimed, record, Dead(Death.EXPIRED if job.message else Death.UNREADABLE))
 
     async def _settle(self, job: Job, claimed: ClaimedRequest, record: MessageRecord, step: Next) -> None:
-        await claimed.finish(record, kept=isinstance(step, Done))
-        await self._crew.store.settle(Step(message_id=record.id, next=step))
+        settlement = Step(message_id=record.id, fence=job.fence, next=step)
+        if isinstance(step, Dead):  # First: what is DEAD must not be tried again, wherever this process ends.
+            await self._crew.store.settle(settlement)
+            await claimed.finish(record, kept=False)
+        else:
+            await claimed.finish(record, kept=isinstance(step, Done))
+            await self._crew.store.settle(settlement)
         self._crew.metrics.worked(job.lane, type(step).__name__.lower())
         if isinstance(step, Dead):
             log.warning("message given up", message_id=record.id, lane=job.lane.value, why=step.reason.value)

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from twilio.request_validator import RequestValidator
 
-from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
+from relaypost_server.core.delivery import EVENT_ID_LIMIT, DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief
+from relaypost_server.core.redaction import printable
 from relaypost_server.core.suppression import Reply, SuppressionReason
 from relaypost_server.providers._receipts import addresses, only, ours
 
@@ -137,7 +138,10 @@ def read_reply(callback: Callback, public_url: str, token: str) -> Reply | None:
     # With Advanced Opt-Out Twilio says itself what it made of the message, in whatever language it was.
     word = (form.get("OptOutType") or form.get("Body", "")).strip().upper()
     wants = True if word in _START else False if word in _STOP else None
-    return Reply(provider="twilio", address=sender, wants_messages=wants, time=callback.receive_time)
+    sid = printable(form.get("MessageSid", ""), limit=EVENT_ID_LIMIT)
+    if not sid:
+        raise CallbackRefusedError(Disbelief.MALFORMED)
+    return Reply(provider="twilio", id=sid, address=sender, wants_messages=wants)
 
 
 def _verified(callback: Callback, public_url: str, token: str) -> Mapping[str, str]:

@@ -5,7 +5,9 @@
 --   claim     a new request, leased, with its first attempt about to start
 --   starting  the attempts so far and the next one, while the lease holds
 --   finish    the end of a walk; also after the lease, for it tells the truth
+--   unproven  the same, where the claim was not answered: an insert if it was not granted
 --   settle    the end of a request whose lease ended with its gateway
+-- A document that would move its message to a state that may not follow has no effect.
 -- Writing a document a second time changes nothing, so a batch whose answer was
 -- lost is safe to repeat. Requests are taken in order, lest two batches of two
 -- gateways wait for one another.
@@ -38,9 +40,18 @@ WITH batch AS MATERIALIZED (
     WHERE
         request.message_id = batch.id AND request.fence = batch.fence
         AND (
-            batch.op = 'finish'
+            batch.op IN ('finish', 'unproven')
             OR (batch.op = 'starting' AND request.lease_until > now())
             OR (batch.op = 'settle' AND request.lease_until <= now())
+        )
+        AND NOT EXISTS (
+            SELECT FROM relaypost.messages AS message
+            WHERE
+                message.id = batch.id AND message.delivery_rank = 0 AND message.state <> batch.state
+                AND NOT CASE
+                    WHEN batch.op = 'settle' THEN legal_recovery(message.state, batch.state)
+                    ELSE legal_result(message.state, batch.state)
+                END
         )
     RETURNING request.message_id
 ), new_messages AS (
@@ -51,13 +62,19 @@ WITH batch AS MATERIALIZED (
     SELECT
         id, channel, state, guarantee, sender, recipients, coalesce(caller, ''), coalesce(country, ''), create_time,
         update_time, provider, provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
-    FROM batch WHERE op = 'insert' OR (op = 'claim' AND id IN (SELECT message_id FROM claimed))
+    FROM batch WHERE op IN ('insert', 'unproven') OR (op = 'claim' AND id IN (SELECT message_id FROM claimed))
     ON CONFLICT (id) DO NOTHING
 ), changed_messages AS (
     UPDATE relaypost.messages AS message
     SET
-        -- A provider's receipt outweighs the walk that asked the provider.
-        state = CASE WHEN message.delivery_rank > 0 THEN message.state ELSE batch.state END,
+        -- A provider's receipt outweighs the walk that asked the provider. `held` has looked at the table of
+        -- transitions; it is looked at again for a row that somebody changed in between.
+        state = CASE
+            WHEN message.delivery_rank > 0 THEN message.state
+            WHEN batch.op = 'settle' AND NOT legal_recovery(message.state, batch.state) THEN message.state
+            WHEN batch.op <> 'settle' AND NOT legal_result(message.state, batch.state) THEN message.state
+            ELSE batch.state
+        END,
         update_time = batch.update_time,
         provider = CASE WHEN batch.provider = '' THEN message.provider ELSE batch.provider END,
         provider_message_id = CASE
@@ -83,7 +100,9 @@ WITH batch AS MATERIALIZED (
         cost_micros bigint, cost_currency text, units integer, price_due timestamptz, segments integer,
         refused jsonb
     )
-    WHERE batch.op = 'insert' OR batch.id IN (SELECT message_id FROM held)
+    WHERE
+        batch.op = 'insert' OR batch.id IN (SELECT message_id FROM held)
+        OR (batch.op = 'unproven' AND NOT EXISTS (SELECT FROM relaypost.requests WHERE message_id = batch.id))
     ON CONFLICT (message_id, number) DO UPDATE SET
         provider = excluded.provider,
         kind = excluded.kind,
@@ -106,8 +125,8 @@ UNION ALL
 SELECT message_id::text FROM held;
 
 -- name: lock_request
--- An earlier request of the same name, held until the transaction ends.
-SELECT *, coalesce(lease_until > now(), false) AS running
+-- An earlier request of the same name, held until the transaction ends. What is queued has names of its own.
+SELECT *, coalesce(lease_until > now(), false) AS running, false AS waiting, false AS dead
 FROM relaypost.requests
 WHERE caller = $1 AND method = $2 AND request_id = $3
 FOR UPDATE;
@@ -124,37 +143,57 @@ WHERE message_id = $1
 RETURNING fence;
 
 -- name: send_again
-UPDATE relaypost.messages SET state = 'sending', update_time = now() WHERE id = $1 AND delivery_rank = 0;
+UPDATE relaypost.messages SET state = 'sending', update_time = now()
+WHERE id = $1 AND delivery_rank = 0 AND legal_repeat(state, 'sending');
 
 -- name: abandoned_requests
--- Requests whose lease ended with their gateway.
-SELECT *, false AS running
+-- Requests whose lease ended with their gateway; `waiting` and `dead`: what the queue knows of the message.
+SELECT
+    *, false AS running,
+    EXISTS (SELECT FROM relaypost.queue WHERE message_id = requests.message_id AND death IS NULL) AS waiting,
+    EXISTS (SELECT FROM relaypost.queue WHERE message_id = requests.message_id AND death IS NOT NULL) AS dead
 FROM relaypost.requests
 WHERE lease_until <= now()
 ORDER BY lease_until
 LIMIT $1;
 
 -- name: forget_requests
--- A few at a time, so that no sweep holds others up.
+-- A few at a time, so that no sweep holds others up. The names of a batch's messages stay, as the batch does.
 DELETE FROM relaypost.requests
 WHERE message_id IN (
     SELECT message_id FROM relaypost.requests
     WHERE
-        create_time < now() - make_interval(secs => $1) AND lease_until IS NULL
+        method <> 'SendBulk' AND create_time < now() - make_interval(secs => $1) AND lease_until IS NULL
         AND NOT EXISTS (SELECT FROM relaypost.queue WHERE queue.message_id = requests.message_id)
     LIMIT 5000
 );
 
 -- name: resolve_message
--- Settles an UNCONFIRMED message by hand; its id, or nothing where it is in another state.
-WITH resolved AS (
-    UPDATE relaypost.messages
+-- Settles an UNCONFIRMED message by hand; its id, or nothing where it is in another state. What was not sent and
+-- is in the queue stays there: QUEUED, or DEAD. The request is locked first, as everywhere.
+WITH locked AS MATERIALIZED (
+    SELECT message_id FROM relaypost.requests WHERE message_id = $1 FOR UPDATE
+), outcome AS MATERIALIZED (
+    SELECT
+        count(locked.message_id) AS requests,
+        CASE
+            WHEN $2 = 'failed'
+                THEN coalesce(
+                    (SELECT CASE WHEN death IS NULL THEN 'queued' ELSE 'dead' END FROM relaypost.queue WHERE message_id = $1),
+                    $2
+                )
+            ELSE $2
+        END AS state
+    FROM locked
+), resolved AS (
+    UPDATE relaypost.messages AS message
     SET
-        state = $2,
+        state = outcome.state,
         update_time = now(),
         cost_micros = CASE WHEN $2 = 'sent' THEN cost_micros END,
         cost_currency = CASE WHEN $2 = 'sent' THEN cost_currency END
-    WHERE id = $1 AND state = 'unconfirmed'
+    FROM outcome
+    WHERE id = $1 AND legal_resolve(message.state, outcome.state)
     RETURNING id
 ), request AS (
     UPDATE relaypost.requests SET kept = ($2 = 'sent') FROM resolved WHERE message_id = resolved.id
@@ -283,10 +322,12 @@ WITH requests AS MATERIALIZED (
         message.id = best.message_id
         AND (best.rank > message.delivery_rank
             OR (best.rank = message.delivery_rank AND best.event_time < message.delivery_time))
+        AND (message.state = best.state OR legal_receipt(message.state, best.state))
+    RETURNING message.id
 ), proven AS (
     UPDATE relaypost.requests AS request SET kept = true, proven = true
-    FROM best
-    WHERE request.message_id = best.message_id AND NOT request.proven
+    FROM changed
+    WHERE request.message_id = changed.id AND NOT request.proven
 )
 SELECT count(*) FROM news;
 
@@ -561,23 +602,27 @@ WHERE id = $1 AND sent_again_time IS NOT NULL;
 -- name: refold_delivery_events
 -- The state of a message as its receipts add up to once it is known who has the second copy: see
 -- `core.delivery.fold`. Receipts that wait are folded in later, by the same rule.
-UPDATE relaypost.messages AS message
-SET
-    state = coalesce(best.state, 'sent'),
-    delivery_rank = coalesce(best.rank, 0),
-    delivery_time = best.event_time,
-    update_time = CASE WHEN message.state = coalesce(best.state, 'sent') THEN message.update_time ELSE now() END
-FROM (SELECT $1::uuid AS id) AS asked
-LEFT JOIN LATERAL (
+WITH best AS (
     SELECT event.state, event.rank, event.event_time
     FROM relaypost.delivery_events AS event JOIN relaypost.messages ON messages.id = event.message_id
     WHERE
-        event.message_id = asked.id AND event.rank > 0
+        event.message_id = $1 AND event.rank > 0
         AND NOT (event.type IN ('failed', 'bounced') AND messages.sent_again_by NOT IN ('', event.provider))
     ORDER BY event.rank DESC, event.event_time
     LIMIT 1
-) AS best ON true
-WHERE message.id = asked.id;
+), standing AS (
+    SELECT coalesce(max(state), 'sent') AS state, coalesce(max(rank), 0) AS rank, max(event_time) AS event_time FROM best
+)
+UPDATE relaypost.messages AS message
+SET
+    state = standing.state,
+    delivery_rank = standing.rank,
+    delivery_time = standing.event_time,
+    update_time = CASE WHEN message.state = standing.state THEN message.update_time ELSE now() END
+FROM standing
+WHERE
+    message.id = $1
+    AND (message.state = standing.state OR legal_second_copy(message.state, standing.state));
 
 -- name: delivery_fates
 -- What became of the latest messages of a time, by the most telling receipt of each provider that took one.

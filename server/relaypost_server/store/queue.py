@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
+from asyncpg.pool import PoolConnectionProxy
 
 from relaypost_server.core.message import Channel, Message
 from relaypost_server.core.pace import Grant, Pace, take
@@ -74,12 +75,16 @@ class PostgresQueue:
         await self._database.fetch("lost_pointers", lost)
         await self._database.fetch("forget_dead", dead)
 
-    async def cancel(self, message_id: str) -> bool:
-        return bool(await self._database.fetch("cancel_queued", message_id))
+    async def cancel(self, message_id: str) -> MessageRecord | None:
+        async with self._database.transaction() as connection:
+            await connection.fetch(QUERIES["cancel_queued"], message_id)
+            return await _record(connection, message_id)
 
-    async def requeue(self, message_id: str, ttl: Mapping[Lane, float]) -> bool:
-        found = await self._database.fetch("queued_lane", message_id)
-        return bool(found) and bool(await self._database.fetch("requeue", message_id, ttl[Lane(found[0]["lane"])]))
+    async def requeue(self, message_id: str, ttl: Mapping[Lane, float]) -> tuple[bool, MessageRecord | None]:
+        lanes, seconds = [lane.value for lane in ttl], list(ttl.values())
+        async with self._database.transaction() as connection:
+            requeued = await connection.fetch(QUERIES["requeue"], message_id, lanes, seconds)
+            return bool(requeued), await _record(connection, message_id)
 
     async def dead_letters(self, *, before: str | None, limit: int) -> Sequence[DeadLetter]:
         found = await self._database.fetch("dead_letters", before, limit)
@@ -112,6 +117,13 @@ class PostgresQueue:
         return dict.fromkeys(steps, True)
 
 
+async def _record(connection: PoolConnectionProxy, message_id: str) -> MessageRecord | None:
+    messages = await connection.fetch(QUERIES["get_message"], message_id)
+    return (
+        rows.records(messages, await connection.fetch(QUERIES["list_attempts"], [message_id]))[0] if messages else None
+    )
+
+
 def _pointer(row: Row) -> Pointer:
     return Pointer(str(row["message_id"]), Lane(row["lane"]), Channel(row["channel"]))
 
@@ -121,7 +133,7 @@ def _job(row: Row, record: MessageRecord) -> Job:
         message=_message(row["content"], record),
         record=record,
         lane=Lane(row["lane"]),
-        expires=row["expire_time"],
+        time_left=row["time_left"],
         tries=row["tries"],
         fence=row["fence"],
     )
@@ -143,7 +155,7 @@ def _message(data: bytes, record: MessageRecord) -> Message[Any] | None:
 
 
 def _step_document(step: Step) -> dict[str, Any]:
-    document: dict[str, Any] = {"message_id": step.message_id, "next": "done", "counted": True}
+    document: dict[str, Any] = {"message_id": step.message_id, "fence": step.fence, "next": "done", "counted": True}
     match step.next:
         case Again(pause, counted):
             document |= {"next": "again", "pause": pause, "counted": counted}

@@ -2,12 +2,13 @@
 
 -- name: enqueue
 -- Puts messages in the queue; those whose request had no earlier one. $2: the engine gets its pointers to
--- what is due in this same transaction.
+-- what is due in this same transaction. Without a due_time a message is due now, by the database's clock; without an
+-- expire_time it lives for time_to_live seconds after that.
 WITH batch AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS document (
         id uuid, channel text, guarantee text, sender text, recipients text[], create_time timestamptz, tags jsonb,
         metadata jsonb, country text, caller text, method text, request_id text, fingerprint text, batch_id uuid, lane text,
-        content text, due_time timestamptz, expire_time timestamptz
+        content text, due_time timestamptz, expire_time timestamptz, time_to_live double precision
     )
 ), named AS (
     INSERT INTO relaypost.requests (caller, method, request_id, message_id, fingerprint, fence)
@@ -26,8 +27,9 @@ WITH batch AS MATERIALIZED (
 )
 INSERT INTO relaypost.queue (message_id, lane, channel, content, due_time, expire_time, handed_time)
 SELECT
-    id, lane, channel, convert_to(content, 'UTF8'), due_time, expire_time,
-    CASE WHEN $2::boolean AND due_time <= now() + interval '1 second' THEN now() END
+    id, lane, channel, convert_to(content, 'UTF8'), coalesce(due_time, now()),
+    coalesce(expire_time, coalesce(due_time, now()) + make_interval(secs => time_to_live)),
+    CASE WHEN $2::boolean AND coalesce(due_time, now()) <= now() + interval '1 second' THEN now() END
 FROM batch WHERE id IN (SELECT message_id FROM named)
 RETURNING message_id, lane, channel, handed_time IS NOT NULL AS handed;
 
@@ -40,10 +42,13 @@ SELECT message_id, fingerprint FROM relaypost.requests WHERE caller = $1 AND met
 -- given up, cancelled or sent are left out. Rows are taken in order, and none is waited for.
 WITH wanted AS MATERIALIZED (
     SELECT request.message_id
-    FROM relaypost.requests AS request JOIN relaypost.queue USING (message_id)
+    FROM relaypost.requests AS request
+    JOIN relaypost.queue USING (message_id)
+    JOIN relaypost.messages AS message ON message.id = request.message_id
     WHERE
         message_id = ANY($1::uuid[]) AND NOT kept AND lease_until IS NULL
         AND death IS NULL AND due_time <= now() + interval '1 second'
+        AND legal_take(message.state, 'sending')
     ORDER BY message_id
     FOR UPDATE OF request SKIP LOCKED
 ), taken AS (
@@ -64,15 +69,18 @@ WITH wanted AS MATERIALIZED (
     FROM taken WHERE id = taken.message_id
     RETURNING messages.*
 )
-SELECT changed.*, lane, content, expire_time, tries, fence
+SELECT changed.*, lane, content, extract(epoch FROM expire_time - now())::float8 AS time_left, tries, fence
 FROM changed JOIN counted ON counted.message_id = id JOIN taken ON taken.message_id = id;
 
 -- name: settle_queued
--- What follows from tries: 'done', 'again' after a pause, or 'dead'. `counted`: the try counts as one.
+-- What follows from tries: 'done', 'again' after a pause, or 'dead'. `counted`: the try counts as one. A worker
+-- whose claim another one has taken over since has no say any more.
 WITH settled AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset($1::jsonb) AS document (
-        message_id uuid, next text, pause double precision, counted boolean, death text
+    SELECT document.*
+    FROM jsonb_to_recordset($1::jsonb) AS document (
+        message_id uuid, fence bigint, next text, pause double precision, counted boolean, death text
     )
+    JOIN relaypost.requests AS request USING (message_id, fence)
 ), done AS (
     DELETE FROM relaypost.queue USING settled
     WHERE queue.message_id = settled.message_id AND next = 'done'
@@ -86,29 +94,25 @@ SET
 FROM settled
 WHERE queue.message_id = settled.message_id AND next <> 'done';
 
+-- name: release_queued
+-- A message whose worker died gets a new pointer; in the transaction that settles its request.
+UPDATE relaypost.queue SET handed_time = NULL, due_time = now() WHERE message_id = $1 AND death IS NULL;
+
 -- name: revive_queued
--- Messages whose worker died and whose claim has been settled since: back to the queue. $1 at most. One that
--- is to be tried again may have lost its pointer on a bad day: after ten minutes it gets another one.
-WITH found AS MATERIALIZED (
+-- Messages that are to be tried again and may have lost their pointer on a bad day: after ten minutes they get
+-- another one. $1 at most.
+UPDATE relaypost.queue SET handed_time = NULL, due_time = now()
+FROM (
     SELECT queue.message_id
-    FROM relaypost.queue
-    JOIN relaypost.requests AS request USING (message_id)
-    JOIN relaypost.messages AS message ON message.id = queue.message_id
+    FROM relaypost.queue JOIN relaypost.requests AS request USING (message_id)
     WHERE
-        tries > 0 AND handed_time IS NOT NULL AND death IS NULL AND NOT kept AND lease_until IS NULL
-        AND (
-            message.state IN ('failed', 'unconfirmed', 'sending')
-            OR handed_time < now() - interval '10 minutes'
-        )
+        tries > 0 AND handed_time < now() - interval '10 minutes' AND death IS NULL AND NOT kept
+        AND lease_until IS NULL
     ORDER BY queue.message_id
     LIMIT $1
     FOR UPDATE OF queue SKIP LOCKED
-), freed AS (
-    UPDATE relaypost.queue SET handed_time = NULL, due_time = now() FROM found
-    WHERE queue.message_id = found.message_id
-)
-UPDATE relaypost.messages AS message SET state = 'queued', update_time = now()
-FROM found WHERE message.id = found.message_id AND delivery_rank = 0 AND message.state <> 'unconfirmed';
+) AS found
+WHERE queue.message_id = found.message_id;
 
 -- name: forget_sent
 -- Messages whose end is on record, but whose worker died before it could empty the queue.
@@ -138,40 +142,59 @@ WHERE queue.message_id = due.message_id
 RETURNING queue.message_id, lane, channel;
 
 -- name: cancel_queued
--- Takes a message back, unless it is being sent; its id.
-WITH cancelled AS (
-    UPDATE relaypost.requests SET kept = true
+-- Cancels a message unless a worker holds it or it may have been sent; its id. All or nothing: the rows are locked
+-- first. The fence keeps out a worker that lost its lease and does not know yet.
+WITH free AS MATERIALIZED (
+    SELECT request.message_id
+    FROM relaypost.requests AS request
+    JOIN relaypost.messages AS message ON message.id = request.message_id
+    JOIN relaypost.queue USING (message_id)
     WHERE
-        message_id = $1 AND lease_until IS NULL AND NOT kept
-        AND EXISTS (SELECT FROM relaypost.queue WHERE queue.message_id = $1)
-    RETURNING message_id
+        request.message_id = $1 AND lease_until IS NULL AND NOT kept
+        AND legal_cancel(message.state, 'cancelled')
+    FOR UPDATE OF request, message
+), named AS (
+    UPDATE relaypost.requests AS request SET kept = true, fence = fence + 1 FROM free
+    WHERE request.message_id = free.message_id
 ), emptied AS (
-    DELETE FROM relaypost.queue USING cancelled WHERE queue.message_id = cancelled.message_id
+    DELETE FROM relaypost.queue USING free WHERE queue.message_id = free.message_id
 )
-UPDATE relaypost.messages SET state = 'cancelled', update_time = now()
-FROM cancelled WHERE id = cancelled.message_id AND state IN ('queued', 'dead', 'failed')
+UPDATE relaypost.messages SET state = 'cancelled', update_time = now() FROM free WHERE id = free.message_id
 RETURNING id;
 
 -- name: requeue
--- Gives a message that was given up another chance, with a time to live of so many seconds; its id.
-WITH revived AS (
+-- Gives a dead letter new tries, and a time to live of so many seconds by its lane ($2, $3); its id. One that has been
+-- settled since, by a receipt or a person, stays as it is.
+WITH dead AS MATERIALIZED (
+    SELECT request.message_id
+    FROM relaypost.requests AS request
+    JOIN relaypost.messages AS message ON message.id = request.message_id
+    JOIN relaypost.queue USING (message_id)
+    WHERE
+        request.message_id = $1 AND lease_until IS NULL AND NOT kept AND death IS NOT NULL
+        AND legal_requeue(message.state, 'queued')
+    FOR UPDATE OF request, message
+), fenced AS (
+    UPDATE relaypost.requests AS request SET fence = fence + 1 FROM dead WHERE request.message_id = dead.message_id
+), revived AS (
     UPDATE relaypost.queue
-    SET due_time = now(), expire_time = now() + make_interval(secs => $2), tries = 0, handed_time = NULL, death = NULL
-    WHERE message_id = $1 AND death IS NOT NULL
-    RETURNING message_id
+    SET
+        due_time = now(),
+        expire_time = now() + make_interval(secs => lives.seconds),
+        tries = 0, handed_time = NULL, death = NULL
+    FROM dead, unnest($2::text[], $3::float8[]) AS lives (lane, seconds)
+    WHERE queue.message_id = dead.message_id AND lives.lane = queue.lane
 )
-UPDATE relaypost.messages SET state = 'queued', update_time = now()
-FROM revived WHERE id = revived.message_id
+UPDATE relaypost.messages SET state = 'queued', update_time = now() FROM dead WHERE id = dead.message_id
 RETURNING id;
 
--- name: queued_lane
-SELECT lane FROM relaypost.queue WHERE message_id = $1;
-
 -- name: dead_letters
--- A page of messages that were given up, newest first.
+-- A page of messages that were given up, newest first; without those that have been settled since.
 SELECT message.*, queue.lane, queue.death, queue.tries
 FROM relaypost.queue JOIN relaypost.messages AS message ON message.id = queue.message_id
-WHERE death IS NOT NULL AND ($1::uuid IS NULL OR queue.message_id < $1)
+WHERE
+    death IS NOT NULL AND legal_requeue(message.state, 'queued')
+    AND ($1::uuid IS NULL OR queue.message_id < $1)
 ORDER BY queue.message_id DESC
 LIMIT $2;
 
@@ -190,10 +213,10 @@ UPDATE relaypost.batches SET stored = greatest(stored, $2), closed = closed OR $
 SELECT * FROM relaypost.batches WHERE caller = $1 AND (id = $2 OR request_id = $3);
 
 -- name: batch_states
--- What a worker left behind that died is on its way back to the queue.
+-- What may have been sent and is still in the queue goes on with the next provider.
 SELECT
     CASE
-        WHEN state IN ('failed', 'unconfirmed')
+        WHEN state = 'unconfirmed'
             AND EXISTS (SELECT FROM relaypost.queue WHERE message_id = messages.id AND death IS NULL)
             THEN 'queued'
         ELSE state

@@ -42,7 +42,8 @@ class PostgresRequests:
         try:
             new = await self._database.writer.write(claim.record.id, rows.claimed(claim, lease=self._lease))
         except UnansweredError:
-            await self._give_back(claim)
+            if not claim.sent_anyway:
+                await self._give_back(claim)
             raise
         if new:
             return Begun(fence=FIRST_FENCE, record=claim.record)
@@ -56,13 +57,23 @@ class PostgresRequests:
     async def finish(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
         return await self._database.writer.append(record.id, rows.finished(record, fence=fence, kept=kept))
 
+    async def record_unproven(self, record: MessageRecord, *, kept: bool) -> bool:
+        return await self._database.writer.append(record.id, rows.unproven(record, kept=kept))
+
     async def abandoned(self, limit: int) -> Sequence[KnownRequest]:
         async with self._database.transaction() as connection:
             found = await connection.fetch(QUERIES["abandoned_requests"], limit)
             return [rows.known_request(row, await _record(connection, row)) for row in found]
 
-    async def settle(self, record: MessageRecord, *, fence: int, kept: bool) -> bool:
-        return await self._database.writer.write(record.id, rows.settled(record, fence=fence, kept=kept))
+    async def settle(self, record: MessageRecord, *, fence: int, kept: bool, waiting: bool = False) -> bool:
+        document = rows.settled(record, fence=fence, kept=kept)
+        if not waiting or kept:
+            return await self._database.writer.write(record.id, document)
+        async with self._database.transaction() as connection:
+            settled = await connection.fetch(QUERIES["write_batch"], rows.batch([document]))
+            if settled:
+                await connection.execute(QUERIES["release_queued"], record.id)
+        return bool(settled)
 
     async def forget(self, *, older_than: float) -> None:
         await self._database.fetch("forget_requests", older_than)
@@ -77,8 +88,12 @@ class PostgresRequests:
             return Begun(fence=row["fence"], record=claim.record)
         answer = reconsider(rows.known_request(row, record), claim.fingerprint, datetime.now(UTC))
         if isinstance(answer, Replay | Resume) and answer.record is not record:
-            # What a gateway that died left behind is settled before anything else is done.
-            end = rows.finished(answer.record, fence=row["fence"], kept=isinstance(answer, Replay))
+            # The attempts of a gateway that died are recorded before anything else is done. A message that goes on
+            # keeps its state until then: FAILED would be told to those who watch it, and would not be true.
+            state = answer.record.state if isinstance(answer, Replay) else record.state
+            end = rows.finished(
+                replace(answer.record, state=state), fence=row["fence"], kept=isinstance(answer, Replay)
+            )
             await connection.fetch(QUERIES["write_batch"], rows.batch([end]))
         return await self._resume(connection, answer.record) if isinstance(answer, Resume) else answer
 

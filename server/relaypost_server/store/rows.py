@@ -15,7 +15,7 @@ from relaypost_server.core.message import Channel, Guarantee, MessageState
 from relaypost_server.core.money import Money
 from relaypost_server.core.otp_codes import StoredCode
 from relaypost_server.core.outcome import Kind, Outcome, RefusedRecipient
-from relaypost_server.core.queue import Queued
+from relaypost_server.core.queue import TIME_TO_LIVE, Queued
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store import contents
 
@@ -66,6 +66,11 @@ def finished(record: MessageRecord, *, fence: int, kept: bool) -> bytes:
     return orjson.dumps(_message_document("finish", record) | {"fence": fence, "kept": kept})
 
 
+def unproven(record: MessageRecord, *, kept: bool) -> bytes:
+    """The document that records what was sent although its claim was not answered: granted or not."""
+    return orjson.dumps(_message_document("unproven", record) | {"fence": FIRST_FENCE, "kept": kept})
+
+
 def settled(record: MessageRecord, *, fence: int, kept: bool) -> bytes:
     """The document that ends an abandoned request."""
     return orjson.dumps(_message_document("settle", record) | {"fence": fence, "kept": kept})
@@ -93,6 +98,7 @@ def queue_document(queued: Queued) -> dict[str, Any]:
         "content": contents.write(queued.message.content).decode(),
         "due_time": schedule.due,
         "expire_time": schedule.expires,
+        "time_to_live": TIME_TO_LIVE[schedule.lane].total_seconds(),
     }
 
 
@@ -208,6 +214,8 @@ def known_request(row: Row, record: MessageRecord) -> KnownRequest:
         proven=row["proven"],
         started=None if started is None else Started(provider=started, time=row["started_time"]),
         record=record,
+        waiting=row["waiting"],
+        dead=row["dead"],
     )
 
 

@@ -6,7 +6,6 @@ would not do: a transaction that took a number earlier may commit later.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,6 +51,7 @@ class PostgresSuppressions:
             changes=[_change(row) for row in found],
             horizon=rows[0]["horizon"],
             last=_place(found[-1]) if len(found) == PAGE else None,
+            time=rows[0]["time"],
         )
 
     async def put(self, suppressions: Sequence[Suppression]) -> int:
@@ -84,40 +84,25 @@ class PostgresSuppressions:
         return [_suppression(row) for row in found]
 
     async def hear(self, reply: Reply) -> int:
-        if reply.wants_messages:
-            return len(await self._database.fetch("lift_stops", reply.address, reply.provider))
-        rows = await self._database.fetch("callers_who_wrote", reply.address, reply.provider, STOP_REACHES_BACK)
-        callers = [row["caller"] for row in rows] or [EVERY_CALLER]
-        stop = Suppression(
-            address=reply.address,
-            caller="",
-            reason=SuppressionReason.UNSUBSCRIBED,
-            source=SuppressionSource.PROVIDER,
-            provider=reply.provider,
-            create_time=reply.time,
-        )
-        return await self.note([replace(stop, caller=caller) for caller in callers])
+        async with self._database.transaction() as connection:
+            if not await connection.fetch(QUERIES["keep_reply"], reply.provider, reply.id):
+                return 0  # An old reply, reported again: what was written since must not be undone.
+            if reply.wants_messages:
+                return len(await connection.fetch(QUERIES["lift_stops"], reply.address, reply.provider))
+            return len(await connection.fetch(QUERIES["note_suppressions"], await _stops(connection, reply)))
 
     async def claim_opt_outs(self, provider: str, *, every: float) -> bool:
         return bool(await self._database.fetch("claim_opt_outs", provider, every))
 
     async def replace_opt_outs(self, provider: str, addresses: Collection[str]) -> tuple[int, int]:
-        now = datetime.now(UTC)
-        listed = [
-            Suppression(
-                address=address,
-                caller=EVERY_CALLER,
-                reason=SuppressionReason.UNSUBSCRIBED,
-                source=SuppressionSource.PROVIDER,
-                provider=provider,
-                create_time=now,
-            )
-            for address in addresses
-        ]
+        listed = [_opted_out(address, EVERY_CALLER, provider) for address in addresses]
         # Each in a transaction of its own, for each locks its rows in order.
         gone = len(await self._database.fetch("lift_opt_outs", provider, list(addresses)))
-        new = [await self.note(listed[start : start + PAGE]) for start in range(0, len(listed), PAGE)]
-        return sum(new), gone
+        new = [
+            await self._database.fetch("note_suppressions", _noted_now(listed[start : start + PAGE]))
+            for start in range(0, len(listed), PAGE)
+        ]
+        return sum(map(len, new)), gone
 
     async def sweep(self) -> None:
         while await self._database.fetch("forget_suppressions", REMEMBERED):
@@ -143,6 +128,28 @@ async def suppress_recipients(
     ]
     if found:
         await connection.fetch(QUERIES["note_suppressions"], _documents(policy.dated(s) for s in found))
+
+
+async def _stops(connection: PoolConnectionProxy, reply: Reply) -> str:
+    rows = await connection.fetch(QUERIES["callers_who_wrote"], reply.address, reply.provider, STOP_REACHES_BACK)
+    callers = [row["caller"] for row in rows] or [EVERY_CALLER]
+    return _noted_now(_opted_out(reply.address, caller, reply.provider) for caller in callers)
+
+
+def _opted_out(address: str, caller: str, provider: str) -> Suppression:
+    return Suppression(
+        address=address,
+        caller=caller,
+        reason=SuppressionReason.UNSUBSCRIBED,
+        source=SuppressionSource.PROVIDER,
+        provider=provider,
+        create_time=datetime.now(UTC),
+    )
+
+
+def _noted_now(suppressions: Iterable[Suppression]) -> str:
+    """As `_documents`, dated by the database: what is compared with its own times must not come from another clock."""
+    return orjson.dumps([_document(s) | {"create_time": None} for s in suppressions]).decode()
 
 
 def _documents(suppressions: Iterable[Suppression]) -> str:

@@ -2,7 +2,7 @@
 -- A page of the rows that transactions have changed of which a reader may not have seen all: those from
 -- `since` ($1) on, behind the last row of the page before ($2, $3, $4). `horizon` is the oldest transaction
 -- that still runs: whatever it or a later one changes lies there or behind it, whenever it commits.
-SELECT horizon::text::bigint AS horizon, changed.*
+SELECT horizon::text::bigint AS horizon, now() AS time, changed.*
 FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS horizon) AS snapshot
 LEFT JOIN LATERAL (
     SELECT
@@ -52,11 +52,11 @@ RETURNING address;
 
 -- name: note_suppressions
 -- What a provider tells of. It leaves alone what is there for as long or longer, and what was taken off
--- after it happened.
+-- after it happened. Without a create_time it happens now.
 INSERT INTO relaypost.suppressions AS known (
     address, caller, reason, source, provider, message_id, note, create_time, expire_time
 )
-SELECT address, caller, reason, source, provider, message_id, note, create_time, expire_time
+SELECT address, caller, reason, source, provider, message_id, note, coalesce(create_time, now()), expire_time
 FROM jsonb_to_recordset($1::jsonb) AS document (
     address text, caller text, reason text, source text, provider text, message_id uuid, note text,
     create_time timestamptz, expire_time timestamptz
@@ -121,6 +121,10 @@ ORDER BY address, message.caller, event.event_time DESC;
 -- Whose messages a provider has brought to a number in the last $3 seconds.
 SELECT DISTINCT caller FROM relaypost.messages
 WHERE recipients @> ARRAY[$1] AND provider = $2 AND create_time > now() - make_interval(secs => $3);
+
+-- name: keep_reply
+-- Notes that a person's reply has been heard; nothing where it had been before.
+INSERT INTO relaypost.replies (provider, reply_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING reply_id;
 
 -- name: lift_stops
 -- Takes off what a person who wants messages again said to this provider before.
