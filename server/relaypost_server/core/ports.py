@@ -1,7 +1,7 @@
 """What the core asks of the world."""
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -45,9 +45,9 @@ class Callback:
 
     path: str
     """As it was asked for, with the query."""
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     """By their names in lower case."""
-    body: bytes
+    body: bytes = field(repr=False)
     receive_time: datetime
 
 
