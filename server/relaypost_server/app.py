@@ -22,6 +22,8 @@ from relaypost_server.templates.check import open_templates
 from relaypost_server.templates.render import Templates
 from relaypost_server.web.app import HttpServer, build
 from relaypost_server.web.callbacks import CallbackRoutes
+from relaypost_server.web.connections import ConnectionLimits
+from relaypost_server.web.peers import Peers
 
 log = structlog.get_logger("relaypost")
 
@@ -81,8 +83,12 @@ class Gateway:
 
     async def _serve_http(self, site: Site, parts: Parts) -> str:
         callbacks = build_callbacks(site, parts)
-        server = HttpServer(build(parts.health, site.metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))
-        address = site.config.gateway.http_address
+        gateway, peers = site.config.gateway, Peers(site.config.gateway.proxies)
+        routes = CallbackRoutes(callbacks, peers=peers).routes()
+        app = build(parts.health, site.metrics, lambda: self._ready, routes)
+        limits = ConnectionLimits(most=gateway.max_http_connections, per_peer=gateway.max_http_connections_per_peer)
+        server = HttpServer(app, limits=limits, peers=peers, metrics=site.metrics)
+        address = gateway.http_address
         port = await server.start(address)
         site.running.push_async_callback(server.stop)
         return _with_port(address, port)

@@ -78,10 +78,12 @@ async def test_tracebacks_show_no_local_variable(
 
 
 def test_a_chain_of_errors_and_a_group_show_none_either(output: io.StringIO) -> None:
-    recipient, secret = messages.email().content.to[0].email, SECRETS["SMTP_PASSWORD"]
+    def fail(recipient: str, secret: str) -> None:
+        raise ValueError(len(recipient) + len(secret))
+
     try:
         try:
-            raise ValueError(len(recipient) + len(secret))
+            fail(messages.email().content.to[0].email, SECRETS["SMTP_PASSWORD"])
         except ValueError as error:
             raise ExceptionGroup("several", [error]) from error
     except ExceptionGroup:
