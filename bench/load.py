@@ -60,11 +60,16 @@ def sent_so_far(server: Server) -> int:
     return int(sum(float(c) for c in counts))
 
 
+def framed(folder: Path) -> Path:
+    """A file with the request as h2load sends it."""
+    body, frame = request().SerializeToString(), folder / "frame"
+    frame.write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
+    return frame
+
+
 def _load(port: int, calls: int, shape: Shape) -> int:
-    body = request().SerializeToString()
     with tempfile.TemporaryDirectory() as folder:
-        frame = Path(folder) / "frame"
-        frame.write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
+        frame = framed(Path(folder))
         command = [h2load(), "-n", str(calls), "-c", str(shape.clients), "-m", str(shape.streams), "-d", str(frame)]
         command += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"http://127.0.0.1:{port}{METHOD}"]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -51,6 +51,9 @@ CONSTANTS = re.compile(
 MISSPELT = {"RELAYPOST_GRPC_ADRESS"}
 """The example of a typing error."""
 
+_OF_THE_README = 'What the README says under "What it promises":'
+_OF_RELIABILITY = "What [reliability.md](reliability.md) says, heading by heading:"
+
 of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 of_each_file = pytest.mark.parametrize("file", TOLD, ids=lambda p: str(p.relative_to(ROOT)))
 
@@ -233,6 +236,16 @@ def test_every_command_that_is_mentioned_exists(page: Path) -> None:
     assert commands <= set(main.commands)
     for command in commands:
         assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
+
+
+def test_every_promise_of_the_readme_names_tests_that_exist() -> None:
+    promises = re.findall(r"^- \*\*(.+?)\*\*", (ROOT / "README.md").read_text(), re.MULTILINE)
+    page = ROOT / "docs" / "testing.md"
+    assert [row[0] for row in table_after(page, _OF_THE_README)] == promises
+    for _, tests in [*table_after(page, _OF_THE_README), *table_after(page, _OF_RELIABILITY)]:
+        assert tests
+        for file, name in (test.strip(" `").split("::") for test in tests.split(",")):
+            assert re.search(rf"def {name}\b", (ROOT / "tests" / file).read_text()), f"{file}::{name}"
 
 
 @of_each_page

@@ -141,7 +141,9 @@ class GatewaySettings(Settings):
     )
     max_concurrent_streams: Count = Field(1000, description="the most calls in flight on one connection")
     max_concurrent_calls: Count = Field(2000, description="the most calls in flight; more are refused at once")
-    max_pending_calls: Count = Field(1000, description="the most calls that wait to be taken on")
+    max_pending_calls: Count = Field(
+        200, description="calls that wait to be taken on; the transport refuses more, all of them at 1.5 times as many"
+    )
     max_grpc_connections: Count = Field(1000, description="the most gRPC connections; more are closed at once")
     max_http_connections: Count = Field(
         500, description="the most HTTP connections; where there is no room, one without a request at work is closed"
