@@ -148,6 +148,7 @@ def _choose(
 
 
 def for_development(provider: ChosenProvider) -> bool:
+    """Whether the provider prints messages and delivers none."""
     return getattr(provider.kind, "development", False)
 
 
