@@ -26,6 +26,10 @@ SNS = "https://sns.us-east-1.amazonaws.com"
 PUBLIC_URL = "https://post.example.com"
 
 
+TOPIC_HEADER = {"x-amz-sns-topic-arn": TOPIC}
+"""SNS names the topic beside each message."""
+
+
 def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 

@@ -121,6 +121,7 @@ def _counted() -> Metrics:
     metrics.request("begun")
     metrics.receipts("ses", EventType.DELIVERED, 1)
     metrics.callback_refused("ses", "forged")
+    metrics.http_connection_closed("idle")
     metrics.otp("sent", "sms")
     metrics.suppressed(Channel.SMS, SuppressionReason.BOUNCED)
     metrics.enqueued(Lane.BULK, 1)

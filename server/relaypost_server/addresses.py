@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 import phonenumbers
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
-from phonenumbers import NumberParseException, PhoneNumberFormat, ValidationResult
+from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat, ValidationResult
 
 SPECIAL_USE_DOMAIN_NAMES.clear()  # A gateway of one's own may well send to mail.local or localhost.
 
@@ -61,6 +62,7 @@ def parse_phone(text: str, region: str = "") -> Phone:
     """
     if not _PHONE.fullmatch(text):
         raise AddressError("is not a phone number such as +14155550123")
+    load_numbering_plans()
     if not text.startswith("+") and not region:
         raise AddressError("needs the form +14155550123, or a region_code beside it")
     try:
@@ -75,6 +77,16 @@ def parse_phone(text: str, region: str = "") -> Phone:
         number=phonenumbers.format_number(number, PhoneNumberFormat.E164),
         country=country if country.isalpha() else "",
     )
+
+
+@cache
+def load_numbering_plans() -> None:
+    """Reads every country's numbering plan, once; 0.1 s of processor time. Raises ImportError or OSError.
+
+    phonenumbers reads a country's at its first number, under a lock that it does
+    not give back when the file cannot be opened: no number could be read from then on.
+    """
+    PhoneMetadata.load_all()
 
 
 def is_region(code: str) -> bool:

@@ -1,7 +1,6 @@
 """Runs the gateway: the only file that knows every room."""
 
 import asyncio
-import gc
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -9,12 +8,14 @@ from dataclasses import dataclass
 import structlog
 
 from relaypost_server.api.server import GrpcServer, ServerLimits
+from relaypost_server.assembly.descriptors import Shares, share_out
 from relaypost_server.assembly.parts import Parts, build_callbacks, open_parts
+from relaypost_server.assembly.preload import Preload
 from relaypost_server.assembly.queueing import build_batches, run_worker
 from relaypost_server.assembly.services import build_servicers
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url
-from relaypost_server.config import Config
+from relaypost_server.config import Config, for_development
 from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.flow.watch import Watcher
 from relaypost_server.gateway_settings import GatewaySettings
@@ -24,6 +25,8 @@ from relaypost_server.templates.check import open_templates
 from relaypost_server.templates.render import Templates
 from relaypost_server.web.app import HttpServer, build
 from relaypost_server.web.callbacks import CallbackRoutes
+from relaypost_server.web.connections import ConnectionLimits
+from relaypost_server.web.peers import Peers
 
 log = structlog.get_logger("relaypost")
 
@@ -58,9 +61,6 @@ class Gateway:
             await self._running.aclose()
             raise
         self._ready = True
-        # What is built now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
         return endpoints
 
     async def stop(self, *, delay: float) -> None:
@@ -86,26 +86,32 @@ class Gateway:
         parts = await open_parts(site, url)
         if self._config.queue.work_in_serve or not self._serves:
             run_worker(site, parts.queues, parts.database, parts.senders)
-        http = await self._serve_http(site, parts)
-        grpc = await self._serve_grpc(site, parts, templates) if self._serves else ""
+        shares = _shares(self._config)
+        http = await self._serve_http(site, parts, shares)
+        grpc = await self._serve_grpc(site, parts, templates, shares) if self._serves else ""
+        site.run(Preload())
         return Endpoints(grpc=grpc, http=http)
 
-    async def _serve_http(self, site: Site, parts: Parts) -> str:
+    async def _serve_http(self, site: Site, parts: Parts, shares: Shares) -> str:
         callbacks = build_callbacks(site, parts)
-        server = HttpServer(build(parts.health, site.metrics, lambda: self._ready, CallbackRoutes(callbacks).routes()))
-        address = site.config.gateway.http_address
+        gateway, peers = site.config.gateway, Peers(site.config.gateway.proxies)
+        routes = CallbackRoutes(callbacks, peers=peers).routes()
+        app = build(parts.health, site.metrics, lambda: self._ready, routes)
+        limits = ConnectionLimits(most=shares.http, per_peer=gateway.max_http_connections_per_peer)
+        server = HttpServer(app, limits=limits, peers=peers, metrics=site.metrics)
+        address = gateway.http_address
         port = await server.start(address)
         site.running.push_async_callback(server.stop)
         return _with_port(address, port)
 
-    async def _serve_grpc(self, site: Site, parts: Parts, templates: Templates) -> str:
+    async def _serve_grpc(self, site: Site, parts: Parts, templates: Templates, shares: Shares) -> str:
         gateway = site.config.gateway
         watcher, batches = Watcher(parts.message_log), build_batches(site, parts.queues, parts.database)
         servicers = await build_servicers(site, parts, templates, watcher, batches)
         self._grpc = GrpcServer(
             servicers,
             parts.health,
-            limits=_limits(gateway),
+            limits=_limits(gateway, shares.grpc),
             tracing=site.tracing,
             metrics=site.metrics,
             tasks=site.tasks,
@@ -150,9 +156,15 @@ def _stop_signals() -> asyncio.Future[signal.Signals]:
     return received
 
 
-def _limits(gateway: GatewaySettings) -> ServerLimits:
+def _shares(config: Config) -> Shares:
+    gateway, pools = config.gateway, [p.settings.pool_size for p in config.providers if not for_development(p)]
+    return share_out(grpc=gateway.max_grpc_connections, http=gateway.max_http_connections, pools=sum(pools))
+
+
+def _limits(gateway: GatewaySettings, connections: int) -> ServerLimits:
     return ServerLimits(
         request_bytes=gateway.max_request_bytes,
+        connections=connections,
         concurrent_streams=gateway.max_concurrent_streams,
         concurrent_calls=gateway.max_concurrent_calls,
         pending_calls=gateway.max_pending_calls,

@@ -135,10 +135,10 @@ def _choose(
         for kind in PROVIDERS
         if settings[kind.Settings].configured and settings[kind.Settings].enabled is not False
     ]
-    real = {p.kind.channel for p in wanted if not _for_development(p)}
+    real = {p.kind.channel for p in wanted if not for_development(p)}
 
     def takes_part(provider: ChosenProvider) -> bool:
-        if not _for_development(provider):
+        if not for_development(provider):
             return True
         if gateway.environment is Environment.PRODUCTION:
             return provider.settings.enabled is True  # A mistake, which is reported.
@@ -147,7 +147,8 @@ def _choose(
     return tuple(p for p in wanted if takes_part(p))
 
 
-def _for_development(provider: ChosenProvider) -> bool:
+def for_development(provider: ChosenProvider) -> bool:
+    """Whether the provider prints messages and delivers none."""
     return getattr(provider.kind, "development", False)
 
 
@@ -155,7 +156,7 @@ def _production_problems(gateway: GatewaySettings, chosen: Sequence[ChosenProvid
     if gateway.environment is not Environment.PRODUCTION:
         return []
     problems = []
-    if any(_for_development(p) for p in chosen):
+    if any(for_development(p) for p in chosen):
         fix = "Remove it: the console prints messages and delivers none."
         problems.append(Problem(setting="RELAYPOST_CONSOLE_ENABLED", what="is true in production", fix=fix))
     elif not chosen:

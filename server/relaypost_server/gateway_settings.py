@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from relaypost_server.addresses import parse_email
 from relaypost_server.core.message import Address
 from relaypost_server.core.suppression import SuppressionPolicy
+from relaypost_server.core.webhook_targets import Network, networks
 from relaypost_server.flow.dispatch import Limits
 from relaypost_server.settings import Seconds, Settings, prefixed
 from relaypost_server.telemetry.logs import LogFormat
@@ -36,6 +37,18 @@ def _host_and_port(value: str) -> str:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("is not of the form host:port")
     return value
+
+
+def _networks(text: str) -> str:
+    try:
+        _listed_networks(text)
+    except ValueError:
+        raise ValueError("holds what is no network such as 10.0.0.0/8") from None
+    return text
+
+
+def _listed_networks(text: str) -> tuple[Network, ...]:
+    return networks(part.strip() for part in text.split(",") if part.strip())
 
 
 def _data_dir() -> Path:
@@ -131,6 +144,21 @@ class GatewaySettings(Settings):
     max_pending_calls: Count = Field(
         200, description="calls that wait to be taken on; the transport refuses more, all of them at 1.5 times as many"
     )
+    max_grpc_connections: Count = Field(1000, description="the most gRPC connections; more are closed at once")
+    max_http_connections: Count = Field(
+        500, description="the most HTTP connections; where there is no room, one without a request at work is closed"
+    )
+    max_http_connections_per_peer: Count = Field(
+        100, description="the most of them from one IPv4 address, or from one IPv6 network of 64 bits"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "",
+        description="addresses or networks of your proxies, separated by commas, as in 10.0.0.0/8: to these that limit "
+        "does not apply, and their header X-Forwarded-For is believed; default: none",
+    )
+    max_bulk_streams: Count = Field(
+        50, description="the most SendBulk streams at once; more are refused with RESOURCE_EXHAUSTED"
+    )
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
         3.0, description="how long to go on serving after SIGTERM, while load balancers look elsewhere, in seconds"
     )
@@ -151,6 +179,10 @@ class GatewaySettings(Settings):
     @property
     def spool(self) -> Path:
         return self.spool_dir or self.data_dir / "spool"
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        return _listed_networks(self.trusted_proxies)
 
     @property
     def limits(self) -> Limits:

@@ -138,9 +138,12 @@ async def send_later(client: AsyncClient) -> str:
     return (await client.send_sms(to="+14155550123", text="Hi")).provider
 """
 MISUSER = """
-from relaypost import Client
+from relaypost import AsyncClient, Client, bulk_email
 def send(client: Client) -> int:
+    bulk_email(to="ada@example.com", requestid="1")
     return client.send_email(to="ada@example.com", subjekt="Hi").provider
+async def enqueue(client: AsyncClient) -> None:
+    await client.enqueue_sms(to="+14155550123", at_most_onc=True)
 """
 
 
@@ -155,7 +158,8 @@ def test_strict_mypy_knows_the_client(tmp_path: Path) -> None:
     good = mypy("user.py")
     assert good.returncode == 0, good.stdout
     bad = mypy("misuser.py")
-    assert "subjekt" in bad.stdout
+    for mistake in ("subjekt", "requestid", "at_most_onc"):
+        assert mistake in bad.stdout
     assert "Incompatible return value" in bad.stdout
 
 

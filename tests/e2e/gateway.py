@@ -75,7 +75,8 @@ async def on_record(client: AsyncClient, message_id: str) -> message_pb2.Message
 
 def environment(*parts: Mapping[str, str]) -> dict[str, str]:
     """Nothing of this process's environment but what a program needs to run."""
-    merged = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **QUIET}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    merged = {"HOME": os.environ.get("HOME", "/"), **kept, **QUIET}
     for part in parts:
         merged |= part
     return merged
@@ -88,27 +89,27 @@ async def gateway(
     data_dir: Path | None = None,
     within: Sequence[str] = (),
     command: str = "serve",
+    module: str = "relaypost_server",
 ) -> AsyncIterator[Gateway]:
     """A gateway on the given database, or on a bundled one in `data_dir`; its spool is thrown away, or there too.
 
-    `within` is a command that runs it. `command`: serve, or work.
+    `within` is a command that runs it. `command`: serve, or work. `module` is what is run, with that command.
     """
     with tempfile.TemporaryDirectory() as thrown_away:
         where = {"RELAYPOST_DATA_DIR": str(data_dir or thrown_away)}
         if database:
             where["RELAYPOST_DATABASE_URL"] = database
-        async with _running(environment(where, *environ), within, command) as running:
+        async with _running(environment(where, *environ), within, [module, command]) as running:
             yield running
 
 
 @asynccontextmanager
-async def _running(environ: Mapping[str, str], within: Sequence[str], command: str) -> AsyncIterator[Gateway]:
+async def _running(environ: Mapping[str, str], within: Sequence[str], command: Sequence[str]) -> AsyncIterator[Gateway]:
     process = await asyncio.create_subprocess_exec(
         *within,
         sys.executable,
         "-m",
-        "relaypost_server",
-        command,
+        *command,
         "--json",
         env=environ,
         stdout=asyncio.subprocess.PIPE,
@@ -118,7 +119,7 @@ async def _running(environ: Mapping[str, str], within: Sequence[str], command: s
     running = Gateway(process)
     readers = [asyncio.create_task(_read_log(running)), asyncio.create_task(_read_output(running))]
     try:
-        await _until(running, f"{command.removesuffix('e')}ing")
+        await _until(running, f"{command[-1].removesuffix('e')}ing")
         yield running
     finally:
         if process.returncode is None:

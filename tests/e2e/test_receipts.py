@@ -13,7 +13,7 @@ from tests.e2e.gateway import AWS_KEYS, Gateway, gateway, on_record
 from tests.e2e.test_process import run
 from tests.fakes.http import HANG, Reply, Request, answer, fake_http
 from tests.providers import vendor_events as vendor
-from tests.signing import TOPIC, SnsTopic
+from tests.signing import TOPIC, TOPIC_HEADER, SnsTopic
 
 UNCONFIRMED = message_pb2.MESSAGE_STATE_UNCONFIRMED
 DELIVERED = message_pb2.MESSAGE_STATE_DELIVERED
@@ -21,7 +21,7 @@ DELIVERED = message_pb2.MESSAGE_STATE_DELIVERED
 
 async def post(running: Gateway, body: bytes) -> int:
     url = f"http://{running.http}/callbacks/ses"
-    async with aiohttp.ClientSession() as session, session.post(url, data=body) as answered:
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=TOPIC_HEADER) as answered:
         return answered.status
 
 

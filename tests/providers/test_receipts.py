@@ -18,6 +18,7 @@ from relaypost_server.core.ports import (
     CallbackUnverifiedError,
     Disbelief,
 )
+from relaypost_server.providers import _sns_certificates
 from relaypost_server.providers.sendgrid import SendGrid, SendGridSettings
 from relaypost_server.providers.ses import Ses, SesSettings
 from relaypost_server.providers.smtp import Smtp
@@ -40,6 +41,7 @@ from tests.signing import (
     utc_now,
 )
 
+NAME = "SimpleNotificationService-0123456789abcdef0123456789abcdef.pem"
 STRANGER = rsa.generate_private_key(65537, 2048)
 
 
@@ -219,18 +221,23 @@ async def test_a_strangers_signature_is_refused(ses: Ses, topic: SnsTopic) -> No
 @pytest.mark.parametrize(
     "url",
     [
-        "https://evil.example/x.pem",
-        "http://sns.us-east-1.amazonaws.com/x.pem",
-        "https://sns.us-east-1.amazonaws.com.evil.example/x.pem",
-        "https://sns.us-east-1.amazonaws.com:8443/x.pem",
-        "https://sns.us-east-1.amazonaws.com@evil.example/x.pem",
-        "https://user@sns.us-east-1.amazonaws.com/x.pem",
-        "https://sns.eu-west-1.amazonaws.com/x.pem",
-        f"{SNS}/x.pem?redirect=https://evil.example",
-        f"{SNS}/x.pem#y",
-        f"{SNS}/a/../x.pem",
+        f"https://evil.example/{NAME}",
+        f"http://sns.us-east-1.amazonaws.com/{NAME}",
+        f"https://sns.us-east-1.amazonaws.com.evil.example/{NAME}",
+        f"https://sns.us-east-1.amazonaws.com:8443/{NAME}",
+        f"https://sns.us-east-1.amazonaws.com@evil.example/{NAME}",
+        f"https://user@sns.us-east-1.amazonaws.com/{NAME}",
+        f"https://sns.eu-west-1.amazonaws.com/{NAME}",
+        f"{SNS}/{NAME}?redirect=https://evil.example",
+        f"{SNS}/{NAME}#y",
+        f"{SNS}/a/../{NAME}",
         f"{SNS}/?Action=ConfirmSubscription",
-        f"{SNS}/x.pem\n",
+        f"{SNS}/{NAME}\n",
+        f"{SNS}/x.pem",
+        f"{SNS}/{NAME.upper()}",
+        f"{SNS}/{NAME.replace('-', '-0')}",
+        f"{SNS}//{NAME}",
+        f"{SNS}/%2e/{NAME}",
         "https://[",
         "",
         None,
@@ -252,8 +259,9 @@ async def test_a_certificate_that_has_ended_is_refused(ses: Ses, topic: SnsTopic
 
 @pytest.mark.parametrize("page", [None, b"<html>"])
 async def test_without_a_certificate_the_message_is_to_be_repeated(
-    ses: Ses, topic: SnsTopic, page: bytes | None
+    ses: Ses, topic: SnsTopic, page: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_sns_certificates, "MISSING_SECONDS", 0.0)
     good = topic.pages.pop(topic.certificate_url)
     if page is not None:
         topic.pages[topic.certificate_url] = page

@@ -17,6 +17,7 @@ from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.health import Health, MessageLogHealth
 from relaypost_server.core.message import MessageState
 from relaypost_server.core.ports import Callback, CallbackRefusedError, CallbackUnverifiedError, Disbelief
+from relaypost_server.core.webhook_targets import networks
 from relaypost_server.flow.callbacks import Callbacks, Matcher
 from relaypost_server.store.deliveries import PostgresDeliveries
 from relaypost_server.store.messages import PostgresLog
@@ -24,6 +25,9 @@ from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.web import callbacks as module
 from relaypost_server.web.app import HttpServer, build
 from relaypost_server.web.callbacks import CallbackRoutes
+from relaypost_server.web.connections import ConnectionLimits
+from relaypost_server.web.peers import Peers
+from relaypost_server.web.rooms import RoomLimits
 from tests.databases import over_tcp
 from tests.fakes.http import closed_port
 from tests.providers import vendor_events as vendor
@@ -43,6 +47,11 @@ class FakeReader:
     reports: bool = True
     says: Sequence[DeliveryEvent] | Exception = ()
     received: list[Callback] = field(default_factory=list)
+    refuses_head: bool = False
+
+    def check_head(self, head: Callback) -> None:
+        if self.refuses_head:
+            raise CallbackRefusedError(Disbelief.UNSIGNED)
 
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         self.received.append(callback)
@@ -76,12 +85,21 @@ class Site:
 
 
 @asynccontextmanager
-async def site(database_url: str, home: Path, *readers: Any) -> AsyncIterator[Site]:
+async def site(
+    database_url: str,
+    home: Path,
+    *readers: Any,
+    rooms: RoomLimits | None = None,
+    connections: ConnectionLimits | None = None,
+    proxies: Sequence[str] = (),
+    suppressions: Any = None,
+) -> AsyncIterator[Site]:
     async with opened(database_url, home) as database:
-        metrics = Metrics()
-        callbacks = Callbacks(readers, PostgresDeliveries(database), metrics)
+        metrics, peers = Metrics(), Peers(networks(proxies))
+        callbacks = Callbacks(readers, PostgresDeliveries(database), metrics, suppressions)
         health: Any = NoHealth()
-        server = HttpServer(build(health, metrics, lambda: True, CallbackRoutes(callbacks).routes()))
+        app = build(health, metrics, lambda: True, CallbackRoutes(callbacks, peers=peers, limits=rooms).routes())
+        server = HttpServer(app, limits=connections, peers=peers, metrics=metrics)
         port = await server.start("127.0.0.1:0")
         try:
             yield Site(f"http://127.0.0.1:{port}", metrics, PostgresLog(database))
@@ -150,9 +168,8 @@ async def test_a_body_beyond_the_bound_is_refused_unread(bundled_database: str, 
 async def test_a_body_that_does_not_come_gives_its_place_back(
     bundled_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_AT_ONCE", 1)
-    monkeypatch.setattr(module, "BODY_SECONDS", 0.3)
-    async with site(bundled_database, tmp_path, FakeReader()) as running:
+    monkeypatch.setattr(module, "BODY_SECONDS", 1.0)
+    async with site(bundled_database, tmp_path, FakeReader(), rooms=RoomLimits(callbacks=1)) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
         writer.write(b"POST /callbacks/fake HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
         await writer.drain()

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import TypedDict
 
+from relaypost._keywords import check_keywords
 from relaypost.v1 import admin_service_pb2 as admin_pb, message_pb2
 
 
@@ -22,6 +23,7 @@ def resolve_request(message_id: str, *, sent: bool) -> admin_pb.ResolveMessageRe
 
 
 def cost_request(query: CostQuery) -> admin_pb.GetCostReportRequest:
+    check_keywords(query, CostQuery)
     first, last = query.get("first_day"), query.get("last_day")
     return admin_pb.GetCostReportRequest(
         first_day=first.isoformat() if first else "",

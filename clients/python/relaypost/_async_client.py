@@ -202,19 +202,12 @@ class AsyncClient(AsyncWebhookCalls):
             if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise from_rpc_error(error) from error
 
-    async def list_messages(
+    def list_messages(
         self, *, timeout: float | None = None, **query: Unpack[MessageQuery]
     ) -> AsyncIterator[message_pb2.Message]:
         """Messages from the log, newest first; pages are fetched as they are needed."""
-        request = list_request(query)
-        while True:
-            call = self.stub.ListMessages(request, timeout=timeout or self._timeout, metadata=self._metadata)
-            page = await _unpacked_errors(call)
-            for message in page.messages:
-                yield message
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        pages = self._pages(self.stub.ListMessages, list_request(query), timeout)
+        return (message async for page in pages for message in page.messages)
 
     async def resolve_message(
         self, message_id: str, *, sent: bool, timeout: float | None = None
@@ -249,21 +242,12 @@ class AsyncClient(AsyncWebhookCalls):
         call = self.suppressions.RemoveSuppression(request, timeout=timeout or self._timeout, metadata=self._metadata)
         return (await _unpacked_errors(call)).removed
 
-    async def list_suppressions(
+    def list_suppressions(
         self, *, timeout: float | None = None, **query: Unpack[SuppressionQuery]
     ) -> AsyncIterator[suppression_pb.Suppression]:
         """The addresses that get no messages of this caller; pages are fetched as they are needed."""
-        request = suppressions_request(query)
-        while True:
-            call = self.suppressions.ListSuppressions(
-                request, timeout=timeout or self._timeout, metadata=self._metadata
-            )
-            page = await _unpacked_errors(call)
-            for suppression in page.suppressions:
-                yield suppression
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        pages = self._pages(self.suppressions.ListSuppressions, suppressions_request(query), timeout)
+        return (suppression async for page in pages for suppression in page.suppressions)
 
     async def import_suppressions(
         self, suppressions: Iterable[suppression_pb.Suppression], *, timeout: float | None = None

@@ -213,14 +213,8 @@ class Client(WebhookCalls):
         self, *, timeout: float | None = None, **query: Unpack[MessageQuery]
     ) -> Iterator[message_pb2.Message]:
         """Messages from the log, newest first; pages are fetched as they are needed."""
-        request = list_request(query)
-        while True:
-            with _unpacked_errors():
-                page = self.stub.ListMessages(request, timeout=timeout or self._timeout, metadata=self._metadata)
-            yield from page.messages
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        pages = self._pages(self.stub.ListMessages, list_request(query), timeout)
+        return (message for page in pages for message in page.messages)
 
     def resolve_message(self, message_id: str, *, sent: bool, timeout: float | None = None) -> message_pb2.Message:
         """Settles an UNCONFIRMED message, once somebody has found out whether it was sent."""
@@ -257,16 +251,8 @@ class Client(WebhookCalls):
         self, *, timeout: float | None = None, **query: Unpack[SuppressionQuery]
     ) -> Iterator[suppression_pb.Suppression]:
         """The addresses that get no messages of this caller; pages are fetched as they are needed."""
-        request = suppressions_request(query)
-        while True:
-            with _unpacked_errors():
-                page = self.suppressions.ListSuppressions(
-                    request, timeout=timeout or self._timeout, metadata=self._metadata
-                )
-            yield from page.suppressions
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        pages = self._pages(self.suppressions.ListSuppressions, suppressions_request(query), timeout)
+        return (suppression for page in pages for suppression in page.suppressions)
 
     def import_suppressions(
         self, suppressions: Iterable[suppression_pb.Suppression], *, timeout: float | None = None

@@ -2,9 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
-from relaypost._requests import EmailFields, SmsFields, email_request, sms_request
+from relaypost._keywords import check_keywords
+from relaypost._requests import (
+    BulkEmailFields,
+    BulkSmsFields,
+    EmailFields,
+    QueuedSmsOptions,
+    email_content,
+    guarantee,
+    sms_content,
+)
 from relaypost.v1 import queue_service_pb2 as pb
 
 
@@ -21,42 +30,42 @@ class QueuedEmailFields(EmailFields, ScheduleFields, total=False):
     """The arguments of `enqueue_email`."""
 
 
-class QueuedSmsFields(SmsFields, ScheduleFields, total=False):
+class QueuedSmsFields(QueuedSmsOptions, ScheduleFields, total=False):
     """The arguments of `enqueue_sms`."""
 
 
 def enqueue_email_request(fields: QueuedEmailFields) -> pb.EnqueueEmailRequest:
-    made = email_request(fields)
+    check_keywords(fields, QueuedEmailFields)
     return pb.EnqueueEmailRequest(
-        email=made.email,
+        email=email_content(fields),
         schedule=_schedule(fields),
-        delivery_guarantee=made.delivery_guarantee,
-        metadata=made.metadata,
-        request_id=made.request_id,
+        delivery_guarantee=guarantee(fields),
+        metadata=fields.get("metadata"),
+        request_id=fields.get("request_id", ""),
     )
 
 
 def enqueue_sms_request(fields: QueuedSmsFields) -> pb.EnqueueSmsRequest:
-    made = sms_request(fields)
+    check_keywords(fields, QueuedSmsFields)
     return pb.EnqueueSmsRequest(
-        sms=made.sms,
+        sms=sms_content(fields),
         schedule=_schedule(fields),
-        delivery_guarantee=made.delivery_guarantee,
-        metadata=made.metadata,
-        request_id=made.request_id,
+        delivery_guarantee=guarantee(fields),
+        metadata=fields.get("metadata"),
+        request_id=fields.get("request_id", ""),
     )
 
 
-def bulk_email(**fields: object) -> pb.BulkMessage:
+def bulk_email(**fields: Unpack[BulkEmailFields]) -> pb.BulkMessage:
     """A message of `send_bulk`: the arguments of `send_email` but `request_id` and `at_most_once`."""
-    made = email_request(fields)  # type: ignore[arg-type]
-    return pb.BulkMessage(email=made.email, metadata=made.metadata)
+    check_keywords(fields, BulkEmailFields)
+    return pb.BulkMessage(email=email_content(fields), metadata=fields.get("metadata"))
 
 
-def bulk_sms(**fields: object) -> pb.BulkMessage:
-    """A message of `send_bulk`: the arguments of `send_sms` but `request_id` and `at_most_once`."""
-    made = sms_request(fields)  # type: ignore[arg-type]
-    return pb.BulkMessage(sms=made.sms, metadata=made.metadata)
+def bulk_sms(**fields: Unpack[BulkSmsFields]) -> pb.BulkMessage:
+    """A message of `send_bulk`: the arguments of `send_sms` that describe the message itself."""
+    check_keywords(fields, BulkSmsFields)
+    return pb.BulkMessage(sms=sms_content(fields), metadata=fields.get("metadata"))
 
 
 def bulk_requests(header: pb.BulkHeader, messages: Iterable[pb.BulkMessage]) -> Iterator[pb.SendBulkRequest]:
@@ -67,6 +76,7 @@ def bulk_requests(header: pb.BulkHeader, messages: Iterable[pb.BulkMessage]) -> 
 
 
 def bulk_header(request_id: str, schedule: ScheduleFields, *, validate_only: bool = False) -> pb.BulkHeader:
+    check_keywords(schedule, ScheduleFields)
     return pb.BulkHeader(request_id=request_id, schedule=_schedule(schedule), validate_only=validate_only)
 
 

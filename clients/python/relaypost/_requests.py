@@ -7,6 +7,7 @@ from typing import Required, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from relaypost._keywords import check_keywords
 from relaypost.v1 import (
     email_pb2,
     message_pb2,
@@ -50,19 +51,24 @@ class Words(TypedDict, total=False):
     """The reader's language, as in "pt-BR", or a list as in the header Accept-Language."""
 
 
+class Notes(TypedDict, total=False):
+    """What the gateway keeps beside a message."""
+
+    metadata: Mapping[str, str]
+    """Notes that stay in the gateway's message log."""
+
+
 class Options(TypedDict, total=False):
-    """What emails and text messages have in common."""
+    """What requests that send one message have in common."""
 
     at_most_once: bool
     """True: rather no copy than two, where a provider's answer is lost. Default: rather two."""
-    metadata: Mapping[str, str]
-    """Notes that stay in the gateway's message log."""
     request_id: str
     """A name of the caller's for this request, so that it may be repeated safely."""
 
 
-class EmailFields(Options, Words, total=False):
-    """The arguments of `send_email`; `relaypost.v1.Email` documents their bounds."""
+class BulkEmailFields(Notes, Words, total=False):
+    """The arguments of `bulk_email`; `relaypost.v1.Email` documents their bounds."""
 
     to: Required[Mailboxes]
     subject: str
@@ -78,8 +84,12 @@ class EmailFields(Options, Words, total=False):
     tags: Mapping[str, str]
 
 
-class SmsFields(Options, Words, total=False):
-    """The arguments of `send_sms`; `relaypost.v1.Sms` documents their bounds."""
+class EmailFields(BulkEmailFields, Options, total=False):
+    """The arguments of `send_email`."""
+
+
+class BulkSmsFields(Notes, Words, total=False):
+    """The arguments of `bulk_sms`; `relaypost.v1.Sms` documents their bounds."""
 
     to: Required[str]
     text: str
@@ -89,6 +99,15 @@ class SmsFields(Options, Words, total=False):
     promotional: bool
     max_price_micros: int
     """The most that the message may cost, in millionths of a US dollar."""
+
+
+class QueuedSmsOptions(BulkSmsFields, Options, total=False):
+    """What `send_sms` and `enqueue_sms` have in common."""
+
+
+class SmsFields(QueuedSmsOptions, total=False):
+    """The arguments of `send_sms`."""
+
     confirm_within: float
     """Seconds, 5 to 600: without a receipt by then the next provider sends it once more."""
 
@@ -129,6 +148,7 @@ class MessageQuery(TypedDict, total=False):
 
 
 def list_request(query: MessageQuery) -> pb.ListMessagesRequest:
+    check_keywords(query, MessageQuery)
     return pb.ListMessagesRequest(
         page_size=query.get("page_size", 0),
         states=query.get("states", ()),
@@ -157,8 +177,18 @@ def _duration(seconds: float | None) -> Duration | None:
 
 
 def email_request(fields: EmailFields) -> pb.SendEmailRequest:
+    check_keywords(fields, EmailFields)
+    return pb.SendEmailRequest(
+        email=email_content(fields),
+        delivery_guarantee=guarantee(fields),
+        metadata=fields.get("metadata"),
+        request_id=fields.get("request_id", ""),
+    )
+
+
+def email_content(fields: BulkEmailFields) -> email_pb2.Email:
     sender = fields.get("sender")
-    email = email_pb2.Email(
+    return email_pb2.Email(
         sender=None if sender is None else _mailbox(sender),
         to=_mailboxes(fields["to"]),
         cc=_mailboxes(fields.get("cc", ())),
@@ -174,17 +204,22 @@ def email_request(fields: EmailFields) -> pb.SendEmailRequest:
         variables=fields.get("variables"),
         locale=fields.get("locale", ""),
     )
-    return pb.SendEmailRequest(
-        email=email,
-        delivery_guarantee=_guarantee(fields),
-        metadata=fields.get("metadata"),
-        request_id=fields.get("request_id", ""),
-    )
 
 
 def sms_request(fields: SmsFields) -> pb.SendSmsRequest:
+    check_keywords(fields, SmsFields)
+    return pb.SendSmsRequest(
+        sms=sms_content(fields),
+        delivery_guarantee=guarantee(fields),
+        metadata=fields.get("metadata"),
+        request_id=fields.get("request_id", ""),
+        confirm_within=_duration(fields.get("confirm_within")),
+    )
+
+
+def sms_content(fields: BulkSmsFields) -> sms_pb2.Sms:
     promotional, limit = fields.get("promotional", False), fields.get("max_price_micros")
-    sms = sms_pb2.Sms(
+    return sms_pb2.Sms(
         to=fields["to"],
         text=fields.get("text", ""),
         region_code=fields.get("region_code", ""),
@@ -195,16 +230,10 @@ def sms_request(fields: SmsFields) -> pb.SendSmsRequest:
         variables=fields.get("variables"),
         locale=fields.get("locale", ""),
     )
-    return pb.SendSmsRequest(
-        sms=sms,
-        delivery_guarantee=_guarantee(fields),
-        metadata=fields.get("metadata"),
-        request_id=fields.get("request_id", ""),
-        confirm_within=_duration(fields.get("confirm_within")),
-    )
 
 
 def otp_request(fields: OtpFields) -> otp_pb.SendOtpRequest:
+    check_keywords(fields, OtpFields)
     email, phone = fields.get("email"), fields.get("phone")
     if email is not None and phone is not None:
         raise ValueError("a code goes to an email address or to a phone, not to both")
@@ -216,7 +245,7 @@ def otp_request(fields: OtpFields) -> otp_pb.SendOtpRequest:
         code_length=fields.get("code_length", 0),
         request_id=fields.get("request_id", ""),
         client_address=fields.get("client_address", ""),
-        delivery_guarantee=_guarantee(fields),
+        delivery_guarantee=guarantee(fields),
         ttl=_duration(fields.get("ttl")),
         confirm_within=_duration(fields.get("confirm_within")),
     )
@@ -252,6 +281,7 @@ def add_suppression_request(
 
 
 def suppressions_request(query: SuppressionQuery) -> suppression_pb.ListSuppressionsRequest:
+    check_keywords(query, SuppressionQuery)
     return suppression_pb.ListSuppressionsRequest(
         page_size=500,
         address=query.get("address", ""),
@@ -272,16 +302,25 @@ def suppression_source(name: str) -> "suppression_pb.SuppressionSource.ValueType
 
 
 def _mailboxes(given: Mailboxes) -> list[email_pb2.EmailAddress]:
-    return [_mailbox(given)] if isinstance(given, str | Address) else [_mailbox(m) for m in given]
+    if isinstance(given, str | Address):
+        return [_mailbox(given)]
+    if isinstance(given, Mapping | bytes):
+        raise TypeError(f"addresses are given as str or relaypost.Address, or a list of them, not as {_kind(given)}")
+    return [_mailbox(m) for m in given]
 
 
 def _mailbox(given: Mailbox) -> email_pb2.EmailAddress:
-    if isinstance(given, str):
-        return email_pb2.EmailAddress(address=given)
-    return email_pb2.EmailAddress(address=given.email, display_name=given.name)
+    match given:
+        case str():
+            return email_pb2.EmailAddress(address=given)
+        case Address():
+            return email_pb2.EmailAddress(address=given.email, display_name=given.name)
+    raise TypeError(f"an address is given as str or relaypost.Address, not as {_kind(given)}")
 
 
 def _attachment(given: Attachment) -> email_pb2.Attachment:
+    if not isinstance(given, Attachment):
+        raise TypeError(f"an attachment is given as relaypost.Attachment, not as {_kind(given)}")
     return email_pb2.Attachment(
         filename=given.filename,
         content=given.content,
@@ -290,7 +329,11 @@ def _attachment(given: Attachment) -> email_pb2.Attachment:
     )
 
 
-def _guarantee(options: Options | OtpFields) -> "message_pb2.DeliveryGuarantee.ValueType":
+def _kind(given: object) -> str:
+    return type(given).__name__
+
+
+def guarantee(options: Options | OtpFields) -> "message_pb2.DeliveryGuarantee.ValueType":
     if options.get("at_most_once", False):
         return message_pb2.DELIVERY_GUARANTEE_AT_MOST_ONCE
     return message_pb2.DELIVERY_GUARANTEE_AT_LEAST_ONCE

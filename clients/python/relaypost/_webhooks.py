@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypedDict, Unpack
 
+from relaypost._keywords import check_keywords
 from relaypost.v1 import webhook_service_pb2 as pb, webhook_service_pb2_grpc
 
 
@@ -25,6 +26,7 @@ def rotate_request(endpoint_id: str, grace: float | None) -> pb.RotateWebhookSec
 
 def deliveries_request(query: DeliveryQuery) -> pb.ListWebhookDeliveriesRequest:
     """Raises ValueError for a state that there is not."""
+    check_keywords(query, DeliveryQuery)
     state = query.get("state") or "unspecified"
     return pb.ListWebhookDeliveriesRequest(
         page_size=query.get("page_size", 0),
@@ -76,19 +78,23 @@ class WebhookCalls:
         self, *, timeout: float | None = None, **query: Unpack[DeliveryQuery]
     ) -> Iterator[pb.WebhookDelivery]:
         """Deliveries, newest first; pages are fetched as they are needed."""
-        request = deliveries_request(query)
-        while True:
-            page = self._call(self.webhooks.ListWebhookDeliveries, request, timeout)
-            yield from page.deliveries
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        pages = self._pages(self.webhooks.ListWebhookDeliveries, deliveries_request(query), timeout)
+        return (delivery for page in pages for delivery in page.deliveries)
 
     def redeliver_webhook(self, delivery_id: str, *, timeout: float | None = None) -> pb.WebhookDelivery:
         """Delivers once more, at once and with all its tries."""
         request = pb.RedeliverWebhookRequest(delivery_id=delivery_id)
         delivery: pb.WebhookDelivery = self._call(self.webhooks.RedeliverWebhook, request, timeout).delivery
         return delivery
+
+    def _pages(self, method: Callable[..., Any], request: Any, timeout: float | None) -> Iterator[Any]:
+        """The answers of a list method, page by page; `request` is changed."""
+        while True:
+            page = self._call(method, request, timeout)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
 
 class AsyncWebhookCalls:
@@ -133,21 +139,24 @@ class AsyncWebhookCalls:
         answer: pb.RotateWebhookSecretResponse = await self._call(self.webhooks.RotateWebhookSecret, request, timeout)
         return answer
 
-    async def list_webhook_deliveries(
+    def list_webhook_deliveries(
         self, *, timeout: float | None = None, **query: Unpack[DeliveryQuery]
     ) -> AsyncIterator[pb.WebhookDelivery]:
         """Deliveries, newest first; pages are fetched as they are needed."""
-        request = deliveries_request(query)
-        while True:
-            page = await self._call(self.webhooks.ListWebhookDeliveries, request, timeout)
-            for delivery in page.deliveries:
-                yield delivery
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        pages = self._pages(self.webhooks.ListWebhookDeliveries, deliveries_request(query), timeout)
+        return (delivery async for page in pages for delivery in page.deliveries)
 
     async def redeliver_webhook(self, delivery_id: str, *, timeout: float | None = None) -> pb.WebhookDelivery:
         """Delivers once more, at once and with all its tries."""
         request = pb.RedeliverWebhookRequest(delivery_id=delivery_id)
         delivery: pb.WebhookDelivery = (await self._call(self.webhooks.RedeliverWebhook, request, timeout)).delivery
         return delivery
+
+    async def _pages(self, method: Callable[..., Any], request: Any, timeout: float | None) -> AsyncIterator[Any]:
+        """The answers of a list method, page by page; `request` is changed."""
+        while True:
+            page = await self._call(method, request, timeout)
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

@@ -42,12 +42,15 @@ LARGEST_METADATA = 16 * 1024
 LONGEST_WAIT_SECONDS = 5
 """A call that waits longer than this to be taken on is refused unread. gRPC counts whole seconds."""
 
+HANDSHAKE_MS = 5_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
     """What the transport takes on before it refuses."""
 
     request_bytes: int
+    connections: int = 1000
     concurrent_streams: int
     concurrent_calls: int
     pending_calls: int
@@ -137,6 +140,9 @@ def _options(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", limits.request_bytes),
         ("grpc.max_metadata_size", LARGEST_METADATA),
         ("grpc.max_concurrent_streams", limits.concurrent_streams),
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        # A peer that connects and speaks no HTTP/2 holds a descriptor no longer than this.
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.server.max_pending_requests", limits.pending_calls),
         # From the limit on a growing part of new calls is refused, and all of them at the hard limit. The transport
         # does that outside of Python: a refusal by a handler would cost as much as a bare call.

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from relaypost import Address, bulk_email, bulk_sms
 from relaypost.v1 import queue_service_pb2 as pb
@@ -55,13 +56,13 @@ def _rows(path: Path) -> Iterator[Mapping[str, str]]:
 
 
 def _message(lines: Lines, row: Mapping[str, str]) -> pb.BulkMessage:
-    words: dict[str, object] = {name: row[name] for name in ("text", "locale") if row.get(name)}
+    given: dict[str, Any] = {name: row[name] for name in ("text", "locale") if row.get(name)}
     if lines.template:
-        words["template"] = lines.template
-        words["variables"] = {name: value for name, value in row.items() if name not in OURS}
+        given["template"] = lines.template
+        given["variables"] = {name: value for name, value in row.items() if name not in OURS}
     if lines.channel == "sms":
-        return bulk_sms(to=row["to"], **words)
-    words |= {name: row[name] for name in ("subject", "html") if row.get(name)}
+        return bulk_sms(to=row["to"], **given)
+    given |= {name: row[name] for name in ("subject", "html") if row.get(name)}
     if lines.sender:
-        words["sender"] = lines.sender
-    return bulk_email(to=Address(row["to"], row.get("name", "")), **words)
+        given["sender"] = lines.sender
+    return bulk_email(to=Address(row["to"], row.get("name", "")), **given)

@@ -1,7 +1,7 @@
 """What the core asks of the world."""
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -45,10 +45,12 @@ class Callback:
 
     path: str
     """As it was asked for, with the query."""
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     """By their names in lower case."""
-    body: bytes
+    body: bytes = field(repr=False)
     receive_time: datetime
+    peer: str = ""
+    """Who sent it, as limits count peers."""
 
 
 class Disbelief(StrEnum):
@@ -87,6 +89,13 @@ class CallbackReader(Protocol):
     """Bytes."""
     reports: bool
     """Whether what its receipts need is set."""
+
+    def check_head(self, head: Callback) -> None:
+        """Refuses a callback whose path and headers alone show that it cannot be verified. The body is empty.
+
+        Raises CallbackRefusedError.
+        """
+        ...
 
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         """What a callback of the provider reports about messages of this gateway, each only if it bears an id of one.

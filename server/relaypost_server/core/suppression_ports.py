@@ -105,6 +105,10 @@ class OptOutReader(Protocol):
 class ReplyReader(Protocol):
     """The fourth talent of some providers: they pass on what people write back."""
 
+    def is_reply(self, head: Callback) -> bool:
+        """Whether it brings a reply and no receipt, by its path and headers. The body is empty."""
+        ...
+
     async def read_reply(self, callback: Callback) -> Reply | None:
         """The reply that the callback brings; None where it brings a receipt. Raises CallbackRefusedError."""
         ...

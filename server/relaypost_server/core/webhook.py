@@ -30,7 +30,8 @@ class Endpoint:
 
     id: str
     caller: str
-    url: str
+    url: str = field(repr=False)
+    """May hold a token of the receiver's."""
     event_types: tuple[str, ...] = ()
     """Empty: all."""
     description: str = ""
@@ -94,7 +95,7 @@ class ClaimedDelivery:
     attempt: int
     """1 for the first."""
     endpoint_id: str
-    url: str
+    url: str = field(repr=False)
     failures: int
     """Of the endpoint; see there."""
     secrets: tuple[bytes, ...] = field(repr=False)

@@ -46,6 +46,26 @@ class Callbacks:
         reader = self._readers.get(provider)
         return None if reader is None else reader.largest_callback
 
+    def check_head(self, provider: str, head: Callback) -> None:
+        """Refuses a callback whose path and headers alone show that it cannot be verified.
+
+        Raises CallbackRefusedError.
+        """
+        try:
+            self._readers[provider].check_head(head)
+        except CallbackRefusedError as error:
+            self._refused(provider, error.why.value)
+            raise
+
+    def kind(self, provider: str, head: Callback) -> str:
+        """A name for the callbacks that share room: people's replies do not share it with receipts."""
+        reader = self._readers[provider]
+        return f"{provider} replies" if isinstance(reader, ReplyReader) and reader.is_reply(head) else provider
+
+    def turned_away(self, provider: str) -> None:
+        """Counts a callback for which there was no room."""
+        self._metrics.callback_refused(provider, "busy")
+
     async def receive(self, provider: str, callback: Callback) -> bool:
         """Returns once everything that the callback reports is durable: whether it was a person's reply.
 

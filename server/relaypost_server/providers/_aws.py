@@ -42,6 +42,9 @@ class Keys(NamedTuple):
     secret_key: str
     token: str | None
 
+    def __repr__(self) -> str:
+        return "Keys(...)"  # A tuple would show what it holds.
+
 
 class Credentials:
     """botocore's chain: environment, profile, web identity, container and instance roles.
@@ -116,6 +119,9 @@ class _Frame(NamedTuple):
     """The canonical request, up to the body's hash."""
     to_sign: str
     """The string to sign, up to the request's hash."""
+
+    def __repr__(self) -> str:
+        return "_Frame(...)"  # The headers hold the session's token.
 
 
 class Signer:

@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import aiosmtplib
@@ -41,7 +41,7 @@ class Server:
     tls: Tls
     ca_file: str | None
     user: str | None
-    password: str
+    password: str = field(repr=False)
     local_hostname: str
     connect_timeout: float
     timeout: float

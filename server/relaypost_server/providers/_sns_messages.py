@@ -5,29 +5,27 @@ certificate and the confirmation are fetched from SNS's own host in the region
 of the pinned topic, and from nowhere else, whatever a message asks for.
 """
 
-import asyncio
 import re
 from base64 import b64decode
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from datetime import UTC
+from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
-from cryptography.x509 import Certificate, load_pem_x509_certificate
 
-from relaypost_server.core.ports import Callback, CallbackRefusedError, CallbackUnverifiedError, Disbelief
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief
 from relaypost_server.providers._receipts import check_time, iso_time, json_of, mapping
+from relaypost_server.providers._sns_certificates import Certificates, Fetcher
 
-FETCH_SECONDS = 5.0
-LARGEST_ANSWER = 64 * 1024
-"""Bytes of a certificate or of the answer to a confirmation."""
-MOST_CERTIFICATES = 8
-_CERTIFICATE_PATH = re.compile(r"/[A-Za-z0-9_-]{1,100}\.pem")
+TOPIC_HEADER = "x-amz-sns-topic-arn"
+"""SNS names the topic of each message in it."""
+_CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[0-9a-f]{32}\.pem")
+_SIGNATURE_BYTES = range(128, 1025)
+"""Of RSA keys from 1024 to 8192 bits."""
 _HASHES: Mapping[str, type[SHA1 | SHA256]] = {"1": SHA1, "2": SHA256}
 _NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
@@ -39,32 +37,6 @@ _SIGNED = {
 TOPIC = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}$"
 
 
-class Fetcher(Protocol):
-    """Gets what SNS has published."""
-
-    async def fetch(self, url: str) -> bytes:
-        """The body of a successful answer. Raises CallbackUnverifiedError."""
-        ...
-
-
-class HttpFetcher:
-    """Fetches over HTTP, without following redirects: another host would be another's word."""
-
-    async def fetch(self, url: str) -> bytes:
-        limits = aiohttp.ClientTimeout(total=FETCH_SECONDS)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=limits) as session,
-                session.get(url, allow_redirects=False) as answer,
-            ):
-                body = await answer.content.read(LARGEST_ANSWER)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise CallbackUnverifiedError(type(error).__name__) from error
-        if answer.status != 200:
-            raise CallbackUnverifiedError(f"HTTP {answer.status}")
-        return body
-
-
 class SnsMessages:
     """The messages of one topic."""
 
@@ -74,8 +46,15 @@ class SnsMessages:
         self._base = endpoint or host_of(topic)
         self._window = window
         self._fetcher = fetcher
-        self._certificates: dict[str, Certificate] = {}
-        self._fetching = asyncio.Lock()
+        self._certificates = Certificates(fetcher)
+
+    def check_head(self, head: Callback) -> None:
+        """Raises CallbackRefusedError where the headers name another topic, or none."""
+        topic = head.headers.get(TOPIC_HEADER)
+        if topic is None:
+            raise CallbackRefusedError(Disbelief.UNSIGNED)
+        if topic != self._topic:
+            raise CallbackRefusedError(Disbelief.FOREIGN)
 
     async def read(self, callback: Callback) -> Mapping[str, Any] | None:
         """A notification that is the topic's own; None for a confirmation, which has been dealt with.
@@ -87,8 +66,7 @@ class SnsMessages:
             raise CallbackRefusedError(Disbelief.UNSIGNED)
         if message.get("TopicArn") != self._topic:
             raise CallbackRefusedError(Disbelief.FOREIGN)
-        await self._verify(message, callback.receive_time)
-        check_time(iso_time(message["Timestamp"]), callback.receive_time, self._window)
+        await self._verify(message, callback)
         match message["Type"]:
             case "Notification":
                 return message
@@ -96,9 +74,13 @@ class SnsMessages:
                 await self._fetcher.fetch(self._pinned(message["SubscribeURL"]))
         return None
 
-    async def _verify(self, message: Mapping[str, Any], now: datetime) -> None:
-        text, signature, algorithm = signed_text(message), _base64(message["Signature"]), _algorithm(message)
-        certificate = await self._certificate(self._pinned(message.get("SigningCertURL"), path=_CERTIFICATE_PATH))
+    async def _verify(self, message: Mapping[str, Any], callback: Callback) -> None:
+        """Checks all that needs no certificate first: to get one may cause a fetch."""
+        now = callback.receive_time
+        text, signature, algorithm = signed_text(message), _signature(message["Signature"]), _algorithm(message)
+        url = self._pinned(message.get("SigningCertURL"), path=_CERTIFICATE_PATH)
+        check_time(iso_time(message["Timestamp"]), now, self._window)
+        certificate = await self._certificates.get(url, callback.peer)
         if not certificate.not_valid_before_utc <= now.astimezone(UTC) <= certificate.not_valid_after_utc:
             raise CallbackRefusedError(Disbelief.FORGED)
         key = certificate.public_key()
@@ -109,20 +91,6 @@ class SnsMessages:
         except InvalidSignature:
             pass
         raise CallbackRefusedError(Disbelief.FORGED)
-
-    async def _certificate(self, url: str) -> Certificate:
-        """Fetched once, by the first who needs it."""
-        async with self._fetching:
-            found = self._certificates.get(url)
-            if found is None:
-                try:
-                    found = load_pem_x509_certificate(await self._fetcher.fetch(url))
-                except ValueError:
-                    raise CallbackUnverifiedError("the certificate cannot be read") from None
-                if len(self._certificates) >= MOST_CERTIFICATES:
-                    self._certificates.pop(next(iter(self._certificates)))
-                self._certificates[url] = found
-        return found
 
     def _pinned(self, url: object, *, path: re.Pattern[str] | None = None) -> str:
         """The URL, if it leads to the pinned host. Raises CallbackRefusedError."""
@@ -160,8 +128,11 @@ def _algorithm(message: Mapping[str, Any]) -> SHA1 | SHA256:
     return algorithm()
 
 
-def _base64(text: object) -> bytes:
+def _signature(text: object) -> bytes:
     try:
-        return b64decode(text if isinstance(text, str) else "", validate=True)
+        found = b64decode(text if isinstance(text, str) else "", validate=True)
     except ValueError:
         raise CallbackRefusedError(Disbelief.FORGED) from None
+    if len(found) not in _SIGNATURE_BYTES:
+        raise CallbackRefusedError(Disbelief.FORGED)
+    return found

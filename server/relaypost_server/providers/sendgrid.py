@@ -30,7 +30,7 @@ from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._settings import PaidProviderSettings
 from relaypost_server.providers._threads import built
 from relaypost_server.providers.sendgrid_look_up import PAUSE, find
-from relaypost_server.providers.sendgrid_receipts import LARGEST_CALLBACK, read_batch
+from relaypost_server.providers.sendgrid_receipts import LARGEST_CALLBACK, check_head, read_batch
 from relaypost_server.settings import Endpoint, Prices, Secret, VerificationKey, Window, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=900))
@@ -106,6 +106,11 @@ class SendGrid:
         answer = await self._http.post(self._headers, body, attempt)
         outcome = answer if isinstance(answer, Outcome) else classify(answer)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
+
+    def check_head(self, head: Callback) -> None:
+        if self._settings.webhook_key is None:
+            raise CallbackRefusedError(Disbelief.NOT_SET_UP)
+        check_head(head, self._settings.webhook_window_seconds)
 
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         if not self._settings.webhook_key:

@@ -5,10 +5,12 @@ the Event Webhook Security Features".
 """
 
 import asyncio
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from sendgrid import EventWebhook
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
@@ -29,6 +31,8 @@ LARGEST_CALLBACK = 16 * 1024 * 1024
 """Bytes; a batch of 10,000 events has some 5 MiB."""
 _LARGE = 64 * 1024
 """Bytes of a batch that takes longer to read than a thread costs."""
+_SIGNATURE = "x-twilio-email-event-webhook-signature"
+_TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
 _TYPES = {
     "processed": EventType.SENT,
     "delivered": EventType.DELIVERED,
@@ -87,6 +91,18 @@ _KEPT = (
 """Everything but links: a link in an email may be a secret."""
 
 
+def check_head(head: Callback, window: float) -> None:
+    """Raises CallbackRefusedError where the headers hold no fresh signature, whatever it may sign."""
+    signature, timestamp = head.headers.get(_SIGNATURE), head.headers.get(_TIMESTAMP)
+    if not signature or not timestamp:
+        raise CallbackRefusedError(Disbelief.UNSIGNED)
+    try:
+        decode_dss_signature(b64decode(signature, validate=True))
+    except ValueError:
+        raise CallbackRefusedError(Disbelief.FORGED) from None
+    check_time(unix_time(timestamp), head.receive_time, window)
+
+
 async def read_batch(callback: Callback, public_key: str, window: float) -> Sequence[DeliveryEvent]:
     """The events of a signed batch; those that belong to other senders of the account are left out.
 
@@ -106,8 +122,7 @@ def _read(callback: Callback, public_key: str, window: float) -> Sequence[Delive
 
 
 def _verify(callback: Callback, public_key: str, window: float) -> None:
-    signature = callback.headers.get("x-twilio-email-event-webhook-signature")
-    timestamp = callback.headers.get("x-twilio-email-event-webhook-timestamp")
+    signature, timestamp = callback.headers.get(_SIGNATURE), callback.headers.get(_TIMESTAMP)
     if not signature or not timestamp:
         raise CallbackRefusedError(Disbelief.UNSIGNED)
     try:

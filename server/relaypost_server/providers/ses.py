@@ -26,7 +26,8 @@ from relaypost_server.providers._mailbox import mailbox
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._settings import PaidProviderSettings
-from relaypost_server.providers._sns_messages import TOPIC, Fetcher, HttpFetcher, SnsMessages
+from relaypost_server.providers._sns_certificates import Fetcher, HttpFetcher
+from relaypost_server.providers._sns_messages import TOPIC, SnsMessages
 from relaypost_server.providers._threads import built
 from relaypost_server.providers.ses_account import SesAccount
 from relaypost_server.providers.ses_receipts import LARGEST_CALLBACK, events_of
@@ -119,6 +120,11 @@ class Ses:
             return body
         outcome = await self._aws.submit(body, attempt)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
+
+    def check_head(self, head: Callback) -> None:
+        if not self._topic:
+            raise CallbackRefusedError(Disbelief.NOT_SET_UP)
+        self._topic.check_head(head)
 
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         if not self._topic:

@@ -32,6 +32,8 @@ from relaypost_server.providers.twilio_prices import TwilioPrices
 from relaypost_server.providers.twilio_receipts import (
     LARGEST_CALLBACK,
     callback_url,
+    check_head,
+    is_reply,
     read_form,
     read_reply,
 )
@@ -149,11 +151,19 @@ class Twilio:
     async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:
         return await self._prices.prices(sent)
 
+    def check_head(self, head: Callback) -> None:
+        if self._settings.public_url is None or self._settings.auth_token is None:
+            raise CallbackRefusedError(Disbelief.NOT_SET_UP)
+        check_head(head)
+
     async def read_callback(self, callback: Callback) -> Sequence[DeliveryEvent]:
         public_url, token = self._settings.public_url, self._settings.auth_token
         if public_url is None or token is None:
             raise CallbackRefusedError(Disbelief.NOT_SET_UP)
         return read_form(callback, public_url, token.get_secret_value())
+
+    def is_reply(self, head: Callback) -> bool:
+        return is_reply(head)
 
     async def read_reply(self, callback: Callback) -> Reply | None:
         public_url, token = self._settings.public_url, self._settings.auth_token

@@ -4,6 +4,7 @@ Contract: twilio.com/docs/messaging, "Track the message status of outbound
 messages"; error codes 30001 to 30999: twilio.com/docs/api/errors.
 """
 
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,8 @@ from relaypost_server.providers._receipts import addresses, only, ours
 LARGEST_CALLBACK = 64 * 1024
 """Bytes."""
 _MOST_FIELDS = 100
+_SIGNATURE = "x-twilio-signature"
+_SIGNATURE_BYTES = 20
 _TYPES = {
     "accepted": EventType.SENT,
     "scheduled": EventType.SENT,
@@ -76,6 +79,24 @@ def callback_url(public_url: str, message_id: str) -> str:
     return f"{public_url}/callbacks/twilio?message_id={message_id}"
 
 
+def check_head(head: Callback) -> None:
+    """Raises CallbackRefusedError where no header can be a signature of Twilio's."""
+    signature = head.headers.get(_SIGNATURE)
+    if not signature:
+        raise CallbackRefusedError(Disbelief.UNSIGNED)
+    try:
+        digest = b64decode(signature, validate=True)
+    except ValueError:
+        digest = b""
+    if len(digest) != _SIGNATURE_BYTES:
+        raise CallbackRefusedError(Disbelief.FORGED)
+
+
+def is_reply(head: Callback) -> bool:
+    """Whether a callback can only bring what a person wrote: receipts bear the id of their message."""
+    return not urlsplit(head.path).query
+
+
 def read_form(callback: Callback, public_url: str, token: str) -> Sequence[DeliveryEvent]:
     """The event of a status callback; none where it tells of no message of a gateway.
 
@@ -127,7 +148,7 @@ def status_event(
 
 def read_reply(callback: Callback, public_url: str, token: str) -> Reply | None:
     """What a person wrote; None where the callback is a receipt. Raises CallbackRefusedError."""
-    if urlsplit(callback.path).query:  # Receipts bear the id of their message.
+    if not is_reply(callback):
         return None
     form = _verified(callback, public_url, token)
     if form.get("SmsStatus") != "received":
@@ -146,7 +167,7 @@ def read_reply(callback: Callback, public_url: str, token: str) -> Reply | None:
 
 def _verified(callback: Callback, public_url: str, token: str) -> Mapping[str, str]:
     """The form, if Twilio signed it. A field that comes twice is not Twilio's."""
-    signature = callback.headers.get("x-twilio-signature")
+    signature = callback.headers.get(_SIGNATURE)
     if not signature:
         raise CallbackRefusedError(Disbelief.UNSIGNED)
     try:

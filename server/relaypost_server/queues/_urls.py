@@ -1,7 +1,7 @@
 """What a queue's URL says. Nothing that is raised holds any part of it: it may be a secret."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
 
@@ -19,7 +19,7 @@ _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
 class RabbitAddress:
     """Where RabbitMQ is, and what the queues' names there begin with."""
 
-    url: str
+    url: str = field(repr=False)
     """As aio-pika reads it."""
     prefix: str
 

@@ -62,8 +62,9 @@ def configure(*, level: str = "INFO", style: LogFormat = LogFormat.AUTO) -> None
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_trace,
     ]
+    # A traceback shows no local variable in either format: they hold secrets, texts and addresses.
     render: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if columns
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

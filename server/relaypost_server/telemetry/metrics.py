@@ -43,6 +43,7 @@ class Metrics(Collector):
         self._requests = Counter[Labels]()
         self._receipts = Counter[Labels]()
         self._callbacks_refused = Counter[Labels]()
+        self._http_connections_closed = Counter[Labels]()
         self._otps = Counter[Labels]()
         self._suppressed = Counter[Labels]()
         self._suppressions: Callable[[], int] = lambda: 0
@@ -111,6 +112,10 @@ class Metrics(Collector):
     def callback_refused(self, provider: str, reason: str) -> None:
         """A callback that was not answered with 2xx."""
         self._callbacks_refused[provider, reason] += 1
+
+    def http_connection_closed(self, reason: str) -> None:
+        """An HTTP connection that the gateway closed: idle, displaced or refused."""
+        self._http_connections_closed[reason,] += 1
 
     def otp(self, event: str, what: str) -> None:
         """Something that happened to a one-time password: sent, verified, not_verified or refused."""
@@ -223,6 +228,12 @@ class Metrics(Collector):
         yield counter("receipts", "Events that providers reported.", ("provider", "type"), self._receipts.items())
         yield counter(
             "callbacks_refused", "Callbacks that were refused.", ("provider", "reason"), self._callbacks_refused.items()
+        )
+        yield counter(
+            "http_connections_closed",
+            "HTTP connections that the gateway closed: idle, displaced (for a newcomer) or refused.",
+            ("reason",),
+            self._http_connections_closed.items(),
         )
         yield counter(
             "otp_events",

@@ -1,13 +1,19 @@
 """The routes of the HTTP side."""
 
+import asyncio
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from aiohttp import web
 
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import CONTENT_TYPE, Metrics
+from relaypost_server.web.connections import Connection, ConnectionLimits, Connections
 from relaypost_server.web.health_json import health_json, readiness_json
+from relaypost_server.web.peers import Peers
 
+LINGERING_SECONDS = 1.0
+"""How long the rest of a refused body is read and thrown away, so that its sender sees the answer."""
 _JSON_SAFE = {"Cache-Control": "no-store"}
 
 
@@ -46,18 +52,43 @@ def build(
 
 
 class HttpServer:
-    """Serves the routes on one port."""
+    """Serves the routes on one port, over a bounded number of connections."""
 
-    def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        limits: ConnectionLimits | None = None,
+        peers: Peers | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """For the loop that runs."""
+        limits = limits or ConnectionLimits()
+        self._connections = Connections(limits, peers or Peers(), metrics or Metrics())
+        app.middlewares.append(self._connections.watch)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=1.0,
+            keepalive_timeout=limits.kept_seconds,
+            lingering_time=LINGERING_SECONDS,
+        )
+        self._listener: asyncio.Server | None = None
 
     async def start(self, address: str) -> int:
         """Serves on host:port; the port in use. Raises OSError where it cannot."""
         host, _, port = address.rpartition(":")
         await self._runner.setup()
-        await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
-        used: int = self._runner.addresses[0][1]
+        handlers, connections = cast(web.Server, self._runner.server), self._connections
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: Connection(handlers(), connections), host.strip("[]"), int(port)
+        )
+        used: int = self._listener.sockets[0].getsockname()[1]
         return used
 
     async def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
         await self._runner.cleanup()
+        self._connections.stop()

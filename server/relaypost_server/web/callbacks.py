@@ -5,6 +5,7 @@ callback reports is durable; whoever is refused learns no reason.
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -17,10 +18,10 @@ from relaypost_server.core.ports import (
     LogUnavailableError,
 )
 from relaypost_server.flow.callbacks import Callbacks
+from relaypost_server.web.peers import Peers
+from relaypost_server.web.rooms import NoRoomError, RoomLimits, Rooms
 
-MOST_AT_ONCE = 8
-"""Callbacks whose bodies are in memory; providers repeat what finds no room."""
-BODY_SECONDS = 30.0
+BODY_SECONDS = 10.0
 """How long a body may take to arrive."""
 RETRY_SECONDS = 5
 _ACCEPTED, _REFUSED, _LATER = "accepted", "refused", "try again later"
@@ -29,9 +30,10 @@ _ACCEPTED, _REFUSED, _LATER = "accepted", "refused", "try again later"
 class CallbackRoutes:
     """Reads callbacks within bounds, and answers them."""
 
-    def __init__(self, callbacks: Callbacks) -> None:
+    def __init__(self, callbacks: Callbacks, *, peers: Peers | None = None, limits: RoomLimits | None = None) -> None:
         self._callbacks = callbacks
-        self._running = 0
+        self._peers = peers or Peers()
+        self._rooms = Rooms(limits)
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post("/callbacks/{provider}", self._receive)]
@@ -41,15 +43,22 @@ class CallbackRoutes:
         largest = self._callbacks.largest(provider)
         if largest is None:
             return _answer(404, _REFUSED)
-        if self._running >= MOST_AT_ONCE:
-            return _answer(503, _LATER)
-        self._running += 1
+        size = request.content_length
+        if size is not None and size > largest:
+            return _answer(413, _REFUSED)
         try:
-            return await self._read(request, provider, largest)
-        finally:
-            self._running -= 1
+            head = _head(request, self._peers.behind(request.remote or "", request.headers))
+            self._callbacks.check_head(provider, head)
+            kind = self._callbacks.kind(provider, head)
+            with self._rooms.entered(kind, head.peer, largest if size is None else size):
+                return await self._read(request, provider, head, largest)
+        except CallbackRefusedError as error:
+            return _answer(400 if error.why is Disbelief.MALFORMED else 403, _REFUSED)
+        except NoRoomError:
+            self._callbacks.turned_away(provider)
+            return _answer(503, _LATER)
 
-    async def _read(self, request: web.Request, provider: str, largest: int) -> web.Response:
+    async def _read(self, request: web.Request, provider: str, head: Callback, largest: int) -> web.Response:
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await request.clone(client_max_size=largest).read()
@@ -57,19 +66,23 @@ class CallbackRoutes:
             return _answer(413, _REFUSED)
         except TimeoutError:
             return _answer(408, _REFUSED)
-        callback = Callback(
-            path=request.raw_path,
-            headers={name.lower(): value for name, value in request.headers.items()},
-            body=body,
-            receive_time=datetime.now(UTC),
-        )
+        callback = replace(head, body=body, receive_time=datetime.now(UTC))
         try:
             replied = await self._callbacks.receive(provider, callback)
-        except CallbackRefusedError as error:
-            return _answer(400 if error.why is Disbelief.MALFORMED else 403, _REFUSED)
         except (CallbackUnverifiedError, LogUnavailableError):
             return _answer(503, _LATER)
         return _silence() if replied else _answer(200, _ACCEPTED)
+
+
+def _head(request: web.Request, peer: str) -> Callback:
+    """What is known of a callback before its body is read."""
+    return Callback(
+        path=request.raw_path,
+        headers={name.lower(): value for name, value in request.headers.items()},
+        body=b"",
+        receive_time=datetime.now(UTC),
+        peer=peer,
+    )
 
 
 def _silence() -> web.Response:

@@ -1,0 +1,118 @@
+"""The certificates that SNS signs with: each is fetched once, and a flood of unknown names fetches few.
+
+A message names its certificate before anything in it can be verified, so that a
+fetch is what a stranger can cause. Known certificates never wait for a fetch.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import aiohttp
+from cryptography.x509 import Certificate, load_pem_x509_certificate
+
+from relaypost_server.core.ports import CallbackUnverifiedError
+
+FETCH_SECONDS = 5.0
+LARGEST_ANSWER = 64 * 1024
+"""Bytes of a certificate or of the answer to a confirmation."""
+MOST_CERTIFICATES = 8
+MOST_FETCHES = 4
+"""At once."""
+FETCHES_A_MINUTE = 30
+FETCHES_A_MINUTE_PER_PEER = 5
+MINUTE = 60.0
+MISSING_SECONDS = 30.0
+"""For which a certificate that could not be fetched is not asked for again."""
+MOST_MISSING = 256
+
+
+class Fetcher(Protocol):
+    """Gets what SNS has published."""
+
+    async def fetch(self, url: str) -> bytes:
+        """The body of a successful answer. Raises CallbackUnverifiedError."""
+        ...
+
+
+class HttpFetcher:
+    """Fetches over HTTP, without following redirects: another host would be another's word."""
+
+    async def fetch(self, url: str) -> bytes:
+        limits = aiohttp.ClientTimeout(total=FETCH_SECONDS)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=limits) as session,
+                session.get(url, allow_redirects=False) as answer,
+            ):
+                body = await answer.content.read(LARGEST_ANSWER)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise CallbackUnverifiedError(type(error).__name__) from error
+        if answer.status != 200:
+            raise CallbackUnverifiedError(f"HTTP {answer.status}")
+        return body
+
+
+class Certificates:
+    """Keeps what was fetched, and for a while what could not be."""
+
+    def __init__(self, fetcher: Fetcher, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._fetcher = fetcher
+        self._monotonic = monotonic
+        self._known: dict[str, Certificate] = {}
+        self._missing: dict[str, float] = {}
+        """Until when each is not asked for again."""
+        self._running: dict[str, asyncio.Task[Certificate]] = {}
+        self._begun: deque[tuple[float, str]] = deque()
+        """When the fetches of the last minute began, and for which peers."""
+
+    async def get(self, url: str, peer: str) -> Certificate:
+        """The certificate, from memory where it is known. Raises CallbackUnverifiedError.
+
+        `peer` is who asks: no peer may use up the fetches of all.
+        """
+        found = self._known.get(url)
+        if found is not None:
+            return found
+        running = self._running.get(url)
+        if running is None:
+            self._check(url, peer)
+            self._begun.append((self._monotonic(), peer))
+            running = self._running[url] = asyncio.create_task(self._fetch(url))
+        return await asyncio.shield(running)  # Others may wait for it too.
+
+    def _check(self, url: str, peer: str) -> None:
+        now = self._monotonic()
+        if self._missing.get(url, now) > now:
+            raise CallbackUnverifiedError("the certificate could not be fetched a moment ago")
+        while self._begun and now - self._begun[0][0] >= MINUTE:
+            self._begun.popleft()
+        of_peer = sum(1 for _, other in self._begun if other == peer)
+        if len(self._running) >= MOST_FETCHES or len(self._begun) >= FETCHES_A_MINUTE:
+            raise CallbackUnverifiedError("too many certificates are asked for")
+        if of_peer >= FETCHES_A_MINUTE_PER_PEER:
+            raise CallbackUnverifiedError("this peer asks for too many certificates")
+
+    async def _fetch(self, url: str) -> Certificate:
+        try:
+            found = load_pem_x509_certificate(await self._fetcher.fetch(url))
+        except (CallbackUnverifiedError, ValueError) as error:
+            _bound(self._missing, MOST_MISSING)
+            self._missing[url] = self._monotonic() + MISSING_SECONDS
+            if isinstance(error, CallbackUnverifiedError):
+                raise
+            raise CallbackUnverifiedError("the certificate cannot be read") from None
+        else:
+            _bound(self._known, MOST_CERTIFICATES)
+            self._known[url] = found
+            return found
+        finally:
+            del self._running[url]
+
+
+def _bound(kept: dict[str, Any], most: int) -> None:
+    """Makes room for one more by forgetting the oldest."""
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
