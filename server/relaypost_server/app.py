@@ -10,7 +10,7 @@ import structlog
 from relaypost_server.api.server import GrpcServer, ServerLimits
 from relaypost_server.assembly.descriptors import Shares, share_out
 from relaypost_server.assembly.parts import Parts, build_callbacks, open_parts
-from relaypost_server.assembly.preload import Preload
+from relaypost_server.assembly.preload import preload
 from relaypost_server.assembly.queueing import build_batches, run_worker
 from relaypost_server.assembly.services import build_servicers
 from relaypost_server.assembly.site import Site
@@ -89,7 +89,7 @@ class Gateway:
         shares = _shares(self._config)
         http = await self._serve_http(site, parts, shares)
         grpc = await self._serve_grpc(site, parts, templates, shares) if self._serves else ""
-        site.run(Preload())
+        site.supervise([preload()])
         return Endpoints(grpc=grpc, http=http)
 
     async def _serve_http(self, site: Site, parts: Parts, shares: Shares) -> str:

@@ -10,7 +10,6 @@ import pytest
 from relaypost_server.core.ports import Callback
 from relaypost_server.core.suppression import Reply
 from relaypost_server.web.rooms import NoRoomError, RoomLimits, Rooms
-from tests.messages import NOW
 from tests.web.test_callbacks import FakeReader, Site, site
 
 STRANGER, PROVIDER = "127.0.0.2", "127.0.0.1"
@@ -29,7 +28,7 @@ class FakeReplyReader(FakeReader):
         if not self.is_reply(callback):
             return None
         self.replies.append(callback)
-        return Reply(provider=self.name, address="+14155550123", wants_messages=None, time=NOW)
+        return Reply(provider=self.name, id="SM1", address="+14155550123", wants_messages=None)
 
 
 class Post:

@@ -7,13 +7,13 @@ begin to serve, so it is loaded in a thread once the gateway serves.
 """
 
 import asyncio
-import contextlib
 import gc
 from importlib import import_module
 
 import structlog
 
 from relaypost_server.addresses import load_numbering_plans
+from relaypost_server.core.background import Task
 
 MODULES = (
     "encodings.idna",
@@ -22,34 +22,23 @@ MODULES = (
     "cryptography.hazmat.backends.openssl.backend",
 )
 """Those that codecs and verifiers import by themselves."""
+AGAIN_SECONDS = 24 * 3600.0
+"""What is loaded stays loaded: another round finds nothing to do."""
 
 log = structlog.get_logger("relaypost")
 
 
-class Preload:
-    """A task that ends once everything is loaded."""
+def preload() -> Task:
+    """Loads everything once the gateway serves; where that fails, it is tried again."""
+    return Task(name="preload", round=_load, pause=AGAIN_SECONDS)
 
-    def __init__(self) -> None:
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
-        try:
-            await asyncio.to_thread(load)
-        except (ImportError, OSError) as error:
-            log.warning("not everything could be loaded ahead of its use", error=type(error).__name__)
-        # What is loaded now stays: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        log.debug("preloaded")
+async def _load() -> None:
+    await asyncio.to_thread(load)
+    # What is loaded now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    log.debug("preloaded")
 
 
 def load() -> None:
