@@ -27,8 +27,8 @@ def _statement(body: str) -> str:
 
 def _condition(asked: re.Match[str]) -> str:
     cause, source, target = asked.groups()
-    pairs = ", ".join(f"('{a}', '{b}')" for a, b in sorted(BY_CAUSE[Cause(cause)]))
-    return f"({source}, {target}) IN ({pairs})"
+    pairs = ",".join(f"{a}>{b}" for a, b in sorted(BY_CAUSE[Cause(cause)]))
+    return f"({source} || '>' || {target}) = ANY ('{{{pairs}}}')"  # One test, where a list of rows would be one each.
 
 
 QUERIES = load_queries()
