@@ -14,6 +14,8 @@ CODE_LIMIT = 64
 PROVIDER_ID_LIMIT = 255
 _CODE = re.compile(r"[A-Za-z][\w.-]*|\d{2,5}(?: \d\.\d{1,3}\.\d{1,3})?", re.ASCII)
 """The shapes of error codes: a name, a number, or an SMTP reply code with its enhanced status code."""
+_ID = re.compile(r"[!-?A-~]+")
+"""The shape of providers' message ids: printable ASCII without a space or an "@"."""
 
 
 class Kind(StrEnum):
@@ -127,9 +129,8 @@ class Outcome:
             code = self.provider_code[:CODE_LIMIT]
             object.__setattr__(self, "provider_code", code if _CODE.fullmatch(code) else "")
         if self.provider_message_id:
-            object.__setattr__(
-                self, "provider_message_id", printable(self.provider_message_id, limit=PROVIDER_ID_LIMIT)
-            )
+            message_id = self.provider_message_id[:PROVIDER_ID_LIMIT]
+            object.__setattr__(self, "provider_message_id", message_id if _ID.fullmatch(message_id) else "")
 
     @property
     def policy(self) -> Policy:
