@@ -7,28 +7,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponse
 
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.providers._connecting import Host
+from relaypost_server.providers._smtp_settings import Tls
 
 CLOSING = 421
 AUTHENTICATION_REQUIRED = frozenset({530, 534, 535, 538})
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\b")
-
-
-class Tls(StrEnum):
-    """How the connection is encrypted."""
-
-    STARTTLS = "starttls"
-    """Begins in the clear, and upgrades before anything else is said or not at all."""
-    IMPLICIT = "implicit"
-    """TLS from the first byte."""
-    NONE = "none"
-    """In the clear; for a server on the same machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
