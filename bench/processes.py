@@ -47,7 +47,7 @@ def module(name: str, *arguments: str) -> Iterator[Server]:
 @contextlib.contextmanager
 def gateway(environ: Mapping[str, str]) -> Iterator[Server]:
     """`relaypost serve` with these settings and no others, on free ports."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
     grpc, http = _free_port(), f"127.0.0.1:{_free_port()}"
     listen = {"RELAYPOST_GRPC_ADDRESS": f"127.0.0.1:{grpc}", "RELAYPOST_HTTP_ADDRESS": http}
     with tempfile.TemporaryFile("w+") as log:

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.log_writes import new_record
 from relaypost_server.flow.callbacks import Callbacks
-from relaypost_server.providers.sendgrid import SendGrid, SendGridSettings
+from relaypost_server.providers._sendgrid_settings import SendGridSettings
+from relaypost_server.providers.sendgrid import SendGrid
 from relaypost_server.settings import read
 from relaypost_server.store.database import Database
 from relaypost_server.store.deliveries import PostgresDeliveries

@@ -19,8 +19,8 @@ from relaypost_server.core.webhook_retry import SUGGESTED_DELAYS
 from relaypost_server.core.webhook_targets import TargetPolicy, networks
 from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.providers import PROVIDERS
-from relaypost_server.providers.sns import SnsSettings
-from relaypost_server.settings import SettingsError, variables
+from relaypost_server.providers._sns_settings import SnsSettings
+from relaypost_server.settings import Settings, SettingsError, variables
 from tests.providers.configured import SECRETS, TWILIO
 
 SEED = {
@@ -269,7 +269,8 @@ def test_a_file_of_variables_that_is_not_there_is_a_mistake() -> None:
 
 
 def test_every_setting_explains_itself() -> None:
-    for model in {GatewaySettings, *(p.Settings for p in PROVIDERS)}:
+    models: set[type[Settings]] = {GatewaySettings, *(p.Settings for p in PROVIDERS)}
+    for model in models:
         for name, field in variables(model).items():
             assert field.description, name
 

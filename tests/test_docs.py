@@ -30,7 +30,7 @@ from relaypost_server.core.queue import Lane
 from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.providers import PROVIDERS
-from relaypost_server.settings import variables
+from relaypost_server.settings import Settings, variables
 from relaypost_server.telemetry.metrics import Metrics
 from tests.messages import NOW
 from tests.peers import ROOT
@@ -38,7 +38,7 @@ from tests.peers import ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "clients").rglob("README.md")])
 DEPLOYED = sorted(p for p in (ROOT / "deploy").iterdir() if p.is_file())
 TOLD = [*PAGES, *DEPLOYED]
-MODELS = (
+MODELS: tuple[type[Settings], ...] = (
     GatewaySettings,
     *FEATURES,
     *(p.Settings for p in PROVIDERS),

@@ -15,7 +15,7 @@ from relaypost_server.core.tariffs import NO_TIER, Tariff
 from relaypost_server.delivery_settings import DeliverySettings
 from relaypost_server.gateway_settings import Environment, GatewaySettings
 from relaypost_server.otp_settings import OtpSettings
-from relaypost_server.providers import PROVIDERS
+from relaypost_server.providers import PROVIDERS, ProviderKind
 from relaypost_server.providers._settings import PaidProviderSettings, ProviderSettings, aws_problems
 from relaypost_server.queue_settings import QueueSettings
 from relaypost_server.settings import Problem, Settings, SettingsError, read, unknown
@@ -37,11 +37,11 @@ FEATURES: tuple[type[Settings], ...] = (
 class ChosenProvider:
     """A provider that takes part, and its settings."""
 
-    kind: type[Any]
+    kind: ProviderKind
     settings: ProviderSettings
 
     def build(self) -> Any:
-        return self.kind(self.settings)
+        return self.kind.load()(self.settings)
 
     def tariff(self) -> Tariff:
         settings: Any = self.settings
@@ -149,7 +149,7 @@ def _choose(
 
 def for_development(provider: ChosenProvider) -> bool:
     """Whether the provider prints messages and delivers none."""
-    return getattr(provider.kind, "development", False)
+    return provider.kind.development
 
 
 def _production_problems(gateway: GatewaySettings, chosen: Sequence[ChosenProvider], otp: OtpSettings) -> list[Problem]:

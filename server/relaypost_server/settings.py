@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from importlib import import_module
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -173,9 +172,10 @@ def _one_line(value: SecretStr) -> SecretStr:
 def _verification_key(value: str) -> str:
     """A public key as a line of base64, whose PEM armour, if any, is taken off."""
     line = "".join(part for part in value.replace("\\n", "\n").split("\n") if "-----" not in part).strip()
+    keys: Any = import_module("cryptography.hazmat.primitives.serialization")  # Of use to this setting alone.
     try:
-        load_der_public_key(b64decode(line, validate=True))
-    except (ValueError, UnsupportedAlgorithm):
+        keys.load_der_public_key(b64decode(line, validate=True))
+    except (ValueError, import_module("cryptography.exceptions").UnsupportedAlgorithm):
         raise ValueError("is not a public key in base64") from None
     return line
 

@@ -43,7 +43,7 @@ def build(name: str, environ: Mapping[str, str]) -> Any:
     settings, problems = read(kind.Settings, environ)
     assert settings is not None, problems
     assert settings.configured
-    return kind(settings)
+    return kind.load()(settings)
 
 
 def message_for(provider: Any) -> Any:

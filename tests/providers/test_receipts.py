@@ -19,10 +19,13 @@ from relaypost_server.core.ports import (
     Disbelief,
 )
 from relaypost_server.providers import _sns_certificates
-from relaypost_server.providers.sendgrid import SendGrid, SendGridSettings
-from relaypost_server.providers.ses import Ses, SesSettings
+from relaypost_server.providers._sendgrid_settings import SendGridSettings
+from relaypost_server.providers._ses_settings import SesSettings
+from relaypost_server.providers._twilio_settings import TwilioSettings
+from relaypost_server.providers.sendgrid import SendGrid
+from relaypost_server.providers.ses import Ses
 from relaypost_server.providers.smtp import Smtp
-from relaypost_server.providers.twilio import Twilio, TwilioSettings, request_form
+from relaypost_server.providers.twilio import Twilio, request_form
 from relaypost_server.settings import read
 from tests import messages
 from tests.messages import ID

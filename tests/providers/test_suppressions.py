@@ -12,7 +12,8 @@ from relaypost_server.core.ports import CallbackRefusedError, Disbelief
 from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreadableError, ReplyReader
 from relaypost_server.providers._connection import Answer
-from relaypost_server.providers.sendgrid import SendGrid, SendGridSettings
+from relaypost_server.providers._sendgrid_settings import SendGridSettings
+from relaypost_server.providers.sendgrid import SendGrid
 from relaypost_server.providers.ses_receipts import events_of
 from relaypost_server.providers.twilio_answers import classify
 from relaypost_server.providers.twilio_receipts import read_form

@@ -96,7 +96,8 @@ async def test_twilio_sends_from_a_messaging_service(twilio: str) -> None:
 
 
 async def test_twilio_is_told_when_a_text_is_not_worth_delivering_any_more(twilio: str) -> None:
-    from relaypost_server.providers.twilio import TwilioSettings, request_form
+    from relaypost_server.providers._twilio_settings import TwilioSettings
+    from relaypost_server.providers.twilio import request_form
     from relaypost_server.settings import read
 
     settings, _ = read(TwilioSettings, TWILIO)
@@ -116,7 +117,8 @@ async def test_the_contract_would_refuse_a_wrong_form(twilio: str, monkeypatch: 
 
 
 def test_a_sender_id_is_shown_where_countries_allow_it() -> None:
-    from relaypost_server.providers.twilio import TwilioSettings, request_form
+    from relaypost_server.providers._twilio_settings import TwilioSettings
+    from relaypost_server.providers.twilio import request_form
     from relaypost_server.settings import read
 
     settings, _ = read(TwilioSettings, TWILIO)

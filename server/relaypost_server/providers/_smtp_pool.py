@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponse
@@ -16,20 +15,10 @@ from relaypost_server.providers._attempt_time import AttemptTime, no_room
 from relaypost_server.providers._connecting import Host
 from relaypost_server.providers._places import Places
 from relaypost_server.providers._smtp_replies import CLOSING, explain
+from relaypost_server.providers._smtp_settings import Tls
 
 CHECK_SECONDS = 1.0
 """How long a kept connection may take to answer RSET, or a third of the time to write where that is less."""
-
-
-class Tls(StrEnum):
-    """How the connection is encrypted."""
-
-    STARTTLS = "starttls"
-    """Begins in the clear, and upgrades before anything else is said or not at all."""
-    IMPLICIT = "implicit"
-    """TLS from the first byte."""
-    NONE = "none"
-    """In the clear; for a server on the same machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,43 +3,21 @@
 import re
 import sys
 from collections.abc import Sequence
-from typing import ClassVar, TextIO
-
-from pydantic import Field
+from typing import TextIO
 
 from relaypost_server.core.message import Channel, Email, Message, Sms
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.core.segments import count_segments
-from relaypost_server.providers._settings import ProviderSettings
-from relaypost_server.settings import prefixed
+from relaypost_server.providers._console_settings import ConsoleSettings
 
 _CODE = re.compile(r"\d{4,10}")
-
-
-class ConsoleSettings(ProviderSettings):
-    """The console takes part where a channel has no real provider, outside production."""
-
-    model_config = prefixed("console")
-    title: ClassVar = "Console"
-
-    priority: int = Field(4, ge=1, le=1000, description="its place in its chain, from 1 (asked first) to 1000")
-    beside_real: bool = Field(False, description="true to use it beside real providers as well; default false")
-    show_codes: bool = Field(
-        False, description="true to print numbers of 4 to 10 digits, such as one-time passwords; default false"
-    )
-
-    @property
-    def configured(self) -> bool:
-        return True
 
 
 class _Console:
     """What both channels share."""
 
     name = "console"
-    development = True
-    Settings: ClassVar = ConsoleSettings
 
     def __init__(self, settings: ConsoleSettings, out: TextIO | None = None) -> None:
         self._settings = settings

@@ -8,18 +8,15 @@ import asyncio
 import time
 from base64 import b64encode
 from collections.abc import Sequence
-from datetime import date
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
-from pydantic import Field
 from python_http_client.exceptions import HTTPError
 from sendgrid import SendGridAPIClient
 
 from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.look_ups import Doubt
 from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
-from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
 from relaypost_server.providers._attempt_time import AttemptTime
@@ -27,50 +24,15 @@ from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, explained, header_lines, retry_after
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
-from relaypost_server.providers._settings import PaidProviderSettings
+from relaypost_server.providers._sendgrid_settings import SendGridSettings
 from relaypost_server.providers._threads import built
 from relaypost_server.providers.sendgrid_look_up import PAUSE, find
 from relaypost_server.providers.sendgrid_receipts import LARGEST_CALLBACK, check_head, read_batch
-from relaypost_server.settings import Endpoint, Prices, Secret, VerificationKey, Window, prefixed
 
-PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=900))
-"""USD for each recipient: the overage of the Essentials plan."""
 CREDIT_LATCH = 3600.0
 """Seconds before an account without credits is asked again."""
 LARGEST_BODY = 30 * 1024 * 1024
 """Bytes that SendGrid takes, attachments encoded."""
-
-
-class SendGridSettings(PaidProviderSettings):
-    """SendGrid takes part where SENDGRID_API_KEY is set."""
-
-    model_config = prefixed("sendgrid")
-    title: ClassVar = "SendGrid"
-
-    priority: int = Field(2, ge=1, le=1000, description="its place in the email chain, from 1 (asked first) to 1000")
-    api_key: Secret | None = Field(None, alias="SENDGRID_API_KEY", description="an API key with the scope mail.send")
-    endpoint: Endpoint = Field("https://api.sendgrid.com", description="the URL of the API")
-    sandbox: bool = Field(
-        False, description="true to have SendGrid check every message and deliver none; default false"
-    )
-    webhook_key: VerificationKey | None = Field(
-        None, description="the Event Webhook's verification key: a line of base64; see docs/receipts.md"
-    )
-    webhook_window_seconds: Window = Field(
-        300.0, description="how far from now the time may be that a batch of receipts was signed at, in seconds"
-    )
-    look_ups: bool = Field(
-        False,
-        description="true where the account has the add-on Email Activity: SendGrid is then asked what became of "
-        "messages that may have been sent; default false",
-    )
-    prices: Prices = Field(
-        PRICES, description='USD for each recipient, as in {"as_of": "2026-07-01", "default": "0.0009"}'
-    )
-
-    @property
-    def configured(self) -> bool:
-        return self.api_key is not None
 
 
 class SendGrid:
@@ -78,7 +40,6 @@ class SendGrid:
 
     name = "sendgrid"
     channel = Channel.EMAIL
-    Settings: ClassVar = SendGridSettings
 
     largest_callback = LARGEST_CALLBACK
     by_our_id = True

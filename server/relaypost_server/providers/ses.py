@@ -7,15 +7,12 @@ no duplicates: a message is submitted once, and a lost answer is `unconfirmed`.
 import asyncio
 from base64 import b64encode
 from collections.abc import Sequence
-from datetime import date
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
-from pydantic import Field
 
 from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.message import Attachment, Channel, Email, Message
-from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding
 from relaypost_server.providers._attempt_time import AttemptTime
@@ -25,56 +22,16 @@ from relaypost_server.providers._http import explained, lost_answer, retry_after
 from relaypost_server.providers._mailbox import mailbox
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
-from relaypost_server.providers._settings import PaidProviderSettings
+from relaypost_server.providers._ses_settings import SesSettings
 from relaypost_server.providers._sns_certificates import Fetcher, HttpFetcher
-from relaypost_server.providers._sns_messages import TOPIC, SnsMessages
+from relaypost_server.providers._sns_messages import SnsMessages
 from relaypost_server.providers._threads import built
 from relaypost_server.providers.ses_account import SesAccount
 from relaypost_server.providers.ses_receipts import LARGEST_CALLBACK, events_of
-from relaypost_server.settings import Endpoint, Prices, Window, prefixed
 
-PRICES = PriceList(as_of=date(2026, 7, 21), default=Money(micros=100))
-"""USD for each recipient: 0.10 per 1,000 a la carte; the Essentials plan costs 0.16."""
 QUOTA_LATCH = 3600.0
 """Seconds. The daily quota is a rolling 24 hours: some of it is back within the hour."""
 LONGEST_CONTENT_ID = 78
-
-
-class SesSettings(PaidProviderSettings):
-    """Amazon SES takes part where AWS_REGION is set. Credentials come from botocore's chain."""
-
-    model_config = prefixed("ses")
-    title: ClassVar = "Amazon SES"
-
-    priority: int = Field(1, ge=1, le=1000, description="its place in the email chain, from 1 (asked first) to 1000")
-    rate: float = Field(
-        14.0,
-        ge=0,
-        le=100_000,
-        description="messages of the queue that workers send a second, as a new account may; 0: as many as they can",
-    )
-    region: str | None = Field(None, alias="AWS_REGION", description="the AWS region, for example us-east-1")
-    endpoint: Endpoint | None = Field(
-        None, description="the URL of a private endpoint; default: the region's public one"
-    )
-    configuration_set: str | None = Field(None, description="the SES configuration set of every message")
-    topic_arn: str | None = Field(
-        None, pattern=TOPIC, description="the ARN of the SNS topic that brings receipts; see docs/receipts.md"
-    )
-    topic_endpoint: Endpoint | None = Field(
-        None, description="the URL of a private SNS, whose certificates are trusted; default: the topic's region's own"
-    )
-    topic_window_seconds: Window = Field(
-        3900.0, description="how old a receipt may be, in seconds; SNS repeats one for an hour with its first time"
-    )
-    sender: str | None = Field(None, alias="OTP_FROM_EMAIL", description="the sender whose identity `doctor` checks")
-    prices: Prices = Field(
-        PRICES, description='USD for each recipient, as in {"as_of": "2026-07-21", "default": "0.0001"}'
-    )
-
-    @property
-    def configured(self) -> bool:
-        return self.region is not None
 
 
 class Ses:
@@ -82,7 +39,6 @@ class Ses:
 
     name = "ses"
     channel = Channel.EMAIL
-    Settings: ClassVar = SesSettings
 
     largest_callback = LARGEST_CALLBACK
 

@@ -7,15 +7,11 @@ sent, so it is `unconfirmed`.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date
-from typing import ClassVar
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
-from pydantic import Field
-
 from relaypost_server.core.message import Channel, Message, Sms, SmsType
-from relaypost_server.core.money import MICROS, Money, PriceList
+from relaypost_server.core.money import MICROS, Money
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding
 from relaypost_server.core.price_ports import Unpriced
@@ -24,70 +20,12 @@ from relaypost_server.providers._aws import AwsClient
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
-from relaypost_server.providers._settings import PaidProviderSettings
+from relaypost_server.providers._sns_settings import SnsSettings
 from relaypost_server.providers.sns_account import SnsAccount
 from relaypost_server.providers.sns_prices import SnsPrices
-from relaypost_server.settings import Endpoint, Prices, PricesAMinute, prefixed
 
-PRICES = PriceList(
-    as_of=date(2026, 7, 1),
-    by_country={"US": Money(micros=6_450), "CA": Money(micros=6_450), "JP": Money(micros=74_510)},
-)
-"""USD for each segment."""
 _VERSION = "2010-03-31"
 _TYPES = {SmsType.TRANSACTIONAL: "Transactional", SmsType.PROMOTIONAL: "Promotional"}
-
-
-class SnsSettings(PaidProviderSettings):
-    """Amazon SNS takes part where AWS_REGION is set. Credentials come from botocore's chain."""
-
-    model_config = prefixed("sns")
-    title: ClassVar = "Amazon SNS"
-
-    priority: int = Field(1, ge=1, le=1000, description="its place in the SMS chain, from 1 (asked first) to 1000")
-    rate: float = Field(
-        20.0,
-        ge=0,
-        le=100_000,
-        description="messages of the queue that workers send a second, as SNS allows; 0: as many as they can",
-    )
-    region: str | None = Field(None, alias="AWS_REGION", description="the AWS region, for example us-east-1")
-    endpoint: Endpoint | None = Field(
-        None, description="the URL of a private endpoint; default: the region's public one"
-    )
-    cloudwatch_endpoint: Endpoint | None = Field(
-        None, description="the URL of a private CloudWatch, which knows the month's spend; default: the public one"
-    )
-    origination_number: str | None = Field(
-        None, description="the E.164 number or short code to send from; default: SNS chooses"
-    )
-    opt_outs_seconds: float = Field(
-        3600.0,
-        ge=0,
-        le=86_400,
-        allow_inf_nan=False,
-        description="between two looks at SNS's own list of opt-outs, in seconds; 0: it is left alone",
-    )
-    delivery_log_group: str | None = Field(
-        None,
-        pattern="^[A-Za-z0-9_./#-]{1,500}$",
-        description="the CloudWatch Logs group of delivery status, where prices are, as in "
-        "sns/us-east-1/123456789012/DirectPublishToPhoneNumber; default: estimates are kept to",
-    )
-    logs_endpoint: Endpoint | None = Field(
-        None, description="the URL of a private CloudWatch Logs; default: the region's public one"
-    )
-    prices_a_minute: PricesAMinute = Field(
-        200, description="how many messages are looked for there, in a minute; 0 for none"
-    )
-    prices: Prices = Field(
-        PRICES,
-        description='USD for each segment, as in {"as_of": "2026-07-01", "default": "0.05", "US": "0.00645"}',
-    )
-
-    @property
-    def configured(self) -> bool:
-        return self.region is not None
 
 
 class Sns:
@@ -95,7 +33,6 @@ class Sns:
 
     name = "sns"
     channel = Channel.SMS
-    Settings: ClassVar = SnsSettings
 
     def __init__(self, settings: SnsSettings) -> None:
         self._settings = settings
