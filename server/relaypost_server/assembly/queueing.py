@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relaypost_server.assembly.chains import Senders
+from relaypost_server.assembly.shutdown import Phase
 from relaypost_server.assembly.site import Site
 from relaypost_server.config import ChosenProvider
 from relaypost_server.core.pace import Pace
@@ -52,7 +53,7 @@ async def open_queues(site: Site, database: Database) -> Queues:
         database, lease=settings.lease_seconds, hand_over=hand_over, same_database=isinstance(engine, PgQueue)
     )
     relay = Relay(store, dead_retention=settings.dead_letter_days * 86_400)
-    site.running.push_async_callback(engine.close)
+    site.shutdown.then(Phase.CONNECTIONS, engine.close)
     await engine.start()
     site.run(relay)
     return Queues(engine=engine, store=store, relay=relay)
@@ -84,7 +85,10 @@ def run_worker(site: Site, queues: Queues, database: Database, senders: Senders)
         metrics=site.metrics,
         clock=site.clock,
     )
-    site.run(Worker(crew, site.config.queue.hands, grace=site.config.gateway.shutdown_grace_seconds))
+    worker = Worker(crew, site.config.queue.hands)
+    worker.start()
+    site.shutdown.at_once(worker.stop_claiming)
+    site.shutdown.in_flight(worker)
 
 
 def _paced(providers: Sequence[ChosenProvider]) -> Sequence[ChosenProvider]:

@@ -1,9 +1,9 @@
 """What every part of a gateway is built with."""
 
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from relaypost_server.assembly.shutdown import Phase, Shutdown
 from relaypost_server.config import Config
 from relaypost_server.flow.clock import Clock
 from relaypost_server.telemetry.metrics import Metrics
@@ -20,11 +20,11 @@ class Background(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The configuration, the tools that parts share, and the order in which they are stopped."""
+    """The configuration, the tools that parts share, and how they are stopped."""
 
     config: Config
-    running: AsyncExitStack
-    """What has been started, to be stopped in the opposite order."""
+    shutdown: Shutdown
+    """Where each part that has been started says how it is stopped."""
     tracing: Tracing
     clock: Clock = field(default_factory=Clock)
     metrics: Metrics = field(default_factory=Metrics)
@@ -32,4 +32,4 @@ class Site:
     def run(self, part: Background) -> None:
         """Starts a part, and stops it with the gateway."""
         part.start()
-        self.running.push_async_callback(part.stop)
+        self.shutdown.then(Phase.BACKGROUND, part.stop)

@@ -51,14 +51,15 @@ class Crew:
 class Worker:
     """Works at every lane, each with as many hands as it was given, so that no lane waits for another."""
 
-    def __init__(self, crew: Crew, hands: Mapping[Lane, int], *, grace: float) -> None:
-        """`hands`: messages at once. `grace`: seconds for which a stop waits for what is being sent."""
+    def __init__(self, crew: Crew, hands: Mapping[Lane, int]) -> None:
+        """`hands`: messages at once."""
         self._crew = crew
         self._hands = hands
-        self._grace = grace
         self._finished = Finished(crew.queue)
         self._in_line: set[asyncio.Task[None]] = set()
         """Those that wait for their provider's pace."""
+        self._callers: set[Caller] = set()
+        """Of the walks that run."""
         self._stopped = asyncio.Event()
         self._lanes: list[asyncio.Task[None]] = []
 
@@ -66,17 +67,30 @@ class Worker:
         self._finished.start()
         self._lanes = [asyncio.create_task(self._work(lane, hands)) for lane, hands in self._hands.items() if hands]
 
-    async def stop(self) -> None:
-        """Takes nothing more, gives back what waits for its turn, and lets what is being sent come to its end."""
+    async def stop_claiming(self) -> None:
+        """At once: claims nothing more, gives back what waits for its turn, and begins no attempt."""
         self._stopped.set()
         for job in self._in_line:
             job.cancel()
-        if self._lanes:
-            _, late = await asyncio.wait(self._lanes, timeout=self._grace)
-            for lane in late:
+        for caller in self._callers:
+            caller.stopping = True
+
+    async def drain(self) -> None:
+        """Waits for attempts that run, and for their records. Cancelled, it gives back what is left."""
+        await self.stop_claiming()
+        try:
+            if self._lanes:
+                await asyncio.wait(self._lanes)
+        finally:
+            for lane in self._lanes:
                 lane.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        await self._finished.stop()
+            await asyncio.gather(*self._lanes, return_exceptions=True)
+            await self._finished.stop()
+
+    def cut_off(self) -> None:
+        """Ends attempts that run, as unconfirmed: the message stays in the queue where it may be sent twice."""
+        for caller in self._callers:
+            caller.cut_off()
 
     async def _work(self, lane: Lane, hands: int) -> None:
         jobs: set[asyncio.Task[None]] = set()
@@ -112,8 +126,10 @@ class Worker:
     async def _follow(self, taken: Taken) -> None:
         """One pointer, to whatever end."""
         try:
-            await self._try(taken.pointer)
-            self._finished.add(taken)
+            if await self._try(taken.pointer):
+                self._finished.add(taken)
+            else:
+                await self._give_back(taken)
         except LogUnavailableError:
             await asyncio.sleep(PAUSE_SECONDS)
             await self._give_back(taken)
@@ -130,16 +146,22 @@ class Worker:
         except QueueUnavailableError:
             log.warning("pointer comes again by itself", message_id=taken.pointer.message_id)
 
-    async def _try(self, pointer: Pointer) -> None:
+    async def _try(self, pointer: Pointer) -> bool:
+        """Whether the pointer is of no use any more."""
         sender: Sender[Email] | Sender[Sms] = (
             self._crew.emails if pointer.channel is Channel.EMAIL else self._crew.texts
         )
         await self._crew.pacer.turn(sender.first_choice(), urgent=pointer.lane is Lane.OTP)
         self._in_line.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        if self._stopped.is_set():
+            return False
         asked_at = self._crew.clock.monotonic()
         job = await self._crew.store.claim(pointer)
-        if job is None:  # Sent, cancelled, or somebody else is at it: then the sweep looks after it.
-            return
+        if job is not None:  # Else sent, cancelled, or another worker's: then the sweep looks after it.
+            await self._work_at(job, asked_at)
+        return True
+
+    async def _work_at(self, job: Job, asked_at: float) -> None:
         claimed = self._claimed(job, asked_at)
         try:
             sent = await self._send(job, claimed)
@@ -162,10 +184,15 @@ class Worker:
         if job.message is None or self._crew.clock.wall() >= job.expires:
             return None
         began = self._crew.clock.monotonic()
-        caller = Caller(began=began, end=began + min(WALK_SECONDS, self._crew.lease / 2))
-        if isinstance(job.message.content, Email):
-            return await self._crew.emails.walk(job.message, caller, claimed)
-        return await self._crew.texts.walk(job.message, caller, claimed)
+        end = began + min(WALK_SECONDS, self._crew.lease / 2)
+        caller = Caller(began=began, end=end, stopping=self._stopped.is_set())
+        self._callers.add(caller)
+        try:
+            if isinstance(job.message.content, Email):
+                return await self._crew.emails.walk(job.message, caller, claimed)
+            return await self._crew.texts.walk(job.message, caller, claimed)
+        finally:
+            self._callers.discard(caller)
 
     async def _bury(self, job: Job, claimed: ClaimedRequest) -> None:
         """The end of a message that is not tried any more."""
