@@ -20,6 +20,7 @@ from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.queueing import queued
 from relaypost_server.flow.requests import Recovery
 from relaypost_server.store import contents, database as database_module
+from relaypost_server.store.hand_over import HandOverWithin
 from relaypost_server.store.message_batches import PostgresBatches
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.queue import PostgresQueue
@@ -46,6 +47,18 @@ class Replica:
         await self.queue.sweep(lost=3600.0, dead=3600.0)
 
 
+@dataclass
+class LocalEngine:
+    """An engine in the database that keeps its pointers in a list."""
+
+    handed: list[Pointer]
+
+    async def prepare(self) -> None: ...
+
+    async def store(self, _: Any, pointers: Sequence[Pointer]) -> None:
+        self.handed.extend(pointers)
+
+
 @pytest.fixture(params=[3600.0])
 async def replicas(
     request: pytest.FixtureRequest, bundled_database: str, tmp_path: Path
@@ -57,10 +70,8 @@ async def replicas(
             database = await stack.enter_async_context(opened(bundled_database, tmp_path / str(number)))
             handed: list[Pointer] = []
 
-            async def hand_over(_: Any, pointers: Sequence[Pointer], handed: list[Pointer] = handed) -> None:
-                handed.extend(pointers)
-
-            queue = PostgresQueue(database, lease=request.param, hand_over=hand_over, same_database=True)
+            hand_over = HandOverWithin(database, LocalEngine(handed))
+            queue = PostgresQueue(database, lease=request.param, hand_over=hand_over)
             log = PostgresLog(database)
             requests = PostgresRequests(database, lease=request.param)
             made.append(Replica(queue, log, requests, PostgresBatches(database), handed))

@@ -10,7 +10,8 @@ from relaypost_server.core.queue_ports import QueueStore, QueueUnavailableError
 
 POLL_SECONDS = 0.25
 """Between two looks for messages that have become due."""
-AT_ONCE = 1000
+AT_ONCE = 200
+"""In one batch, which a slow engine takes in time. What fails is handed over again: at most so many."""
 SWEEP_SECONDS = 5.0
 LOST_SECONDS = 6 * 3600.0
 """A pointer that no worker followed for so long is made anew; a second one does no harm."""
@@ -26,6 +27,9 @@ class Relay:
         self._store = store
         self._dead_retention = dead_retention
         self._work = asyncio.Event()
+        self._limit = AT_ONCE
+        """Of the next batch. After a failure one message is tried, then twice as many each time: an engine that takes
+        pointers and does not say so, again and again, must not get the same hundreds each time."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def poke(self) -> None:
@@ -44,10 +48,11 @@ class Relay:
         while True:
             self._work.clear()
             try:
-                more = await self._store.hand_over(AT_ONCE) == AT_ONCE
+                more = await self._store.hand_over(self._limit) == self._limit
+                self._limit = min(2 * self._limit, AT_ONCE)
             except (LogUnavailableError, QueueUnavailableError) as error:
                 log.warning("nothing can be handed over", error=type(error).__name__)
-                more = False
+                more, self._limit = False, 1
                 await asyncio.sleep(SWEEP_SECONDS)
             if not more:
                 with contextlib.suppress(TimeoutError):
