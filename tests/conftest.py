@@ -20,6 +20,11 @@ settings.load_profile("default")
 __all__ = ["bundled", "bundled_database", "database", "outside", "server_url"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first, so that where several processes share the tests none of them ends up with one alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials in the environment, and nowhere else for botocore to look."""

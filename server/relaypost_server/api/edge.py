@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 from relaypost_server.api import errors
 from relaypost_server.api.errors import ApiError
-from relaypost_server.api.in_flight import InFlight
+from relaypost_server.api.in_flight import Calls, InFlight
 from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.api.wire import is_overfull
 from relaypost_server.core.ports import LogUnavailableError
@@ -62,7 +62,7 @@ class Edge:
             return self._fed(method, handler, deserialize)
         if handler.unary_unary is None:
             return (
-                _stream(handler, deserialize, self.in_flight)
+                _stream(handler, deserialize, self.in_flight.streams)
                 if method.startswith("grpc.")
                 else self._watched(method, handler, deserialize)
             )
@@ -75,12 +75,13 @@ class Edge:
 
     def _answered(self, method: str, behaviour: Behaviour, cut_off: status_pb2.Status) -> Behaviour:
         """A method with one answer, in its span. `cut_off`: how a shutdown ends it that cannot wait for it."""
-        in_flight, calls = self.in_flight, self.in_flight.calls
+        calls = self.in_flight.calls
+        tasks = calls.tasks
 
         async def call(request: Any, context: Context) -> Any:
             span = self._tracing.begin_call(method, context.invocation_metadata())
             answer, failure = None, _refusal(request, context)
-            calls.add(task := cast("asyncio.Task[Any]", asyncio.current_task()))
+            tasks.add(task := cast("asyncio.Task[Any]", asyncio.current_task()))
             try:
                 try:
                     if failure is None:
@@ -88,7 +89,7 @@ class Edge:
                 except Exception as error:
                     failure = _status_of(error)
                 except asyncio.CancelledError:
-                    if not in_flight.ending:  # The caller went away.
+                    if not calls.ending:  # The caller went away.
                         raise
                     failure = cut_off
                 self._note(span, method, _CODES[failure.code] if failure else "OK")
@@ -96,7 +97,7 @@ class Edge:
                 self._note(span, method, context.code().name)
                 raise
             finally:
-                calls.discard(task)
+                tasks.discard(task)
                 span.end()
             if failure is not None:
                 await context.abort_with_status(rpc_status.to_status(failure))
@@ -114,19 +115,19 @@ class Edge:
 
     def _watched(self, method: str, handler: MethodHandler, deserialize: Callable[[bytes], Any]) -> MethodHandler:
         """A stream of ours. It has no span, for it may last for an hour."""
-        behaviour = cast(StreamBehaviour, handler.unary_stream)
+        behaviour, streams = cast(StreamBehaviour, handler.unary_stream), self.in_flight.streams
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             failure = _refusal(request, context)
             try:
-                with self.in_flight.stream():
+                with streams.one():
                     if failure is None:
                         async for answer in behaviour(request, context):
                             yield answer
             except Exception as error:
                 failure = _status_of(error)
             except asyncio.CancelledError:
-                if not self.in_flight.ending:  # The caller went away.
+                if not streams.ending:  # The caller went away.
                     raise
                 failure = errors.shutting_down()
             self._metrics.call(method, _CODES[failure.code] if failure else "OK")
@@ -144,36 +145,36 @@ class Edge:
         span.note(code, failed=code in _SERVER_FAULTS)
 
 
-def _stream(handler: MethodHandler, deserialize: Callable[[bytes], Any], in_flight: InFlight) -> MethodHandler:
+def _stream(handler: MethodHandler, deserialize: Callable[[bytes], Any], streams: Calls) -> MethodHandler:
     """Health watches and reflection: nothing happens around them, but they too get malformed requests."""
     if handler.unary_stream is not None:
         return grpc.unary_stream_rpc_method_handler(
-            _watch(cast(Behaviour, handler.unary_stream), in_flight),
+            _watch(cast(Behaviour, handler.unary_stream), streams),
             request_deserializer=deserialize,
             response_serializer=handler.response_serializer,
         )
     return grpc.stream_stream_rpc_method_handler(
-        _converse(cast(Conversation, handler.stream_stream), in_flight),
+        _converse(cast(Conversation, handler.stream_stream), streams),
         request_deserializer=deserialize,
         response_serializer=handler.response_serializer,
     )
 
 
-def _watch(behaviour: Behaviour, in_flight: InFlight) -> Behaviour:
+def _watch(behaviour: Behaviour, streams: Calls) -> Behaviour:
     async def watch(request: Any, context: Context) -> None:
         await _refuse_malformed(request, context)
         try:
-            with in_flight.stream():
+            with streams.one():
                 await behaviour(request, context)
         except asyncio.CancelledError:
-            if not in_flight.ending:  # The caller went away.
+            if not streams.ending:  # The caller went away.
                 raise
             await context.abort_with_status(rpc_status.to_status(errors.shutting_down()))
 
     return watch
 
 
-def _converse(behaviour: Conversation, in_flight: InFlight) -> Conversation:
+def _converse(behaviour: Conversation, streams: Calls) -> Conversation:
     async def readable(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         async for request in requests:
             await _refuse_malformed(request, context)
@@ -181,11 +182,11 @@ def _converse(behaviour: Conversation, in_flight: InFlight) -> Conversation:
 
     async def converse(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         try:
-            with in_flight.stream():
+            with streams.one():
                 async for answer in behaviour(readable(requests, context), context):
                     yield answer
         except asyncio.CancelledError:
-            if not in_flight.ending:  # The caller went away.
+            if not streams.ending:  # The caller went away.
                 raise
             await context.abort_with_status(rpc_status.to_status(errors.shutting_down()))
 

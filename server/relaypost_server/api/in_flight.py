@@ -1,43 +1,46 @@
-"""The calls that a gateway is answering, so that a shutdown can end each with a status of its own."""
+"""The calls that a gateway is answering, so that a shutdown can end each with a status of its own.
+
+gRPC ends what is in flight at the end of its grace with a bare UNAVAILABLE, which tells a caller nothing.
+"""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-Calls = set["asyncio.Task[Any]"]
 
-
-class InFlight:
-    """gRPC ends what is in flight at the end of its grace with a bare UNAVAILABLE, which says nothing."""
+class Calls:
+    """Calls of one kind, by the tasks that answer them."""
 
     def __init__(self) -> None:
-        self.calls: Calls = set()
-        """Those with one answer."""
-        self.streams: Calls = set()
-        """Those that answer until the caller leaves."""
+        self.tasks: set[asyncio.Task[Any]] = set()
         self.ending = False
-        """Calls are cancelled by the gateway, and are to say so."""
+        """The gateway cancels them: it is not their callers who went away."""
+
+    def end(self) -> None:
+        """Cancels all of them, and those that begin from now on."""
+        self.ending = True
+        for task in self.tasks:
+            task.cancel()
 
     @contextmanager
-    def stream(self) -> Iterator[None]:
-        """Around a stream of answers."""
+    def one(self) -> Iterator[None]:
+        """Around a call."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self.streams.add(task)
+        self.tasks.add(task)
+        if self.ending:
+            task.cancel()
         try:
             yield
         finally:
-            self.streams.discard(task)
+            self.tasks.discard(task)
 
-    def end_streams(self) -> None:
-        """Streams end at once; those that begin from now on too."""
-        self._end(self.streams)
 
-    def end_calls(self) -> None:
-        """The same for everything else."""
-        self._end(self.calls)
+class InFlight:
+    """Every call."""
 
-    def _end(self, tasks: Calls) -> None:
-        self.ending = True
-        for task in tasks:
-            task.cancel()
+    def __init__(self) -> None:
+        self.calls = Calls()
+        """Those with one answer."""
+        self.streams = Calls()
+        """Those that answer until the caller leaves."""

@@ -133,11 +133,11 @@ class GrpcServer:
         Cancelled, it ends those that are left with a status that says so: gRPC's own would say nothing.
         """
         stopping = asyncio.create_task(self._server.stop(FOREVER))
-        self._in_flight.end_streams()
+        self._in_flight.streams.end()
         try:
             await asyncio.shield(stopping)
         except asyncio.CancelledError:
-            self._in_flight.end_calls()
+            self._in_flight.calls.end()
             await asyncio.wait([stopping], timeout=LAST_WORD_SECONDS)
             stopping.cancel()
             await self.stop(None)

@@ -69,6 +69,8 @@ class Worker:
 
     async def stop_claiming(self) -> None:
         """At once: claims nothing more, gives back what waits for its turn, and begins no attempt."""
+        if self._stopped.is_set():
+            return
         self._stopped.set()
         for job in self._in_line:
             job.cancel()
@@ -98,6 +100,7 @@ class Worker:
             while not self._stopped.is_set():
                 if len(jobs) >= hands:
                     await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+                    continue
                 for taken in await self._take(lane, hands - len(jobs)):
                     if self._stopped.is_set():  # It came while the lane was being stopped.
                         await self._give_back(taken)
