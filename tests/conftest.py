@@ -68,6 +68,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first, so that where several processes share the tests none of them ends up with one alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials in the environment, and nowhere else for botocore to look."""

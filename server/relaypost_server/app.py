@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -13,6 +13,7 @@ from relaypost_server.assembly.parts import Parts, build_callbacks, open_parts
 from relaypost_server.assembly.preload import preload
 from relaypost_server.assembly.queueing import build_batches, run_worker
 from relaypost_server.assembly.services import build_servicers
+from relaypost_server.assembly.shutdown import Phase, Shutdown
 from relaypost_server.assembly.site import Site
 from relaypost_server.assembly.storage import database_url
 from relaypost_server.config import Config, for_development
@@ -46,11 +47,10 @@ class Gateway:
         """A gateway that does not serve does nothing but work at the queue."""
         self._config = config
         self._serves = serves
-        self._running = AsyncExitStack()
+        self._shutdown = Shutdown()
         self._metrics = Metrics()
         self.tasks = BackgroundTasks(on_failure=self._metrics.background_failure)
         """Everything that goes on in the background while the gateway runs."""
-        self._grpc: GrpcServer | None = None
         self._ready = False
 
     async def start(self) -> Endpoints:
@@ -58,7 +58,7 @@ class Gateway:
         try:
             endpoints = await self._start()
         except BaseException:
-            await self._running.aclose()
+            await self._shutdown.run(delay=0.0, grace=0.0)
             raise
         self._ready = True
         return endpoints
@@ -66,23 +66,25 @@ class Gateway:
     async def stop(self, *, delay: float) -> None:
         """Stops every part; goes on serving for `delay` seconds while load balancers look elsewhere."""
         self._ready = False
-        if self._grpc is not None:
-            await self._grpc.turn_away()
-            await asyncio.sleep(delay)
-        await self._running.aclose()
+        grace = self._config.gateway.shutdown_grace_seconds
+        await self._shutdown.run(delay=delay if self._serves else 0.0, grace=grace)
+
+    def hurry(self) -> None:
+        """Makes a stop that is under way wait no longer: what is in flight is cut off, and recorded."""
+        self._shutdown.hurry()
 
     async def _start(self) -> Endpoints:
         gateway = self._config.gateway
         templates = await asyncio.to_thread(open_templates, gateway.templates_dir, gateway.default_locale)
-        url = await database_url(gateway, self._running)
+        url = await database_url(gateway, self._shutdown)
         site = Site(
             config=self._config,
-            running=self._running,
+            shutdown=self._shutdown,
             tracing=Tracing.from_environment(),
             metrics=self._metrics,
             tasks=self.tasks,
         )
-        site.running.push_async_callback(asyncio.to_thread, site.tracing.stop)
+        site.shutdown.then(Phase.TELEMETRY, lambda: asyncio.to_thread(site.tracing.stop))
         parts = await open_parts(site, url)
         if self._config.queue.work_in_serve or not self._serves:
             run_worker(site, parts.queues, parts.database, parts.senders)
@@ -101,14 +103,14 @@ class Gateway:
         server = HttpServer(app, limits=limits, peers=peers, metrics=site.metrics)
         address = gateway.http_address
         port = await server.start(address)
-        site.running.push_async_callback(server.stop)
+        site.shutdown.then(Phase.CONNECTIONS, server.stop)
         return _with_port(address, port)
 
     async def _serve_grpc(self, site: Site, parts: Parts, templates: Templates, shares: Shares) -> str:
         gateway = site.config.gateway
         watcher, batches = Watcher(parts.message_log), build_batches(site, parts.queues, parts.database)
         servicers = await build_servicers(site, parts, templates, watcher, batches)
-        self._grpc = GrpcServer(
+        server = GrpcServer(
             servicers,
             parts.health,
             limits=_limits(gateway, shares.grpc),
@@ -116,43 +118,60 @@ class Gateway:
             metrics=site.metrics,
             tasks=site.tasks,
         )
-        site.running.push_async_callback(self._grpc.stop, gateway.shutdown_grace_seconds)
-        # Before the server stops, which else waits for streams that would go on for hours.
         site.run(watcher)
-        site.running.push_async_callback(batches.stop)
-        return _with_port(gateway.grpc_address, await self._grpc.start(gateway.grpc_address))
+        site.shutdown.at_once(server.turn_away)
+        site.shutdown.in_flight(server)
+        return _with_port(gateway.grpc_address, await server.start(gateway.grpc_address))
 
 
 async def run(config: Config, *, serves: bool = True) -> None:
     """Runs a gateway until SIGTERM or Ctrl-C."""
     gateway = Gateway(config, serves=serves)
-    stopped = _stop_signals()
-    endpoints = await gateway.start()
+    signals = _stop_signals()
+    starting = asyncio.create_task(gateway.start())
+    received = asyncio.create_task(signals.get())
+    await asyncio.wait([starting, received], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        await _give_up(starting, await received)
+        return
+    endpoints = await starting
     log.info(
         "serving" if serves else "working",
         grpc=endpoints.grpc,
         http=endpoints.http,
         providers=[f"{p.kind.channel}: {p.kind.name}" for p in config.providers],
     )
-    received = await stopped
+    first = await received
+    log.info("stopping", signal=first.name)
+    hurrying = asyncio.create_task(_hurry(gateway, signals))
     # Whoever presses Ctrl-C has no load balancer to wait for.
-    delay = 0.0 if received is signal.SIGINT else config.gateway.shutdown_delay_seconds
-    log.info("stopping", signal=received.name)
-    await gateway.stop(delay=delay)
+    await gateway.stop(delay=0.0 if first is signal.SIGINT else config.gateway.shutdown_delay_seconds)
+    hurrying.cancel()
     log.info("stopped")
 
 
-def _stop_signals() -> asyncio.Future[signal.Signals]:
-    """The first signal that asks for an end."""
+async def _give_up(starting: "asyncio.Task[Endpoints]", received: signal.Signals) -> None:
+    """Ends a start that is still under way, and stops what has been started so far."""
+    log.info("stopping", signal=received.name)
+    starting.cancel()
+    with suppress(asyncio.CancelledError):
+        await starting
+    log.info("stopped")
+
+
+async def _hurry(gateway: Gateway, signals: "asyncio.Queue[signal.Signals]") -> None:
+    """A second signal: end sooner, and still lose nothing."""
+    received = await signals.get()
+    log.warning("stopping at once", signal=received.name)
+    gateway.hurry()
+
+
+def _stop_signals() -> "asyncio.Queue[signal.Signals]":
+    """The signals that ask for an end, as they come."""
     loop = asyncio.get_running_loop()
-    received: asyncio.Future[signal.Signals] = loop.create_future()
-
-    def note(number: signal.Signals) -> None:
-        if not received.done():
-            received.set_result(number)
-
+    received: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, note, number)
+        loop.add_signal_handler(number, received.put_nowait, number)
     return received
 
 

@@ -162,7 +162,9 @@ class GatewaySettings(Settings):
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
         3.0, description="how long to go on serving after SIGTERM, while load balancers look elsewhere, in seconds"
     )
-    shutdown_grace_seconds: Seconds = Field(25.0, description="how long calls in flight may take to end, in seconds")
+    shutdown_grace_seconds: Seconds = Field(
+        25.0, description="how long calls in flight and queue workers may take to end, in seconds"
+    )
 
     @property
     def default_sender(self) -> Address | None:

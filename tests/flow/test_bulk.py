@@ -1,6 +1,5 @@
 """Batches that are followed."""
 
-import asyncio
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -56,16 +55,6 @@ async def test_a_batch_is_told_when_it_changes_until_nothing_of_it_waits(monkeyp
 
 async def test_a_batch_of_nobody_ends_at_once() -> None:
     assert [p async for p in batches(OneBatch()).watch("another", BATCH.id)] == []
-
-
-async def test_a_stop_ends_every_watch() -> None:
-    followed = batches(OneBatch())
-    watch = followed.watch("shop", BATCH.id)
-    await anext(watch)
-    rest = asyncio.create_task(anext(watch, None))
-    await asyncio.sleep(0)
-    await followed.stop()
-    assert await asyncio.wait_for(rest, 0.9) is None, "sooner than the next look"
 
 
 async def test_no_more_are_followed_than_the_database_can_count() -> None:

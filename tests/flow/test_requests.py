@@ -96,7 +96,8 @@ async def test_within_one_process_a_name_that_runs_is_not_asked_for_twice() -> N
     other = replace(KEY, caller="billing")
     rig.providers[0].answers = [ACCEPTED]
     assert (await send(rig, key=other)).verdict.ending is Ending.SENT
-    await rig.sender.drain(seconds=0.0)
+    rig.sender.cut_off()
+    await rig.sender.drain()
     await first
 
 
@@ -225,7 +226,7 @@ async def test_a_caller_who_goes_away_leaves_the_rest_to_a_repeated_request() ->
     with pytest.raises(asyncio.CancelledError):
         await call
     release.set()
-    await rig.sender.drain(seconds=1.0)
+    await rig.sender.drain()
     ((made, _, kept),) = rig.requests.finished
     assert (made.state, kept) == (MessageState.UNCONFIRMED, False)
     assert rig.providers[1].received == []
@@ -235,7 +236,8 @@ async def test_what_a_shutdown_cuts_off_is_on_record_and_may_go_on_elsewhere() -
     rig = Rig([FakeProvider("a", [hang]), FakeProvider("b")])
     call = asyncio.create_task(send(rig))
     await asyncio.sleep(0.01)
-    await rig.sender.drain(seconds=0.01)
+    rig.sender.cut_off()
+    await rig.sender.drain()
     assert (await call).verdict.ending is Ending.UNCONFIRMED
     ((made, fence, kept),) = rig.requests.finished
     assert (made.state, fence, kept) == (MessageState.UNCONFIRMED, 1, False)

@@ -80,7 +80,7 @@ async def test_a_caller_who_goes_away_stops_neither_the_attempt_nor_its_record()
     with pytest.raises(asyncio.CancelledError):
         await call
     release.set()
-    await rig.sender.drain(seconds=1.0)
+    await rig.sender.drain()
     (record,) = rig.log.records
     assert [a.kind for a in record.attempts] == [Kind.FAULTED]
     assert rig.providers[1].received == []
@@ -90,7 +90,8 @@ async def test_what_a_shutdown_cuts_off_is_on_record_as_unconfirmed() -> None:
     rig = Rig([FakeProvider("a", [hang]), FakeProvider("b")])
     call = asyncio.create_task(send(rig))
     await asyncio.sleep(0.01)
-    await rig.sender.drain(seconds=0.01)
+    rig.sender.cut_off()
+    await rig.sender.drain()
     assert (await call).verdict.ending is Ending.UNCONFIRMED
     assert rig.log.records[0].state is MessageState.UNCONFIRMED
     assert rig.providers[1].received == []

@@ -253,7 +253,7 @@ async def test_no_bug_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
         made.clock.turn(WITHIN)
         while not counted(made, "failed"):
             await asyncio.sleep(0.01)
-    await made.silences.stop(seconds=1)
+    await made.silences.drain()
 
 
 async def test_a_message_without_the_wish_is_not_followed() -> None:
@@ -274,7 +274,8 @@ async def test_a_shutdown_forgets_what_waits_and_records_what_it_cuts_off() -> N
     await made.silences.look()
     await asyncio.sleep(0.01)
     await send(made)
-    await made.silences.stop(seconds=0.05)
+    made.silences.cut_off()
+    await made.silences.drain()
     assert received(made) == [2, 1]
     assert counted(made, "dropped")
     [(_, [attempt], sent_by)] = made.silence_log.finished
@@ -290,8 +291,12 @@ async def test_a_shutdown_does_not_wait_for_a_log_that_is_away() -> None:
     made.clock.turn(WITHIN)
     await made.silences.look()
     await asyncio.sleep(0.01)
+    made.silences.cut_off()
+    draining = asyncio.create_task(made.silences.drain())
+    await asyncio.sleep(0)
+    draining.cancel()
     async with asyncio.timeout(5):
-        await made.silences.stop(seconds=0.05)
+        await asyncio.wait([draining])
 
 
 async def away(*_: Any, **__: Any) -> None:

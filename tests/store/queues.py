@@ -12,6 +12,7 @@ from relaypost_server.core.queue import Lane, Pointer, Queued, Schedule
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.queueing import queued
 from relaypost_server.flow.requests import Recovery
+from relaypost_server.store.hand_over import HandOverWithin
 from relaypost_server.store.message_batches import PostgresBatches
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.queue import PostgresQueue
@@ -38,6 +39,18 @@ class Replica:
         await self.queue.sweep(lost=3600.0, dead=3600.0)
 
 
+@dataclass
+class LocalEngine:
+    """An engine in the database that keeps its pointers in a list."""
+
+    handed: list[Pointer]
+
+    async def prepare(self) -> None: ...
+
+    async def store(self, _: Any, pointers: Sequence[Pointer]) -> None:
+        self.handed.extend(pointers)
+
+
 @asynccontextmanager
 async def opened_replicas(url: str, home: Path, *, lease: float) -> AsyncIterator[Sequence[Replica]]:
     """Two of them, with a lease of so many seconds."""
@@ -47,10 +60,8 @@ async def opened_replicas(url: str, home: Path, *, lease: float) -> AsyncIterato
             database = await stack.enter_async_context(opened(url, home / str(number)))
             handed: list[Pointer] = []
 
-            async def hand_over(_: Any, pointers: Sequence[Pointer], handed: list[Pointer] = handed) -> None:
-                handed.extend(pointers)
-
-            queue = PostgresQueue(database, lease=lease, hand_over=hand_over, same_database=True)
+            hand_over = HandOverWithin(database, LocalEngine(handed))
+            queue = PostgresQueue(database, lease=lease, hand_over=hand_over)
             log = PostgresLog(database)
             requests = PostgresRequests(database, lease=lease)
             made.append(Replica(queue, log, requests, PostgresBatches(database), handed))

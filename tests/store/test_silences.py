@@ -260,7 +260,7 @@ async def test_two_gateways_with_the_same_message_send_it_once_more_together(
         while any("silence_waiting_messages 0.0" not in m.metrics.render().decode() for m in rigs):
             await asyncio.sleep(0.01)
     for made in rigs:
-        await made.silences.stop(seconds=10)
+        await made.silences.drain()
     assert sum(len(p.received) for made in rigs for p in made.providers) == 1
     found = await replicas[0].get(sent.id)
     assert [a.provider for a in found.attempts] == ["sns", "twilio"]

@@ -4,6 +4,7 @@ It wraps the methods as they are registered. A gRPC interceptor would do the
 same for half as much again of what a bare call costs.
 """
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeAlias, cast
@@ -16,6 +17,7 @@ from grpc_status import rpc_status
 
 from relaypost_server.api import errors
 from relaypost_server.api.errors import ApiError
+from relaypost_server.api.in_flight import Calls, InFlight
 from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.api.wire import is_overfull
 from relaypost_server.core.ports import LogUnavailableError
@@ -44,6 +46,7 @@ class Edge:
         self._server = server
         self._tracing = tracing
         self._metrics = metrics
+        self.in_flight = InFlight()
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, MethodHandler]) -> None:
         """The generated code's own call; the wrapped methods all go the generic way."""
@@ -59,34 +62,42 @@ class Edge:
             return self._fed(method, handler, deserialize)
         if handler.unary_unary is None:
             return (
-                _stream(handler, deserialize)
+                _stream(handler, deserialize, self.in_flight.streams)
                 if method.startswith("grpc.")
                 else self._watched(method, handler, deserialize)
             )
-        call = self._answered(method, cast(Behaviour, handler.unary_unary))
+        call = self._answered(method, cast(Behaviour, handler.unary_unary), errors.shut_down())
         return grpc.unary_unary_rpc_method_handler(
             call,
             request_deserializer=deserialize,
             response_serializer=handler.response_serializer,
         )
 
-    def _answered(self, method: str, behaviour: Behaviour) -> Behaviour:
-        """A method with one answer, in its span."""
+    def _answered(self, method: str, behaviour: Behaviour, cut_off: status_pb2.Status) -> Behaviour:
+        """A method with one answer, in its span. `cut_off`: how a shutdown ends it that cannot wait for it."""
+        calls = self.in_flight.calls
+        tasks = calls.tasks
 
         async def call(request: Any, context: Context) -> Any:
             span = self._tracing.begin_call(method, context.invocation_metadata())
             answer, failure = None, _refusal(request, context)
+            tasks.add(task := cast("asyncio.Task[Any]", asyncio.current_task()))
             try:
                 try:
                     if failure is None:
                         answer = await behaviour(request, context)
                 except Exception as error:
                     failure = _status_of(error)
+                except asyncio.CancelledError:
+                    if not calls.ending:  # The caller went away.
+                        raise
+                    failure = cut_off
                 self._note(span, method, _CODES[failure.code] if failure else "OK")
             except grpc.aio.AbortError:  # The health service says so that it does not know a name.
                 self._note(span, method, context.code().name)
                 raise
             finally:
+                tasks.discard(task)
                 span.end()
             if failure is not None:
                 await context.abort_with_status(rpc_status.to_status(failure))
@@ -97,23 +108,28 @@ class Edge:
     def _fed(self, method: str, handler: MethodHandler, deserialize: Callable[[bytes], Any]) -> MethodHandler:
         """A stream of requests with one answer."""
         return grpc.stream_unary_rpc_method_handler(
-            self._answered(method, cast(Behaviour, handler.stream_unary)),
+            self._answered(method, cast(Behaviour, handler.stream_unary), errors.shutting_down()),
             request_deserializer=deserialize,
             response_serializer=handler.response_serializer,
         )
 
     def _watched(self, method: str, handler: MethodHandler, deserialize: Callable[[bytes], Any]) -> MethodHandler:
         """A stream of ours. It has no span, for it may last for an hour."""
-        behaviour = cast(StreamBehaviour, handler.unary_stream)
+        behaviour, streams = cast(StreamBehaviour, handler.unary_stream), self.in_flight.streams
 
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             failure = _refusal(request, context)
             try:
-                if failure is None:
-                    async for answer in behaviour(request, context):
-                        yield answer
+                with streams.one():
+                    if failure is None:
+                        async for answer in behaviour(request, context):
+                            yield answer
             except Exception as error:
                 failure = _status_of(error)
+            except asyncio.CancelledError:
+                if not streams.ending:  # The caller went away.
+                    raise
+                failure = errors.shutting_down()
             self._metrics.call(method, _CODES[failure.code] if failure else "OK")
             if failure is not None:
                 await context.abort_with_status(rpc_status.to_status(failure))
@@ -129,38 +145,50 @@ class Edge:
         span.note(code, failed=code in _SERVER_FAULTS)
 
 
-def _stream(handler: MethodHandler, deserialize: Callable[[bytes], Any]) -> MethodHandler:
+def _stream(handler: MethodHandler, deserialize: Callable[[bytes], Any], streams: Calls) -> MethodHandler:
     """Health watches and reflection: nothing happens around them, but they too get malformed requests."""
     if handler.unary_stream is not None:
         return grpc.unary_stream_rpc_method_handler(
-            _watch(cast(Behaviour, handler.unary_stream)),
+            _watch(cast(Behaviour, handler.unary_stream), streams),
             request_deserializer=deserialize,
             response_serializer=handler.response_serializer,
         )
     return grpc.stream_stream_rpc_method_handler(
-        _converse(cast(Conversation, handler.stream_stream)),
+        _converse(cast(Conversation, handler.stream_stream), streams),
         request_deserializer=deserialize,
         response_serializer=handler.response_serializer,
     )
 
 
-def _watch(behaviour: Behaviour) -> Behaviour:
+def _watch(behaviour: Behaviour, streams: Calls) -> Behaviour:
     async def watch(request: Any, context: Context) -> None:
         await _refuse_malformed(request, context)
-        await behaviour(request, context)
+        try:
+            with streams.one():
+                await behaviour(request, context)
+        except asyncio.CancelledError:
+            if not streams.ending:  # The caller went away.
+                raise
+            await context.abort_with_status(rpc_status.to_status(errors.shutting_down()))
 
     return watch
 
 
-def _converse(behaviour: Conversation) -> Conversation:
+def _converse(behaviour: Conversation, streams: Calls) -> Conversation:
     async def readable(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         async for request in requests:
             await _refuse_malformed(request, context)
             yield request
 
     async def converse(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-        async for answer in behaviour(readable(requests, context), context):
-            yield answer
+        try:
+            with streams.one():
+                async for answer in behaviour(readable(requests, context), context):
+                    yield answer
+        except asyncio.CancelledError:
+            if not streams.ending:  # The caller went away.
+                raise
+            await context.abort_with_status(rpc_status.to_status(errors.shutting_down()))
 
     return converse
 

@@ -162,6 +162,26 @@ def webhook_limit_reached() -> status_pb2.Status:
     )
 
 
+def shutting_down() -> status_pb2.Status:
+    """For what may be repeated without a second thought."""
+    return build(
+        StatusCode.UNAVAILABLE,
+        failure_pb2.ERROR_REASON_SHUTTING_DOWN,
+        "this gateway is shutting down: repeat the call, which another gateway will answer",
+        retry(1.0),
+    )
+
+
+def shut_down() -> status_pb2.Status:
+    """For a call of which nobody knows how far it came."""
+    return build(
+        StatusCode.UNAVAILABLE,
+        failure_pb2.ERROR_REASON_SHUTTING_DOWN,
+        "this gateway shut down before the call came to its end: what it asked for may have been done, "
+        "so repeat it only with the same request_id, or where a second time does no harm",
+    )
+
+
 def internal(incident_id: str) -> status_pb2.Status:
     return build(
         StatusCode.INTERNAL,

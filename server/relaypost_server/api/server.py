@@ -1,5 +1,6 @@
 """The gRPC server: its services, its limits."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import cast
 
@@ -37,6 +38,10 @@ from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
 
+LAST_WORD_SECONDS = 0.2
+"""For calls that a shutdown cannot wait for to be told so."""
+FOREVER = 24 * 3600.0
+"""Seconds of a grace that somebody else ends."""
 LARGEST_METADATA = 16 * 1024
 """Bytes of a call's headers; more is refused by the transport."""
 LONGEST_WAIT_SECONDS = 5
@@ -101,7 +106,9 @@ class GrpcServer:
             options=_options(limits),
             maximum_concurrent_rpcs=limits.concurrent_calls,
         )
-        edge = cast(grpc.aio.Server, Edge(self._server, tracing=tracing, metrics=metrics))
+        around = Edge(self._server, tracing=tracing, metrics=metrics)
+        self._in_flight = around.in_flight
+        edge = cast(grpc.aio.Server, around)
         messaging_service_pb2_grpc.add_MessagingServiceServicer_to_server(servicers.messaging, edge)
         otp_service_pb2_grpc.add_OtpServiceServicer_to_server(servicers.otp, edge)
         template_service_pb2_grpc.add_TemplateServiceServicer_to_server(servicers.templates, edge)
@@ -129,7 +136,26 @@ class GrpcServer:
         """Tells health checks that this gateway is about to stop."""
         await self._health.stop()
 
-    async def stop(self, grace: float) -> None:
+    async def drain(self) -> None:
+        """Takes no new calls, ends streams, and waits for the calls in flight.
+
+        Cancelled, it ends those that are left with a status that says so: gRPC's own would say nothing.
+        """
+        stopping = asyncio.create_task(self._server.stop(FOREVER))
+        self._in_flight.streams.end()
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            self._in_flight.calls.end()
+            await asyncio.wait([stopping], timeout=LAST_WORD_SECONDS)
+            stopping.cancel()
+            await self.stop(None)
+            raise
+
+    def cut_off(self) -> None:
+        """Calls are answered when their attempts have ended."""
+
+    async def stop(self, grace: float | None) -> None:
         """Takes no new calls and waits up to `grace` seconds for those in flight."""
         await self._server.stop(grace)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relaypost_server.assembly.shutdown import Phase
 from relaypost_server.assembly.site import Site
 from relaypost_server.config import ChosenProvider
 from relaypost_server.core.advice import Advice
@@ -18,9 +19,6 @@ from relaypost_server.flow.requests import Requests
 from relaypost_server.flow.send import Sender
 from relaypost_server.flow.silence import Silences
 from relaypost_server.flow.suppressions import Screen
-
-DRAIN_SECONDS = 0.3
-"""For attempts that outlived the grace of the calls they belong to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,7 @@ class Senders:
 def build_chains(site: Site, budgets: BudgetKeeper | None, tell: Callable[[Advice], None] = nobody) -> Chains:
     chosen = [(provider, provider.build()) for provider in site.config.providers]
     for _, provider in chosen:
-        site.running.push_async_callback(provider.close)
+        site.shutdown.then(Phase.CONNECTIONS, provider.close)
     links = [(provider.channel, _link(site, choice, provider, tell)) for choice, provider in chosen]
     return Chains(
         emails=Chain(Channel.EMAIL, [link for channel, link in links if channel is Channel.EMAIL], budgets=budgets),
@@ -111,5 +109,5 @@ def _sender(
         clock=site.clock,
         screen=screen,
     )
-    site.running.push_async_callback(sender.drain, seconds=DRAIN_SECONDS)
+    site.shutdown.in_flight(sender)
     return sender

@@ -1,6 +1,6 @@
 """What waits for the confirmation of messages, asks for it, and counts what arrives."""
 
-from relaypost_server.assembly.chains import DRAIN_SECONDS, Chains
+from relaypost_server.assembly.chains import Chains
 from relaypost_server.assembly.site import Site
 from relaypost_server.core.look_ups import Answering
 from relaypost_server.core.ports import CallbackReader, DeliveryLog
@@ -26,7 +26,7 @@ def run_silences(site: Site, database: Database, chains: Chains, screen: Screen)
         clock=site.clock,
     )
     silences.start(site.tasks)
-    site.running.push_async_callback(silences.stop, seconds=DRAIN_SECONDS)
+    site.shutdown.in_flight(silences)
     return silences
 
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from relaypost_server.assembly.chains import Senders
+from relaypost_server.assembly.shutdown import Phase
 from relaypost_server.assembly.site import Site
 from relaypost_server.config import ChosenProvider
 from relaypost_server.core.pace import Pace
 from relaypost_server.core.ports import MessageLog
-from relaypost_server.core.queue import Pointer
 from relaypost_server.core.queue_ports import Queue
 from relaypost_server.flow.bulk import Batches
 from relaypost_server.flow.pacer import Pacer
@@ -19,6 +18,7 @@ from relaypost_server.flow.worker import Crew, Worker
 from relaypost_server.queues import open_queue
 from relaypost_server.queues.postgres import PgQueue
 from relaypost_server.store.database import Database
+from relaypost_server.store.hand_over import HandOverByLease, HandOverWithin
 from relaypost_server.store.message_batches import PostgresBatches
 from relaypost_server.store.queue import PostgresQueue
 from relaypost_server.store.requests import PostgresRequests
@@ -42,17 +42,12 @@ async def open_queues(site: Site, database: Database) -> Queues:
         else PgQueue(database.connect, auto_migrate=gateway.auto_migrate)
     )
 
-    async def hand_over(connection: Any, pointers: Sequence[Pointer]) -> None:
-        if isinstance(engine, PgQueue):
-            await engine.hand_over(connection, pointers)
-        else:
-            await engine.put(pointers)
-
-    store = PostgresQueue(
-        database, lease=settings.lease_seconds, hand_over=hand_over, same_database=isinstance(engine, PgQueue)
+    hand_over = (
+        HandOverWithin(database, engine) if isinstance(engine, PgQueue) else HandOverByLease(database, engine.put)
     )
+    store = PostgresQueue(database, lease=settings.lease_seconds, hand_over=hand_over)
     relay = Relay(store, dead_retention=settings.dead_letter_days * 86_400)
-    site.running.push_async_callback(engine.close)
+    site.shutdown.then(Phase.CONNECTIONS, engine.close)
     await engine.start()
     site.supervise(engine.tasks())
     site.run(relay)
@@ -85,7 +80,10 @@ def run_worker(site: Site, queues: Queues, database: Database, senders: Senders)
         metrics=site.metrics,
         clock=site.clock,
     )
-    site.run(Worker(crew, site.config.queue.hands, grace=site.config.gateway.shutdown_grace_seconds))
+    worker = Worker(crew, site.config.queue.hands)
+    worker.start(site.tasks)
+    site.shutdown.at_once(worker.stop_claiming)
+    site.shutdown.in_flight(worker)
 
 
 def _paced(providers: Sequence[ChosenProvider]) -> Sequence[ChosenProvider]:

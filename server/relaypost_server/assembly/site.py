@@ -1,9 +1,9 @@
 """What every part of a gateway is built with."""
 
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from relaypost_server.assembly.shutdown import Phase, Shutdown
 from relaypost_server.config import Config
 from relaypost_server.core.background import Task
 from relaypost_server.flow.background import Background, BackgroundTasks
@@ -14,11 +14,11 @@ from relaypost_server.telemetry.tracing import Tracing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The configuration, the tools that parts share, and the order in which they are stopped."""
+    """The configuration, the tools that parts share, and how they are stopped."""
 
     config: Config
-    running: AsyncExitStack
-    """What has been started, to be stopped in the opposite order."""
+    shutdown: Shutdown
+    """Where each part that has been started says how it is stopped."""
     tracing: Tracing
     clock: Clock = field(default_factory=Clock)
     metrics: Metrics = field(default_factory=Metrics)
@@ -27,9 +27,9 @@ class Site:
     def run(self, component: Background) -> None:
         """Starts the component's background tasks, and stops them with the gateway."""
         component.start(self.tasks)
-        self.running.push_async_callback(component.stop)
+        self.shutdown.then(Phase.BACKGROUND, component.stop)
 
     def supervise(self, tasks: Iterable[Task]) -> None:
-        """Runs background tasks of a component that stops by itself; it must be stopped after them."""
+        """Runs background tasks that stop before the connections that they use."""
         for task in tasks:
-            self.running.push_async_callback(self.tasks.start(task).stop)
+            self.shutdown.then(Phase.BACKGROUND, self.tasks.start(task).stop)

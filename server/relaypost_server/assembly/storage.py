@@ -1,8 +1,8 @@
 """The database, its spool, and the requests that are claimed in it."""
 
 import asyncio
-from contextlib import AsyncExitStack
 
+from relaypost_server.assembly.shutdown import Phase, Shutdown
 from relaypost_server.assembly.site import Site
 from relaypost_server.flow.requests import Recovery, Requests, Terms
 from relaypost_server.gateway_settings import GatewaySettings, WithoutDatabase
@@ -12,7 +12,7 @@ from relaypost_server.store.requests import PostgresRequests
 from relaypost_server.store.spool import Spool
 
 
-async def database_url(gateway: GatewaySettings, running: AsyncExitStack) -> str:
+async def database_url(gateway: GatewaySettings, shutdown: Shutdown) -> str:
     """Where the database is: the bundled one is started if there is no other. Raises OSError or EmbeddedPostgresError.
 
     To be called before anything talks gRPC, which does not like processes that fork after it began.
@@ -20,7 +20,7 @@ async def database_url(gateway: GatewaySettings, running: AsyncExitStack) -> str
     if gateway.database_url:
         return gateway.database_url.get_secret_value()
     embedded = EmbeddedPostgres(gateway.data_dir)
-    running.push_async_callback(embedded.stop)
+    shutdown.then(Phase.BUNDLED_DATABASE, embedded.stop)
     await embedded.start()
     return embedded.url
 
@@ -31,7 +31,7 @@ async def open_database(site: Site, url: str) -> Database:
     spool = await asyncio.to_thread(_open_spool, gateway)
     database = Database(url, spool, auto_migrate=gateway.auto_migrate, metrics=site.metrics)
     await database.start()
-    site.running.push_async_callback(database.stop)
+    site.shutdown.then(Phase.RECORDS, database.stop)
     return database
 
 

@@ -1,6 +1,7 @@
 """Outgoing webhooks."""
 
 from relaypost_server.api.webhooks import WebhookServicer
+from relaypost_server.assembly.shutdown import Phase
 from relaypost_server.assembly.site import Site
 from relaypost_server.flow.webhook_endpoints import WebhookEndpoints
 from relaypost_server.flow.webhook_upkeep import WebhookUpkeep
@@ -15,7 +16,7 @@ def run_webhooks(site: Site, database: Database) -> WebhookServicer:
     settings = site.config.webhooks
     store = PostgresWebhooks(database)
     sender = HttpWebhookSender(settings.targets, timeout=settings.timeout_seconds)
-    site.running.push_async_callback(sender.close)
+    site.shutdown.then(Phase.CONNECTIONS, sender.close)
     terms = DeliveryTerms(delays=settings.delays, timeout=settings.timeout_seconds, each=settings.concurrency)
     site.run(WebhookUpkeep(store, retention=settings.retention_days * 86_400, metrics=site.metrics))
     site.run(WebhookWorker(store, sender, terms, site.metrics, site.clock))

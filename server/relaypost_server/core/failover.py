@@ -30,9 +30,12 @@ class SkipReason(StrEnum):
     TAKEN_OVER = "another gateway took the request over"
     HAS_IT = "took the message before"
     NO_ROOM = "no free connection or thread in the gateway"
+    SHUTTING_DOWN = "the gateway is shutting down"
 
 
-_LAST_SKIPS = frozenset({SkipReason.CALLER_OVER_BUDGET, SkipReason.NOT_ON_RECORD, SkipReason.TAKEN_OVER})
+_LAST_SKIPS = frozenset(
+    {SkipReason.CALLER_OVER_BUDGET, SkipReason.NOT_ON_RECORD, SkipReason.TAKEN_OVER, SkipReason.SHUTTING_DOWN}
+)
 """Reasons that hold for every other provider as well."""
 
 _SKIPS = {
@@ -161,6 +164,7 @@ def decide(
     shortest_attempt: float = 1.0,
     may_try_again: bool = False,
     abandoned: bool = False,
+    stopping: bool = False,
 ) -> Step:
     """The next step of a walk whose last attempt was not final.
 
@@ -169,11 +173,16 @@ def decide(
     less than the latter is not started. `may_try_again` allows one second try
     at a provider that certainly took nothing, once no other is left.
     `abandoned` means that the caller has gone: nobody else is asked.
+    `stopping` means that the gateway is shutting down: no attempt is started.
     """
     tried = {a.provider for a in attempts}
     remaining = [c for c in chain if c.provider not in tried] if tried else chain
     if abandoned and tried:
         return Finish(verdict=judge(attempts, cut_short=bool(remaining)))
+    if stopping and remaining:
+        return Skip(provider=remaining[0].provider, reason=SkipReason.SHUTTING_DOWN)
+    if stopping:
+        return Finish(verdict=judge(attempts))
     if not remaining:
         return _try_again(chain, attempts, refusals, time_left, shortest_attempt, may_try_again)
     candidate = remaining[0]
@@ -221,11 +230,15 @@ _SENT_PERHAPS_TWICE = Verdict(ending=Ending.SENT, possible_duplicate=True)
 
 
 def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
-    """What a finished walk amounts to: what was sent, or may have been, outweighs all else."""
+    """What a finished walk amounts to: what was sent, or may have been, outweighs all else.
+
+    `cut_short`: the walk was ended from outside. One that a shutdown ended says so in its last attempt.
+    """
     kinds = [a.outcome.kind for a in attempts]
     if Kind.ACCEPTED in kinds:
         return _SENT_PERHAPS_TWICE if _may_be_doubled(kinds) else _SENT
     if Kind.UNCONFIRMED in kinds:
+        cut_short = cut_short or attempts[-1].skipped is SkipReason.SHUTTING_DOWN
         return Verdict(ending=Ending.UNCONFIRMED, possible_duplicate=_may_be_doubled(kinds), cut_short=cut_short)
     if Kind.REJECTED in kinds:
         ours = attempts[kinds.index(Kind.REJECTED)].provider == SUPPRESSION_LIST

@@ -1,7 +1,6 @@
 """Takes many messages on, with as much memory for a million as for a thousand."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from relaypost_server.core.message import Email
@@ -44,11 +43,6 @@ class Batches:
         self._metrics = metrics
         self._clock = clock
         self._watchers = 0
-        self._stopped = asyncio.Event()
-
-    async def stop(self) -> None:
-        """Ends every watch."""
-        self._stopped.set()
 
     async def open(self, *, caller: str, request_id: str, fingerprint: str, lane: Lane) -> "Intake":
         """A stream into a new batch, or into one that is there. Raises RequestReusedError or LogUnavailableError."""
@@ -64,7 +58,7 @@ class Batches:
         return None if batch is None else await self._store.progress(batch)
 
     async def watch(self, caller: str, batch_id: str) -> AsyncGenerator[BatchProgress, None]:
-        """The batch, and again whenever it has changed, until nothing of it waits, LONGEST_WATCH or `stop`.
+        """The batch, and again whenever it has changed, until nothing of it waits or LONGEST_WATCH is over.
 
         Raises LogUnavailableError or TooManyWatchersError.
         """
@@ -80,7 +74,7 @@ class Batches:
     async def _changes(self, caller: str, batch_id: str) -> AsyncIterator[BatchProgress]:
         shown: BatchProgress | None = None
         end = self._clock.monotonic() + LONGEST_WATCH
-        while not self._stopped.is_set() and (began := self._clock.monotonic()) < end:
+        while (began := self._clock.monotonic()) < end:
             progress = await self.get(caller, batch_id=batch_id)
             if progress is None:
                 return
@@ -90,8 +84,7 @@ class Batches:
             if progress.over:
                 return
             pause = max(WATCH_SECONDS, 10 * (self._clock.monotonic() - began))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), pause)
+            await asyncio.sleep(pause)
 
 
 class Intake:

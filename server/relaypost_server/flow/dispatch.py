@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 import structlog
 
@@ -56,7 +56,7 @@ class Limits:
         return deadline - self.reserve
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Caller:
     """Whoever waits for the answer, from `began` to `end` at most (monotonic seconds)."""
 
@@ -64,6 +64,16 @@ class Caller:
     end: float
     gone: bool = False
     """They cancelled: finish the attempt that runs, and begin no other."""
+    stopping: bool = False
+    """The gateway is shutting down: begin no attempt."""
+    attempt: "asyncio.Task[Any] | None" = None
+    """The task that waits for a provider now."""
+
+    def cut_off(self) -> None:
+        """Ends the attempt that runs, as unconfirmed, and begins no other."""
+        self.stopping = True
+        if self.attempt is not None:
+            self.attempt.cancel()
 
 
 class Dispatcher(Generic[Content]):
@@ -117,7 +127,8 @@ class Dispatcher(Generic[Content]):
         try:
             verdict = await self._walk(message, attempts, caller, journal)
         except asyncio.CancelledError:  # The end of a shutdown's grace; what is known still has to be recorded.
-            verdict = judge(attempts, cut_short=True)
+            caller.stopping = True
+            verdict = await self._walk(message, attempts, caller, journal)
         made = tuple(attempts[len(in_doubt) :])
         if self._budgets is not None:
             self._budgets.charge(message.caller, made)
@@ -140,6 +151,7 @@ class Dispatcher(Generic[Content]):
                 shortest_attempt=self._limits.shortest_attempt,
                 may_try_again=self._retries.available,
                 abandoned=caller.gone,
+                stopping=caller.stopping,
             )
             match step:
                 case Finish(verdict=verdict):
@@ -150,7 +162,9 @@ class Dispatcher(Generic[Content]):
                     if step.again:
                         self._retries.withdraw()
                         await asyncio.sleep(self._limits.retry_pause)
-                    attempts.append(await self._attempt(step, message, attempts, journal))
+                        if caller.stopping:
+                            continue
+                    attempts.append(await self._attempt(step, message, attempts, caller, journal))
         return judge(attempts)
 
     def _skip(self, step: Skip) -> Attempt:
@@ -168,14 +182,19 @@ class Dispatcher(Generic[Content]):
         return attempt
 
     async def _attempt(
-        self, step: Try, message: Message[Content], attempts: Sequence[Attempt], journal: Journal | None
+        self,
+        step: Try,
+        message: Message[Content],
+        attempts: Sequence[Attempt],
+        caller: Caller,
+        journal: Journal | None,
     ) -> Attempt:
         link, now = self.chain[step.provider], self._clock.monotonic()
         permit = link.admit(now, timeout=step.timeout)
         if isinstance(permit, Refusal):  # The circuit opened during the pause before a second try.
             return self._skip(passed_over(step.provider, permit))
         if journal is not None:
-            obstacle = await self._put_on_record(link, permit, attempts, journal)
+            obstacle = await self._put_on_record(link, permit, attempts, caller, journal)
             if obstacle is not None:
                 return self._skip(Skip(provider=step.provider, reason=obstacle))
         start_time, began = self._clock.wall(), self._clock.monotonic()
@@ -186,7 +205,7 @@ class Dispatcher(Generic[Content]):
             circuit=permit.circuit,
             message_id=message.id,
         )
-        outcome = await self._call(link, permit, still_to_reach(message, attempts), step.timeout, began)
+        outcome = await self._call(link, permit, still_to_reach(message, attempts), step.timeout, began, caller)
         attempt = Attempt(
             provider=step.provider,
             outcome=outcome,
@@ -200,29 +219,43 @@ class Dispatcher(Generic[Content]):
         return attempt
 
     async def _put_on_record(
-        self, link: Link[Content], permit: Permit, attempts: Sequence[Attempt], journal: Journal
+        self, link: Link[Content], permit: Permit, attempts: Sequence[Attempt], caller: Caller, journal: Journal
     ) -> SkipReason | None:
         """Writes ahead; where that fails, the permit goes back unused."""
         obstacle: SkipReason | None = SkipReason.NOT_ON_RECORD
         try:
             obstacle = await journal.starting(link.provider.name, attempts)
+            if obstacle is None and caller.stopping:  # It began to stop meanwhile; no byte has left.
+                obstacle = SkipReason.SHUTTING_DOWN
         finally:
             if obstacle is not None:
                 link.settle(permit, _NOT_ASKED)
         return obstacle
 
     async def _call(
-        self, link: Link[Content], permit: Permit, message: Message[Content], timeout: float, began: float
+        self,
+        link: Link[Content],
+        permit: Permit,
+        message: Message[Content],
+        timeout: float,
+        began: float,
+        caller: Caller,
     ) -> Outcome:
         """Asks the provider and settles the permit, whatever happens."""
         outcome = _CUT_OFF
+        caller.attempt = task = asyncio.current_task()
         try:
             outcome = await link.provider.send(message, timeout=timeout)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # Whoever cancelled: no other provider is asked.
+            caller.stopping = True
+            if task is not None:
+                task.uncancel()
             log.warning("attempt cut off", provider=link.provider.name, message_id=message.id)
         except Exception:
             log.exception("provider raised", provider=link.provider.name, message_id=message.id)
             outcome = Outcome(kind=Kind.UNCONFIRMED, detail="internal error during the attempt")
         finally:
-            link.settle(permit, outcome, began)
+            caller.attempt = None
+            # That the gateway hung up says nothing about the provider.
+            link.settle(permit, _NOT_ASKED if outcome is _CUT_OFF else outcome, began)
         return outcome

@@ -13,7 +13,8 @@ from relaypost_server.flow.background import Background
 
 POLL_SECONDS = 0.25
 """Between two looks for messages that have become due."""
-AT_ONCE = 1000
+AT_ONCE = 200
+"""In one batch, which a slow engine takes in time. What fails is handed over again: at most so many."""
 SWEEP_SECONDS = 5.0
 LOST_SECONDS = 6 * 3600.0
 """A pointer that no worker followed for so long is made anew; a second one does no harm."""
@@ -29,6 +30,9 @@ class Relay(Background):
         self._store = store
         self._dead_retention = dead_retention
         self._work = asyncio.Event()
+        self._limit = AT_ONCE
+        """Of the next batch. After a failure one message is tried, then twice as many each time: an engine that takes
+        pointers and does not say so, again and again, must not get the same hundreds each time."""
 
     def poke(self) -> None:
         """There may be something to hand over."""
@@ -43,10 +47,12 @@ class Relay(Background):
     async def _hand_over(self) -> float:
         self._work.clear()
         try:
-            more = await self._store.hand_over(AT_ONCE) == AT_ONCE
+            more = await self._store.hand_over(self._limit) == self._limit
         except (LogUnavailableError, QueueUnavailableError) as error:
             log.warning("nothing can be handed over", error=type(error).__name__)
+            self._limit = 1
             return SWEEP_SECONDS
+        self._limit = min(2 * self._limit, AT_ONCE)
         if not more:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):

@@ -32,6 +32,13 @@ class SecondSend:
         self._screen = screen or NoScreen()
         self._limits = limits
         self._clock = clock
+        self._callers: set[Caller] = set()
+        """Of the walks that run."""
+
+    def cut_off(self) -> None:
+        """Ends attempts that run as unconfirmed, and begins no other."""
+        for caller in self._callers:
+            caller.cut_off()
 
     async def send(self, waiting: Waiting[Any]) -> str:
         """One of sent, failed (nobody took it) and given_up (it may not be sent again, or nobody can tell)."""
@@ -39,12 +46,17 @@ class SecondSend:
             return "given_up"  # They said STOP meanwhile.
         now = self._clock.monotonic()
         journal = _Journal(self._log, waiting, self._clock)
-        delivery = await waiting.dispatcher.deliver(
-            second_copy(waiting.message, age=now - waiting.since),
-            caller=Caller(began=now, end=now + self._limits.budget(None)),
-            journal=journal,
-            in_doubt=journal.before,
-        )
+        caller = Caller(began=now, end=now + self._limits.budget(None))
+        self._callers.add(caller)
+        try:
+            delivery = await waiting.dispatcher.deliver(
+                second_copy(waiting.message, age=now - waiting.since),
+                caller=caller,
+                journal=journal,
+                in_doubt=journal.before,
+            )
+        finally:
+            self._callers.discard(caller)
         if not journal.claimed:
             return "given_up"
         for attempt in delivery.attempts:

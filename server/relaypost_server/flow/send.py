@@ -130,9 +130,13 @@ class Sender(Generic[Content]):
         """Who would be asked first now; "" where no circuit lets anything through."""
         return self._dispatcher.first_choice()
 
-    async def drain(self, *, seconds: float) -> None:
-        """Lets the attempts that run end within `seconds`, cuts off the others, and records both."""
-        await self._walks.drain(seconds=seconds)
+    async def drain(self) -> None:
+        """Waits until every message has come to its end, and is on record."""
+        await self._walks.drain()
+
+    def cut_off(self) -> None:
+        """Ends every attempt that runs as unconfirmed, and begins no other; what came of it is recorded and told."""
+        self._walks.cut_off()
 
     async def _send_unproven(self, message: Message[Content], caller: Caller) -> Sent:
         """Sends without the log's word, which may have granted the claim: its record ends that claim too."""

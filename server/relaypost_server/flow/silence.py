@@ -90,6 +90,10 @@ class Again(Protocol):
         """What came of it, in a word for the metrics."""
         ...
 
+    def cut_off(self) -> None:
+        """Ends attempts that run as unconfirmed, and begins no other."""
+        ...
+
 
 class Silences(Background):
     """Every message of this process that waits."""
@@ -122,21 +126,27 @@ class Silences(Background):
     def tasks(self) -> Sequence[Task]:
         return [Task(name="confirmations", round=self._round)]
 
-    async def stop(self, *, seconds: float = 0.0) -> None:
-        """Forgets what waits; lets second sends that are under way end within `seconds`, and cuts off the others."""
+    async def drain(self) -> None:
+        """Forgets what waits, and waits for second sends that are under way. Cancelled, it cancels them."""
         self._stopped = True
         await super().stop()
         if self._waiting:
             log.warning("no longer waited for confirmation", messages=len(self._waiting))
         for waiting in list(self._waiting.values()):
             self._leave(waiting, "dropped")
-        late = set(self._sending)
-        for _ in range(2):  # The first cancellation ends the attempt, the second what keeps it off the record.
-            if late:
-                _, late = await asyncio.wait(late, timeout=seconds)
-            for task in late:
+        sending = set(self._sending)
+        try:
+            if sending:
+                await asyncio.wait(sending)
+        except asyncio.CancelledError:  # The log is away: they stay as they were before the first byte.
+            for task in sending:
                 task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.gather(*sending, return_exceptions=True)
+            raise
+
+    def cut_off(self) -> None:
+        """Ends second sends that are under way, as unconfirmed; what came of each is still recorded."""
+        self._again.cut_off()
 
     def follow(
         self, message: Message[Content], record: MessageRecord, confirm: Confirm, dispatcher: Dispatcher[Content]

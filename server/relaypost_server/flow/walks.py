@@ -15,10 +15,13 @@ class Walks(Generic[Result]):
     def __init__(self) -> None:
         self._running: dict[asyncio.Future[Result], tuple[asyncio.Task[None], Caller]] = {}
         """By the answers that are waited for."""
+        self._stopping = False
 
     async def run(self, walk: Coroutine[Any, Any, Result], caller: Caller) -> Result:
         """What comes of the walk. A caller who goes away is marked as gone, and the walk goes on."""
         loop = asyncio.get_running_loop()
+        if self._stopping:
+            caller.stopping = True
         answer: asyncio.Future[Result] = loop.create_future()
         self._running[answer] = loop.create_task(self._follow(walk, answer)), caller
         try:
@@ -43,15 +46,19 @@ class Walks(Generic[Result]):
         finally:
             del self._running[answer]
 
-    async def drain(self, *, seconds: float) -> None:
-        """Lets the attempts that run end within `seconds`, and cuts off the others."""
-        if not self._running:
-            return
-        tasks = []
-        for task, caller in self._running.values():
-            caller.gone = True
-            tasks.append(task)
-        _, late = await asyncio.wait(tasks, timeout=seconds)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+    def cut_off(self) -> None:
+        """Ends the attempts that run as unconfirmed, and begins no other, now or later; each walk is still recorded."""
+        self._stopping = True
+        for _, caller in list(self._running.values()):
+            caller.cut_off()
+
+    async def drain(self) -> None:
+        """Waits for every walk that runs. Cancelled, it cancels them."""
+        while tasks := [task for task, _ in self._running.values()]:
+            try:
+                await asyncio.wait(tasks)
+            except asyncio.CancelledError:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                raise

@@ -29,6 +29,8 @@ WALK_SECONDS = 25.0
 """For one walk of a chain, if that is within half a lease."""
 WAIT_SECONDS = 1.0
 """For the next pointer of a lane."""
+LAST_TAKE_SECONDS = 2 * WAIT_SECONDS
+"""For a lane that still waits for a pointer when the gateway stops."""
 PAUSE_SECONDS = 1.0
 """After the engine or the database was out of reach."""
 
@@ -54,14 +56,15 @@ class Crew:
 class Worker(Background):
     """Works at every lane, each with as many hands as it was given, so that no lane waits for another."""
 
-    def __init__(self, crew: Crew, hands: Mapping[Lane, int], *, grace: float) -> None:
-        """`hands`: messages at once. `grace`: seconds for which a stop waits for what is being sent."""
+    def __init__(self, crew: Crew, hands: Mapping[Lane, int]) -> None:
+        """`hands`: messages at once."""
         self._crew = crew
         self._hands = hands
-        self._grace = grace
         self._finished = Finished(crew.queue)
         self._in_line: set[asyncio.Task[None]] = set()
         """Those that wait for their provider's pace."""
+        self._callers: set[Caller] = set()
+        """Of the walks that run."""
         self._stopped = asyncio.Event()
         self._jobs: dict[Lane, set[asyncio.Task[None]]] = {lane: set() for lane in hands}
         """The messages of each lane that are being sent; they outlive a round that fails."""
@@ -78,20 +81,38 @@ class Worker(Background):
         self._finished.start(registry)
         super().start(registry)
 
-    async def stop(self) -> None:
-        """Takes nothing more, gives back what waits for its turn, and lets what is being sent come to its end."""
+    async def stop_claiming(self) -> None:
+        """At once: claims nothing more, gives back what waits for its turn, and begins no attempt."""
+        if self._stopped.is_set():
+            return
         self._stopped.set()
         for job in self._in_line:
             job.cancel()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._grace
-        await asyncio.gather(*(lane.stop(grace=self._grace) for lane in self.running))
-        if jobs := set[asyncio.Task[None]]().union(*self._jobs.values()):
-            _, late = await asyncio.wait(jobs, timeout=max(0.0, end - loop.time()))
-            for job in late:
+        for caller in self._callers:
+            caller.stopping = True
+
+    async def drain(self) -> None:
+        """Waits for attempts that run, and for their records. Cancelled, it gives back what is left."""
+        await self.stop_claiming()
+        try:
+            await asyncio.gather(*(lane.stop(grace=LAST_TAKE_SECONDS) for lane in self.running))
+            if jobs := self._under_way():
+                await asyncio.wait(jobs)
+        finally:
+            await super().stop()
+            jobs = self._under_way()
+            for job in jobs:
                 job.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        await self._finished.stop()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            await self._finished.stop()
+
+    def cut_off(self) -> None:
+        """Ends attempts that run, as unconfirmed: the message stays in the queue where it may be sent twice."""
+        for caller in self._callers:
+            caller.cut_off()
+
+    def _under_way(self) -> set[asyncio.Task[None]]:
+        return set[asyncio.Task[None]]().union(*self._jobs.values())
 
     async def _round(self, lane: Lane, hands: int) -> None:
         """Takes as many pointers as the lane has room for, and begins to follow them."""
@@ -121,8 +142,10 @@ class Worker(Background):
     async def _follow(self, taken: Taken) -> None:
         """One pointer, to whatever end."""
         try:
-            await self._try(taken.pointer)
-            self._finished.add(taken)
+            if await self._try(taken.pointer):
+                self._finished.add(taken)
+            else:
+                await self._give_back(taken)
         except LogUnavailableError:
             await asyncio.sleep(PAUSE_SECONDS)
             await self._give_back(taken)
@@ -139,16 +162,22 @@ class Worker(Background):
         except QueueUnavailableError:
             log.warning("pointer comes again by itself", message_id=taken.pointer.message_id)
 
-    async def _try(self, pointer: Pointer) -> None:
+    async def _try(self, pointer: Pointer) -> bool:
+        """Whether the pointer is of no use any more."""
         sender: Sender[Email] | Sender[Sms] = (
             self._crew.emails if pointer.channel is Channel.EMAIL else self._crew.texts
         )
         await self._crew.pacer.turn(sender.first_choice(), urgent=pointer.lane is Lane.OTP)
         self._in_line.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        if self._stopped.is_set():
+            return False
         asked_at = self._crew.clock.monotonic()
         job = await self._crew.store.claim(pointer)
-        if job is None:  # Sent, cancelled, or somebody else is at it: then the sweep looks after it.
-            return
+        if job is not None:  # Else sent, cancelled, or another worker's: then the sweep looks after it.
+            await self._work_at(job, asked_at)
+        return True
+
+    async def _work_at(self, job: Job, asked_at: float) -> None:
         claimed = self._claimed(job, asked_at)
         try:
             sent = await self._send(job, claimed)
@@ -171,10 +200,15 @@ class Worker(Background):
         if job.message is None or job.time_left <= 0:
             return None
         began = self._crew.clock.monotonic()
-        caller = Caller(began=began, end=began + min(WALK_SECONDS, self._crew.lease / 2))
-        if isinstance(job.message.content, Email):
-            return await self._crew.emails.walk(job.message, caller, claimed)
-        return await self._crew.texts.walk(job.message, caller, claimed)
+        end = began + min(WALK_SECONDS, self._crew.lease / 2)
+        caller = Caller(began=began, end=end, stopping=self._stopped.is_set())
+        self._callers.add(caller)
+        try:
+            if isinstance(job.message.content, Email):
+                return await self._crew.emails.walk(job.message, caller, claimed)
+            return await self._crew.texts.walk(job.message, caller, claimed)
+        finally:
+            self._callers.discard(caller)
 
     async def _bury(self, job: Job, claimed: ClaimedRequest) -> None:
         """The end of a message that is not tried any more."""

@@ -66,6 +66,8 @@ class PgQueue:
         self._worker = QueueManagerId(uuid4())
         self._lookout = Lookout(self._look)
         self._in_hand: dict[JobId, Job] = {}
+        self._prepared = False
+        """Whether PgQueuer's tables are known to be there."""
         self._connection: asyncpg.Connection | None = None
         self._shared: Queries | None = None
         self._connecting = asyncio.Lock()
@@ -87,18 +89,23 @@ class PgQueue:
         if self._connection is not None:
             self._connection.terminate()
 
-    async def hand_over(self, connection: Any, pointers: Sequence[Pointer]) -> None:
-        """As `put`, within the transaction of a connection."""
-        await self._queries()  # For PgQueuer's tables.
+    async def prepare(self) -> None:
+        """Makes PgQueuer's tables unless they are there. Connects: not to be called while a transaction is open."""
+        if not self._prepared:
+            await self._queries()
+
+    async def store(self, connection: Any, pointers: Sequence[Pointer]) -> None:
+        """As `put`, within the transaction of a connection, after `prepare`."""
         await _enqueue(_queries(connection), pointers)
 
     async def put(self, pointers: Sequence[Pointer]) -> None:
         """On a connection of its own, for the shared one does not wait for the disk."""
         try:
             async with asyncio.timeout(self._ask_seconds):
+                await self.prepare()
                 connection = await self._connect()
                 try:
-                    await self.hand_over(connection, pointers)
+                    await self.store(connection, pointers)
                 finally:
                     connection.terminate()
         except QueueUnavailableError:
@@ -171,6 +178,7 @@ class PgQueue:
                     self._shared = _queries(self._connection)
                     if self._auto_migrate:
                         await self._shared.upgrade()
+                    self._prepared = True
             except Exception as error:
                 self._shared = None
                 if self._connection is not None:

@@ -4,50 +4,46 @@ It holds the messages themselves. An engine carries nothing but pointers, and ma
 lose or repeat them: whoever follows one has to claim the message here first.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from asyncpg.pool import PoolConnectionProxy
 
-from relaypost_server.core.message import Channel, Message
+from relaypost_server.core.message import Message
 from relaypost_server.core.pace import Grant, Pace, take
 from relaypost_server.core.queue import Again, Dead, Death, Job, Lane, Pointer, Queued
 from relaypost_server.core.queue_ports import DeadLetter, Enqueued, Step
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store import contents, rows
 from relaypost_server.store.database import Database
+from relaypost_server.store.hand_over import HandOver, pointer_of
 from relaypost_server.store.questions import Questions
 from relaypost_server.store.rows import Row
 from relaypost_server.store.sql import QUERIES
 
-HandOver = Callable[[Any, Sequence[Pointer]], Awaitable[None]]
-"""Gives pointers to an engine while a transaction of this connection is open. Raises QueueUnavailableError."""
 SWEPT_AT_ONCE = 1000
 
 
 class PostgresQueue:
     """A `core.ports.QueueStore`."""
 
-    def __init__(self, database: Database, *, lease: float, hand_over: HandOver, same_database: bool) -> None:
-        """`lease`: seconds for which a worker's claim holds.
-
-        `same_database`: whether the engine keeps its pointers in the transaction in which it gets them.
-        """
+    def __init__(self, database: Database, *, lease: float, hand_over: HandOver) -> None:
+        """`lease`: seconds for which a worker's claim holds."""
         self._database = database
         self._lease = lease
         self._hand_over = hand_over
-        self._same_database = same_database
         self._claims: Questions[Pointer, Job | None] = Questions(self._claim_all, final=lambda job: job is None)
         self._steps: Questions[Step, bool] = Questions(self._settle_all, final=lambda _: True)
 
     async def enqueue(self, queued: Sequence[Queued]) -> Sequence[Enqueued]:
         documents = orjson.dumps([rows.queue_document(q) for q in queued]).decode()
+        await self._hand_over.prepare()
         async with self._database.transaction() as connection:
-            found = await connection.fetch(QUERIES["enqueue"], documents, self._same_database)
-            pointers = [_pointer(row) for row in found if row["handed"]]
+            found = await connection.fetch(QUERIES["enqueue"], documents, self._hand_over.within)
+            pointers = [pointer_of(row) for row in found if row["handed"]]
             if pointers:
-                await self._hand_over(connection, pointers)
+                await self._hand_over.store(connection, pointers)
         new = {str(row["message_id"]) for row in found}
         return [Enqueued(message_id=q.record.id, new=q.record.id in new) for q in queued]
 
@@ -63,11 +59,7 @@ class PostgresQueue:
         await self._steps.ask(step)
 
     async def hand_over(self, limit: int) -> int:
-        async with self._database.transaction() as connection:
-            pointers = [_pointer(row) for row in await connection.fetch(QUERIES["hand_over"], limit)]
-            if pointers:
-                await self._hand_over(connection, pointers)
-        return len(pointers)
+        return await self._hand_over.run(limit)
 
     async def sweep(self, *, lost: float, dead: float) -> None:
         await self._database.fetch("revive_queued", SWEPT_AT_ONCE)
@@ -122,10 +114,6 @@ async def _record(connection: PoolConnectionProxy, message_id: str) -> MessageRe
     return (
         rows.records(messages, await connection.fetch(QUERIES["list_attempts"], [message_id]))[0] if messages else None
     )
-
-
-def _pointer(row: Row) -> Pointer:
-    return Pointer(str(row["message_id"]), Lane(row["lane"]), Channel(row["channel"]))
 
 
 def _job(row: Row, record: MessageRecord) -> Job:

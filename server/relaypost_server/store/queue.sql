@@ -89,6 +89,7 @@ UPDATE relaypost.queue
 SET
     due_time = CASE WHEN next = 'again' THEN now() + make_interval(secs => pause) ELSE due_time END,
     handed_time = NULL,
+    handing_until = NULL,
     tries = CASE WHEN counted THEN tries ELSE tries - 1 END,
     death = settled.death
 FROM settled
@@ -128,8 +129,51 @@ WHERE death IS NULL AND handed_time < now() - make_interval(secs => $1);
 -- What messages say that were given up more than $1 seconds ago; the messages stay on record.
 DELETE FROM relaypost.queue WHERE death IS NOT NULL AND due_time < now() - make_interval(secs => $1);
 
+-- name: lease_pointers
+-- Messages that are due and that an engine beside this database is to get now; at most $1. No other gateway hands
+-- them over for $2 seconds.
+UPDATE relaypost.queue AS queue SET handing_until = now() + make_interval(secs => $2)
+FROM (
+    SELECT message_id FROM relaypost.queue
+    WHERE
+        handed_time IS NULL AND death IS NULL AND due_time <= now()
+        AND (handing_until IS NULL OR handing_until < now())
+    ORDER BY due_time
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+) AS due
+WHERE queue.message_id = due.message_id
+RETURNING queue.message_id, lane, channel, handing_until;
+
+-- name: confirm_pointers
+-- The engine has pointers to these messages. Those are left alone whose lease is not $2 any more: a worker has settled
+-- them, or another gateway hands them over. The rest, which somebody holds for a moment, are returned: to wait for them
+-- here could end in a deadlock.
+WITH leased AS (
+    SELECT message_id FROM relaypost.queue WHERE message_id = ANY($1::uuid[]) AND handing_until = $2
+), free AS MATERIALIZED (
+    SELECT message_id FROM relaypost.queue
+    WHERE message_id = ANY($1::uuid[]) AND handing_until = $2
+    FOR UPDATE SKIP LOCKED
+), confirmed AS (
+    UPDATE relaypost.queue AS queue SET handed_time = now(), handing_until = NULL FROM free
+    WHERE queue.message_id = free.message_id
+    RETURNING queue.message_id
+)
+SELECT message_id FROM leased EXCEPT SELECT message_id FROM confirmed;
+
+-- name: release_pointers
+-- The engine did not say that it has pointers to these messages: any gateway may hand them over.
+UPDATE relaypost.queue AS queue SET handing_until = NULL
+FROM (
+    SELECT message_id FROM relaypost.queue
+    WHERE message_id = ANY($1::uuid[]) AND handing_until = $2
+    FOR UPDATE SKIP LOCKED
+) AS free
+WHERE queue.message_id = free.message_id;
+
 -- name: hand_over
--- Messages that are due and not in the engine's hands; at most $1.
+-- Messages that are due and not in the hands of the engine in this database; at most $1.
 UPDATE relaypost.queue AS queue SET handed_time = now()
 FROM (
     SELECT message_id FROM relaypost.queue
@@ -181,7 +225,7 @@ WITH dead AS MATERIALIZED (
     SET
         due_time = now(),
         expire_time = now() + make_interval(secs => lives.seconds),
-        tries = 0, handed_time = NULL, death = NULL
+        tries = 0, handed_time = NULL, handing_until = NULL, death = NULL
     FROM dead, unnest($2::text[], $3::float8[]) AS lives (lane, seconds)
     WHERE queue.message_id = dead.message_id AND lives.lane = queue.lane
 )

@@ -142,6 +142,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the caller has as many webhook endpoints as one may
     have. Nothing was registered.
     """
+    ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 40
+    """UNAVAILABLE: the gateway shut down before the call came to its end. With a
+    google.rpc.RetryInfo (streams): repeat the call, which another gateway will
+    answer. Without one, what the call asked for may have been done: repeat it
+    with the same request_id, or where a second time does no harm. A message
+    whose attempt was cut off is no error: it is answered with OK and the state
+    UNCONFIRMED.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -263,6 +271,14 @@ ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 29
 ERROR_REASON_WEBHOOK_LIMIT_REACHED: ErrorReason.ValueType  # 30
 """RESOURCE_EXHAUSTED: the caller has as many webhook endpoints as one may
 have. Nothing was registered.
+"""
+ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 40
+"""UNAVAILABLE: the gateway shut down before the call came to its end. With a
+google.rpc.RetryInfo (streams): repeat the call, which another gateway will
+answer. Without one, what the call asked for may have been done: repeat it
+with the same request_id, or where a second time does no harm. A message
+whose attempt was cut off is no error: it is answered with OK and the state
+UNCONFIRMED.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -131,7 +131,8 @@ class MessagingServiceServicer(object):
         """Streams one message: at once, and again within a second of each change.
         Ends after a state that nothing is expected to follow (DELIVERED, BOUNCED,
         COMPLAINED, REJECTED, FAILED, CANCELLED or DEAD), or with the caller's deadline. A caller
-        without one is cut off after an hour.
+        without one is cut off after an hour. A gateway that stops ends it with
+        SHUTTING_DOWN.
 
         Why it streams: docs/decisions/0021-watch-by-polling.md.
         buf:lint:ignore RPC_NO_SERVER_STREAMING

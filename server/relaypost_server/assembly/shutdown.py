@@ -1,0 +1,147 @@
+"""How a gateway stops: in which order, and how long each part may take. From top to bottom:
+
+1. At once: readiness and health say no, and workers claim nothing more from the queue.
+2. `delay` seconds of service, while load balancers look elsewhere.
+3. Calls and jobs in flight come to their end, together, under one `grace`. New calls are refused and streams end.
+4. ANSWER_SECONDS before the grace is over, attempts that still run are cut off: each is recorded as unconfirmed, no
+   other provider is asked, and its caller is answered. What has no answer at the end of the grace is told so.
+5. The phases of `Phase`, one after the other.
+
+One deadline holds for all of it: what a part takes too long for is cut off, and the parts after it still have the
+time that is kept back for them. `hurry`, for a second signal, ends steps 2 and 3 at once.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection
+from enum import IntEnum
+from typing import Any, Protocol
+
+import structlog
+
+ANSWER_SECONDS = 2.0
+"""Of the grace: for the records and the answers of attempts that are cut off, of which there may be thousands."""
+LAST_WORD_SECONDS = 0.4
+"""For what is cancelled to come to its end."""
+LONGEST_PHASE = 3.0
+"""Seconds, where the deadline is far."""
+
+log = structlog.get_logger("relaypost")
+
+Stop = Callable[[], Awaitable[None]]
+
+
+class Phase(IntEnum):
+    """What stops once nothing is in flight. The parts of a phase stop together."""
+
+    BACKGROUND = 1
+    """Loops that use what follows."""
+    CONNECTIONS = 2
+    """To providers, to the queue's engine, and the HTTP side."""
+    RECORDS = 3
+    """What the log has not written yet goes to the database or to the spool."""
+    TELEMETRY = 4
+    """The last spans are exported."""
+    BUNDLED_DATABASE = 5
+    """It ends when it has ended: nothing comes after it."""
+
+
+KEPT_BACK = {Phase.BACKGROUND: 0.2, Phase.CONNECTIONS: 0.2, Phase.RECORDS: 0.8, Phase.TELEMETRY: 0.3}
+"""Seconds that each phase has, however long those before it take."""
+
+
+class InFlight(Protocol):
+    """Work that a shutdown lets come to its end."""
+
+    async def drain(self) -> None:
+        """Takes on nothing new, and waits until nothing is left. Cancelled, it ends what is left."""
+        ...
+
+    def cut_off(self) -> None:
+        """Ends attempts that run, so that everything left is recorded and answered within ANSWER_SECONDS."""
+        ...
+
+
+class Shutdown:
+    """What has been started, and how it is stopped."""
+
+    def __init__(self) -> None:
+        self._at_once: list[Stop] = []
+        self._in_flight: list[InFlight] = []
+        self._parts: dict[Phase, list[Stop]] = defaultdict(list)
+        self._hurried = asyncio.Event()
+
+    def at_once(self, stop: Stop) -> None:
+        """Called when the shutdown begins. It must not wait for anything outside the process."""
+        self._at_once.append(stop)
+
+    def in_flight(self, work: InFlight) -> None:
+        """Waited for under the grace."""
+        self._in_flight.append(work)
+
+    def then(self, phase: Phase, stop: Stop) -> None:
+        """Called in the phase. It may take a moment; what it raises is logged."""
+        self._parts[phase].append(stop)
+
+    def hurry(self) -> None:
+        """Ends the delay and the grace."""
+        self._hurried.set()
+
+    async def run(self, *, delay: float, grace: float) -> None:
+        """Stops everything, within `delay` and `grace` and some two seconds."""
+        end = asyncio.get_running_loop().time() + delay + grace + sum(KEPT_BACK.values())
+        for stop in self._at_once:
+            await stop()
+        await self._pause(delay)
+        await self._drain(grace)
+        for phase in Phase:
+            await self._stop(phase, end)
+
+    async def _pause(self, seconds: float) -> None:
+        hurried = asyncio.create_task(self._hurried.wait())
+        await asyncio.wait([hurried], timeout=seconds)
+        hurried.cancel()
+
+    async def _drain(self, grace: float) -> None:
+        draining = [asyncio.create_task(work.drain()) for work in self._in_flight]
+        if not draining:
+            return
+        ended: asyncio.Future[Any] = asyncio.gather(*draining, return_exceptions=True)
+        hurried: asyncio.Future[Any] = asyncio.create_task(self._hurried.wait())
+        attempts = max(grace - ANSWER_SECONDS, grace / 2)
+        await asyncio.wait([ended, hurried], timeout=attempts, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not ended.done():
+            for work in self._in_flight:
+                work.cut_off()
+        await _end(draining, ANSWER_SECONDS)
+        _report(draining)
+
+    async def _stop(self, phase: Phase, end: float) -> None:
+        kept_back = sum(seconds for later, seconds in KEPT_BACK.items() if later > phase)
+        left = end - kept_back - asyncio.get_running_loop().time()
+        stopping = [asyncio.ensure_future(stop()) for stop in self._parts[phase]]
+        if phase is Phase.BUNDLED_DATABASE:
+            await asyncio.gather(*stopping, return_exceptions=True)
+        elif not await _end(stopping, min(max(left, KEPT_BACK[phase]), LONGEST_PHASE)):
+            log.warning("not stopped in time", phase=phase.name.lower())
+        _report(stopping)
+
+
+async def _end(tasks: Collection["asyncio.Future[None]"], seconds: float) -> bool:
+    """Whether they ended within the time; those that did not are cancelled."""
+    if not tasks:
+        return True
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=LAST_WORD_SECONDS)
+    return not late
+
+
+def _report(tasks: Collection["asyncio.Future[None]"]) -> None:
+    """A part that fails to stop keeps no other from it."""
+    for task in tasks:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            log.error("part failed to stop", exc_info=error)

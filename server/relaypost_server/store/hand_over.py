@@ -1,0 +1,130 @@
+"""How the queue's engine gets pointers to messages that are due.
+
+An engine in this database gets them within the transaction that marks them. Any other engine is called while no
+transaction is open, for it may take longer than PostgreSQL waits for one: a short statement leases the messages, the
+engine is called, and a second statement confirms that it has them. A gateway that dies in between leaves a lease, which
+ends; then another pointer is made, and the second one of a message leads to nothing.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from relaypost_server.core.message import Channel
+from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.core.queue import Lane, Pointer
+from relaypost_server.core.queue_ports import QueueUnavailableError
+from relaypost_server.store.database import Database
+from relaypost_server.store.rows import Row
+from relaypost_server.store.sql import QUERIES
+
+PUT_SECONDS = 20.0
+"""For the engine to take a batch; then it counts as out of reach."""
+LEASE_SECONDS = 30.0
+"""For which a gateway that died holds messages that it was handing over."""
+CONFIRM_PAUSE = 0.02
+"""Before a confirmation is repeated for rows that workers held for a moment."""
+
+Put = Callable[[Sequence[Pointer]], Awaitable[None]]
+
+
+class HandOver(Protocol):
+    """The way to one engine. Every method raises LogUnavailableError and QueueUnavailableError."""
+
+    within: bool
+    """Whether pointers are stored in the transaction that stores their messages, by `store`."""
+
+    async def prepare(self) -> None:
+        """Does whatever the engine needs before `store`. Called while no transaction is open."""
+        ...
+
+    async def store(self, connection: Any, pointers: Sequence[Pointer]) -> None:
+        """Stores pointers in the transaction of the connection."""
+        ...
+
+    async def run(self, limit: int) -> int:
+        """Gives the engine pointers to at most `limit` messages that are due; how many there were."""
+        ...
+
+
+class LocalEngine(Protocol):
+    """An engine that keeps its pointers in this database."""
+
+    async def prepare(self) -> None: ...
+
+    async def store(self, connection: Any, pointers: Sequence[Pointer]) -> None: ...
+
+
+class HandOverWithin:
+    """To an engine in this database."""
+
+    within = True
+
+    def __init__(self, database: Database, engine: LocalEngine) -> None:
+        self._database = database
+        self._engine = engine
+
+    async def prepare(self) -> None:
+        await self._engine.prepare()
+
+    async def store(self, connection: Any, pointers: Sequence[Pointer]) -> None:
+        await self._engine.store(connection, pointers)
+
+    async def run(self, limit: int) -> int:
+        await self.prepare()
+        async with self._database.transaction() as connection:
+            pointers = [pointer_of(row) for row in await connection.fetch(QUERIES["hand_over"], limit)]
+            if pointers:
+                await self.store(connection, pointers)
+        return len(pointers)
+
+
+class HandOverByLease:
+    """To an engine beside this database."""
+
+    within = False
+
+    def __init__(self, database: Database, put: Put) -> None:
+        self._database = database
+        self._put = put
+
+    async def prepare(self) -> None:
+        """Nothing is stored with messages: their pointers follow."""
+
+    async def store(self, connection: Any, pointers: Sequence[Pointer]) -> None:
+        """Never called: `within` is False."""
+
+    async def run(self, limit: int) -> int:
+        rows = await self._database.fetch("lease_pointers", limit, LEASE_SECONDS)
+        if not rows:
+            return 0
+        ids, lease = [row["message_id"] for row in rows], rows[0]["handing_until"]
+        try:
+            await self._put_in_time([pointer_of(row) for row in rows])
+        except BaseException:  # The engine may have some of them; the rest must not wait for the lease to end.
+            with contextlib.suppress(LogUnavailableError):
+                await self._database.fetch("release_pointers", ids, lease)
+            raise
+        await self._confirm(ids, lease)
+        return len(rows)
+
+    async def _put_in_time(self, pointers: Sequence[Pointer]) -> None:
+        try:
+            async with asyncio.timeout(PUT_SECONDS):
+                await self._put(pointers)
+        except TimeoutError as error:
+            raise QueueUnavailableError("too slow") from error
+
+    async def _confirm(self, ids: Sequence[Any], lease: datetime) -> None:
+        """Workers may be at these messages already: rows that they hold are passed over, and tried again."""
+        while ids:
+            rows = await self._database.fetch("confirm_pointers", ids, lease)
+            ids = [row["message_id"] for row in rows]
+            await asyncio.sleep(CONFIRM_PAUSE if ids else 0)
+
+
+def pointer_of(row: Row) -> Pointer:
+    """Which message a row of the queue is about."""
+    return Pointer(str(row["message_id"]), Lane(row["lane"]), Channel(row["channel"]))
