@@ -20,7 +20,7 @@ from relaypost_server.core.webhook_targets import TargetPolicy, networks
 from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.providers._sns_settings import SnsSettings
-from relaypost_server.settings import SettingsError, variables
+from relaypost_server.settings import Settings, SettingsError, variables
 from tests.providers.configured import SECRETS, TWILIO
 
 SEED = {

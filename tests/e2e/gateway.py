@@ -75,7 +75,8 @@ async def on_record(client: AsyncClient, message_id: str) -> message_pb2.Message
 
 def environment(*parts: Mapping[str, str]) -> dict[str, str]:
     """Nothing of this process's environment but what a program needs to run."""
-    merged = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **QUIET}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    merged = {"HOME": os.environ.get("HOME", "/"), **kept, **QUIET}
     for part in parts:
         merged |= part
     return merged
