@@ -8,9 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 OURS := --no-deps --no-build-isolation -e clients/python -e .
 STUBS := clients/python
 PROTOS := $(shell find proto -name '*.proto')
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test faults fuzz models mutants check static format lint types imports proto-lint \
+.PHONY: help serve demo test faults fuzz models mutants check setup static format lint types imports proto-lint \
     proto-fresh proto bench settings lock clean
 
 help: ## Lists the targets.
@@ -22,7 +23,7 @@ serve: $(VENV)/.runtime ## Runs the gateway with its bundled PostgreSQL, printin
 demo: $(VENV)/.runtime ## Shows an email and an SMS that survive the failure of their first provider.
 	@$(BIN)/relaypost demo
 
-test: $(VENV)/.dev ## Runs the tests, on all cores.
+test: $(VENV)/.dev ## Runs the tests, several at a time.
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 faults: $(VENV)/.dev ## Lets everything around real gateways fail at random: SEED=... MINUTES=...
@@ -40,7 +41,10 @@ mutants: $(VENV)/.dev ## Breaks the core on purpose and counts what the tests of
 
 check: static test ## Everything that CI asks for.
 
-static: format lint types imports proto-lint proto-fresh ## What CI asks for that needs no test.
+setup: $(VENV)/.dev $(CODEGEN)/.ready
+
+static: ## What CI asks for that needs no test, several at a time.
+	@$(MAKE) --no-print-directory -j $(CORES) --output-sync=target format lint types imports proto-lint proto-fresh
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format --check

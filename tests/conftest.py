@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import os
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -32,6 +33,7 @@ from tests.providers.configured import SECRETS
 settings.register_profile("default", deadline=None)  # No test is timed: machines are noisy.
 settings.load_profile("default")
 
+LONG = ("tests/faults/", "tests/e2e/", "tests/queues/")
 OWN_DIRECTORY = pytest.StashKey[str]()
 
 __all__ = [
@@ -47,6 +49,16 @@ __all__ = [
     "server",
     "server_url",
 ]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, for much of a test's time is waiting."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the folders with the longest tests first, lest one of them be what all other workers wait for at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -57,12 +57,12 @@ async def test_a_timer_of_an_earlier_start_does_not_shorten_a_later_one() -> Non
 
 async def test_a_timer_that_goes_off_early_is_set_again() -> None:
     watched = Watched()
-    watched.limit.start(SHORT)
-    await asyncio.sleep(SHORT / 2)
+    watched.limit.start(1.5)
+    await asyncio.sleep(SHORT)
     began = asyncio.get_running_loop().time()
-    watched.limit.start(2 * SHORT)
+    watched.limit.start(1.8)
     await watched.until_over()
-    assert asyncio.get_running_loop().time() >= began + 2 * SHORT
+    assert asyncio.get_running_loop().time() >= began + 1.8
 
 
 async def test_a_timer_of_an_earlier_start_does_not_lengthen_a_later_one() -> None:

@@ -1,5 +1,6 @@
 """Segments, ids, money, rolling counts, the retry budget, redaction."""
 
+import time
 import uuid
 from datetime import date
 from decimal import Decimal
@@ -184,6 +185,15 @@ def test_savings_for_retries_are_bounded() -> None:
 )
 def test_masked_addresses(address: str, masked: str) -> None:
     assert mask(address) == masked
+
+
+def test_a_long_word_is_read_once() -> None:
+    """Not again from each of its letters, which kept everything else waiting for half a second."""
+    began = time.process_time()
+    for word in ("x" * 2_000, "1" * 2_000, "x1" * 1_000, "+" * 2_000):
+        for _ in range(50):
+            safe_text(word, limit=200)
+    assert time.process_time() - began < 5.0
 
 
 @given(st.text(max_size=3000))

@@ -131,6 +131,9 @@ async def test_what_is_not_sampled_is_not_exported(
                 stub: Any = messaging_service_pb2_grpc.MessagingServiceStub(channel)
                 await asyncio.gather(*(stub.SendEmail(email()) for _ in range(500)))
             assert await running.stop() == 0
-        await asyncio.sleep(1.0)
+        async with asyncio.timeout(20):
+            while len(received.spans) <= 50:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)  # For more than there should be.
     calls = [s for s in received.spans if s.name.startswith("relaypost.")]
     assert 50 < len(calls) < 170

@@ -40,7 +40,7 @@ async def send(running: World, count: int) -> list[str]:
         began = loop.time()
         message = await running.email()
         assert message.state == SENT
-        assert loop.time() - began < 1.0
+        assert loop.time() - began < 3.0  # Well below any time-out of the database.
         ids.append(message.message_id)
     return ids
 

@@ -152,11 +152,12 @@ async def test_what_was_taken_off_stays_off_until_something_happens_later(replic
 
 async def test_an_end_comes_and_a_longer_reason_outlasts_a_shorter(replicas: list[Replica]) -> None:
     one, other = replicas
-    soon = datetime.now(UTC) + timedelta(seconds=0.4)
+    soon = datetime.now(UTC) + timedelta(seconds=2)
     await one.store.put([entry(expire_time=soon)])
     assert await other.among(ADA) == {ADA: BOUNCED}
-    await asyncio.sleep(0.5)
-    assert other.suppressions.among("signup", [ADA]) == {}
+    async with asyncio.timeout(20):
+        while other.suppressions.among("signup", [ADA]):
+            await asyncio.sleep(0.05)
     assert await one.store.find(ADA, "signup") is None
     assert await one.store.note([entry(reason=COMPLAINED)]) == 1
     assert await one.store.note([entry(expire_time=soon + timedelta(days=9))]) == 0

@@ -14,6 +14,7 @@ from relaypost_server.core.message import MessageState
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.core.webhook import ClaimedDelivery, Delivery, DeliveryQuery, Endpoint
 from relaypost_server.core.webhook_retry import Answer, Settlement, settle
+from relaypost_server.store import writer
 from relaypost_server.store.deliveries import PostgresDeliveries
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.requests import PostgresRequests
@@ -64,7 +65,8 @@ class Store:
 
 
 @pytest.fixture
-async def store(bundled_database: str, tmp_path: Path) -> AsyncIterator[Store]:
+async def store(bundled_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    monkeypatch.setattr(writer, "ANSWER_SECONDS", 30.0)  # No slow moment sends a record over the spool.
     async with opened(bundled_database, tmp_path) as database:
         yield Store(
             PostgresWebhooks(database),

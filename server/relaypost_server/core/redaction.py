@@ -5,8 +5,9 @@ import re
 _SCANNED = 2_000
 """Characters of foreign text that are looked at; the rest is never shown."""
 
-_ADDRESS = re.compile(r"[^\s<>\"'(),;:=]+@[^\s<>\"'(),;:]+")
-_TOKEN = re.compile(r"(?=[\w+/.=-]*\d)(?=[\w+/.=-]*[A-Za-z])[\w+/.=-]{20,}")
+# Each begins where a word does: tried at every letter of a long word, it would read the rest of the word again.
+_ADDRESS = re.compile(r"(?<![^\s<>\"'(),;:=])[^\s<>\"'(),;:=]+@[^\s<>\"'(),;:]+")
+_TOKEN = re.compile(r"(?<![\w+/.=-])(?=[\w+/.=-]*\d)(?=[\w+/.=-]*[A-Za-z])[\w+/.=-]{20,}")
 """Keys, signatures, session tokens: long runs that mix letters and digits."""
 _NUMBER = re.compile(r"\+?\d(?:[\s().-]?\d){3,}")
 """Phone numbers, account numbers, one-time passwords: four digits or more."""
