@@ -44,6 +44,7 @@ WITH wanted AS MATERIALIZED (
     WHERE
         message_id = ANY($1::uuid[]) AND NOT kept AND lease_until IS NULL
         AND death IS NULL AND due_time <= now() + interval '1 second'
+        AND EXISTS (SELECT FROM relaypost.messages WHERE id = request.message_id)
     ORDER BY message_id
     FOR UPDATE OF request SKIP LOCKED
 ), taken AS (
@@ -66,6 +67,13 @@ WITH wanted AS MATERIALIZED (
 )
 SELECT changed.*, lane, content, expire_time, tries, fence
 FROM changed JOIN counted ON counted.message_id = id JOIN taken ON taken.message_id = id;
+
+-- name: drop_orphans
+-- Those of some messages whose row in the log is gone are taken out of the queue: who they are for is not known any
+-- more. Their ids.
+DELETE FROM relaypost.queue
+WHERE message_id = ANY($1::uuid[]) AND NOT EXISTS (SELECT FROM relaypost.messages WHERE id = message_id)
+RETURNING message_id;
 
 -- name: settle_queued
 -- What follows from tries: 'done', 'again' after a pause, or 'dead'. `counted`: the try counts as one.
