@@ -17,6 +17,7 @@ from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Channel, Guarantee, MessageState
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.record import MessageRecord
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.store.database import Database
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.rows import batch, inserted
@@ -37,7 +38,7 @@ def measure(url: str, messages: int) -> dict[str, float]:
 async def _measure(url: str, messages: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as home:
         spool = Spool.open(Path(home), max_bytes=1024 * 1024)
-        database = Database(url, spool, auto_migrate=True, metrics=Metrics())
+        database = Database(url, spool, auto_migrate=True, metrics=Metrics(), tasks=BackgroundTasks())
         await database.start()
         while not database.health().available:
             await asyncio.sleep(0.05)

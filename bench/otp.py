@@ -18,6 +18,7 @@ from bench.processes import Server
 from relaypost_server.core.message import Channel
 from relaypost_server.core.otp import OtpPolicy, OtpRequest
 from relaypost_server.core.otp_codes import Bound, Peppers
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.store.database import Database
 from relaypost_server.store.otp import PostgresOtps
 from relaypost_server.store.spool import Spool
@@ -48,7 +49,13 @@ def measure(echo: Server, gateway: Server, database: str, calls: int, rounds: in
 async def _measure(echo: Server, gateway: Server, url: str, calls: int, rounds: int) -> tuple[Costs, dict[str, float]]:
     found: list[tuple[float, float, float]] = []
     with TemporaryDirectory() as home:
-        database = Database(url, Spool.open(Path(home), max_bytes=1 << 20), auto_migrate=True, metrics=Metrics())
+        database = Database(
+            url,
+            Spool.open(Path(home), max_bytes=1 << 20),
+            auto_migrate=True,
+            metrics=Metrics(),
+            tasks=BackgroundTasks(),
+        )
         await database.start()
         store = PostgresOtps(database, OtpPolicy(), method="SendOtp")
         async with AsyncClient(f"127.0.0.1:{echo.port}") as bare, AsyncClient(f"127.0.0.1:{gateway.port}") as client:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.log_writes import new_record
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.flow.callbacks import Callbacks
 from relaypost_server.providers._sendgrid_settings import SendGridSettings
 from relaypost_server.providers.sendgrid import SendGrid
@@ -47,7 +48,7 @@ async def _measure(database_url: str, messages: int, batch_size: int) -> Rates:
     key = ec.generate_private_key(ec.SECP256R1())
     with tempfile.TemporaryDirectory() as home:
         spool = Spool.open(Path(home), max_bytes=64 * 1024 * 1024)
-        database = Database(database_url, spool, auto_migrate=True, metrics=Metrics())
+        database = Database(database_url, spool, auto_migrate=True, metrics=Metrics(), tasks=BackgroundTasks())
         await database.start()
         records = [new_record() for _ in range(messages)]
         await asyncio.gather(*(PostgresLog(database).append(r) for r in records))

@@ -29,7 +29,7 @@ EXPECTED = {
     *("recovery", "receipt_matching", "suppression_refresh", "opt_outs_sns", "prices_twilio", "status_query_twilio"),
     *("otp_maintenance", "webhook_delivery", "webhook_maintenance", "delivery_counts", "confirmations", "budgets"),
     *("hints_publish", "hints_listen", "due_relay", "queue_sweep", "queue_heartbeat", "queue_acknowledgements"),
-    *("lane_otp", "lane_transactional", "lane_bulk", "message_watch", "grpc_health"),
+    *("lane_otp", "lane_transactional", "lane_bulk", "message_watch", "grpc_health", "batch_writer", "spool"),
 }
 FOREIGN: tuple[Callable[[], BaseException], ...] = (
     lambda: IndexError("list index out of range"),

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import aio_pika
@@ -17,6 +17,7 @@ import pytest
 
 from relaypost_server.core.queue import Lane
 from relaypost_server.core.queue_ports import Queue
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.queues._urls import RabbitAddress, SqsAddress, parse
 from relaypost_server.queues.postgres import PgQueue, _queries
 from relaypost_server.queues.rabbitmq import RabbitQueue
@@ -76,11 +77,11 @@ class Postgres:
             heartbeat=0.2,
             ask=patience,
         )
-        await queue.start()
-        return queue
+        return await begun(queue)
 
     async def kill(self, queue: Any) -> None:
-        queue._heart.cancel()
+        for heart in queue.hearts:
+            await heart.stop()
         queue._connection.terminate()
 
     async def garbage(self, lane: Lane, text: str) -> None:
@@ -142,11 +143,11 @@ class Sqs:
     async def holder(self, patience: float = PATIENCE) -> Queue:
         endpoint = f"http://127.0.0.1:{self.way.port}"
         queue = SqsQueue(self.address, endpoint=endpoint, visibility=int(self.silence), heartbeat=0.3, call=patience)
-        await queue.start()
-        return queue
+        return await begun(queue)
 
     async def kill(self, queue: Any) -> None:
-        queue._heart.cancel()
+        for heart in queue.hearts:
+            await heart.stop()
 
     async def garbage(self, lane: Lane, text: str) -> None:
         await asyncio.to_thread(self._send, f"{self.address.prefix}-{lane.value}", text)
@@ -154,6 +155,21 @@ class Sqs:
     def _send(self, name: str, text: str) -> None:
         client = boto3.client("sqs", region_name=self.address.region, endpoint_url=self.endpoint)
         client.send_message(QueueUrl=client.get_queue_url(QueueName=name)["QueueUrl"], MessageBody=text)
+
+
+async def begun(queue: Any) -> Queue:
+    """Started, with its background tasks, which are stopped before it is closed."""
+    await queue.start()
+    registry = BackgroundTasks()
+    hearts, close = [registry.start(task) for task in queue.tasks()], queue.close
+
+    async def closed() -> None:
+        for heart in hearts:
+            await heart.stop()
+        await close()
+
+    queue.hearts, queue.close = hearts, closed
+    return cast(Queue, queue)
 
 
 def rabbit_url() -> str:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.store.database import Database
 from relaypost_server.store.spool import Spool
 from relaypost_server.telemetry.metrics import Metrics
@@ -15,7 +16,7 @@ async def opened(
 ) -> AsyncIterator[Database]:
     """`home` holds the spool."""
     spool = Spool.open(home / "spool", max_bytes=spool_bytes)
-    database = Database(url, spool, auto_migrate=auto_migrate, metrics=Metrics())
+    database = Database(url, spool, auto_migrate=auto_migrate, metrics=Metrics(), tasks=BackgroundTasks())
     await database.start()
     try:
         yield database

@@ -29,7 +29,7 @@ async def open_database(site: Site, url: str) -> Database:
     """Raises OSError."""
     gateway = site.config.gateway
     spool = await asyncio.to_thread(_open_spool, gateway)
-    database = Database(url, spool, auto_migrate=gateway.auto_migrate, metrics=site.metrics)
+    database = Database(url, spool, auto_migrate=gateway.auto_migrate, metrics=site.metrics, tasks=site.tasks)
     await database.start()
     site.shutdown.then(Phase.RECORDS, database.stop)
     return database

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 FAILING_ROUNDS = 3
 """Rounds that fail one after the other make a task count as failing: one alone may be chance."""
@@ -20,6 +21,22 @@ class Task:
     """Seconds between two rounds. 0 is for rounds that wait for something themselves."""
     first: float = 0.0
     """Seconds before the first round."""
+
+
+class Running(Protocol):
+    """A task that has been started."""
+
+    async def stop(self) -> None:
+        """Ends the task wherever it is."""
+        ...
+
+
+class Supervisor(Protocol):
+    """Runs tasks, and repeats rounds that fail."""
+
+    def start(self, task: Task) -> Running:
+        """Runs the task until it is stopped."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -203,8 +203,11 @@ class Recovery(Background):
     async def sweep(self) -> int:
         """The number of requests that were settled. Raises LogUnavailableError."""
         abandoned = await self._requests.abandoned(SWEPT_AT_ONCE)
-        await asyncio.gather(*(self._settle(known) for known in abandoned))
+        settled = await asyncio.gather(*(self._settle(known) for known in abandoned), return_exceptions=True)
         await self._requests.forget(older_than=self._retention)
+        for failure in settled:
+            if failure is not None:  # It keeps none of the others from being settled.
+                raise failure
         return len(abandoned)
 
     def tasks(self) -> Sequence[Task]:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import structlog
 
+from relaypost_server.core.background import Supervisor
 from relaypost_server.core.health import MessageLogHealth
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.store import migrations
@@ -34,10 +35,10 @@ class SchemaError(Exception):
 class Database:
     """Works, with a delay, while PostgreSQL is away: what is written waits in the spool."""
 
-    def __init__(self, url: str, spool: Spool, *, auto_migrate: bool, metrics: Metrics) -> None:
+    def __init__(self, url: str, spool: Spool, *, auto_migrate: bool, metrics: Metrics, tasks: Supervisor) -> None:
         self._url = url
         self._auto_migrate = auto_migrate
-        self.writer = BatchWriter(self.connect, spool, on_drop=metrics.dropped)
+        self.writer = BatchWriter(self.connect, spool, on_drop=metrics.dropped, tasks=tasks)
         self._pool: asyncpg.Pool | None = None
         self._migrated = False
         """Whether the schema has been seen to be in place."""

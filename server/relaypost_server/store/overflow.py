@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import orjson
 import structlog
 
+from relaypost_server.core.background import Running, Supervisor, Task
 from relaypost_server.store.spool import Batch, Spool
 
 MOST_PENDING = 20_000
@@ -40,16 +41,19 @@ class Entry:
 class Overflow:
     """Keeps documents on disk, in order, until they are taken back."""
 
-    def __init__(self, spool: Spool, *, on_kept: Callable[[], None], on_drop: Callable[[int], None]) -> None:
+    def __init__(
+        self, spool: Spool, *, on_kept: Callable[[], None], on_drop: Callable[[int], None], tasks: Supervisor
+    ) -> None:
         """`on_kept` is called when there is something to take back; `on_drop` counts what had no room."""
         self._spool = spool
+        self._tasks = tasks
         self._on_kept = on_kept
         self._on_drop = on_drop
         self._pending: list[Entry] = []
         self._writing = 0
         self._work = asyncio.Event()
         self._disk = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
+        self._task: Running | None = None
 
     @property
     def waiting(self) -> int:
@@ -67,13 +71,12 @@ class Overflow:
         return self._spool.size
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._task = self._tasks.start(Task(name="spool", round=self._run))
 
     async def stop(self) -> None:
         """Leaves what is on disk to the next process."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await self._task.stop()
         await self._on_disk(self._spool.close)
 
     def keep(self, entries: Iterable[Entry]) -> None:

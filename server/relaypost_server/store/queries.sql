@@ -157,6 +157,19 @@ WHERE lease_until <= now()
 ORDER BY lease_until
 LIMIT $1;
 
+-- name: end_orphaned_requests
+-- Abandoned requests whose message's row is gone: they are over, and nothing is sent again. Their messages' ids.
+WITH ended AS (
+    UPDATE relaypost.requests AS request SET lease_until = NULL, kept = true
+    WHERE
+        message_id = ANY($1::uuid[]) AND lease_until <= now()
+        AND NOT EXISTS (SELECT FROM relaypost.messages WHERE id = request.message_id)
+    RETURNING message_id
+), emptied AS (
+    DELETE FROM relaypost.queue USING ended WHERE queue.message_id = ended.message_id
+)
+SELECT message_id FROM ended;
+
 -- name: forget_requests
 -- A few at a time, so that no sweep holds others up. The names of a batch's messages stay, as the batch does.
 DELETE FROM relaypost.requests

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from relaypost_server.core.message import Message
@@ -23,6 +24,8 @@ from relaypost_server.store.rows import Row
 from relaypost_server.store.sql import QUERIES
 
 SWEPT_AT_ONCE = 1000
+
+log = structlog.get_logger("relaypost.queue")
 
 
 class PostgresQueue:
@@ -100,9 +103,16 @@ class PostgresQueue:
         tried = [row["id"] for row in found.values() if row["tries"] > 1]
         attempts = await self._database.fetch("list_attempts", tried) if tried else []
         records = {record.id: record for record in rows.records(found.values(), attempts)}
+        if len(found) < len(ids):
+            await self._drop_orphans([message_id for message_id in ids if message_id not in found])
         return {
             p: _job(found[p.message_id], records[p.message_id]) if p.message_id in found else None for p in pointers
         }
+
+    async def _drop_orphans(self, message_ids: Sequence[str]) -> None:
+        """A message whose row was deleted cannot be sent; left in the queue it would come again for ever."""
+        for row in await self._database.fetch("drop_orphans", message_ids):
+            log.error("queued message dropped: it is not in the log any more", message_id=str(row["message_id"]))
 
     async def _settle_all(self, steps: Sequence[Step]) -> Mapping[Step, bool]:
         await self._database.fetch("settle_queued", orjson.dumps([_step_document(s) for s in steps]).decode())

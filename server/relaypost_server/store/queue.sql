@@ -72,6 +72,13 @@ WITH wanted AS MATERIALIZED (
 SELECT changed.*, lane, content, extract(epoch FROM expire_time - now())::float8 AS time_left, tries, fence
 FROM changed JOIN counted ON counted.message_id = id JOIN taken ON taken.message_id = id;
 
+-- name: drop_orphans
+-- Those of some messages whose row in the log is gone are taken out of the queue: who they are for is not known any
+-- more. Their ids.
+DELETE FROM relaypost.queue
+WHERE message_id = ANY($1::uuid[]) AND NOT EXISTS (SELECT FROM relaypost.messages WHERE id = message_id)
+RETURNING message_id;
+
 -- name: settle_queued
 -- What follows from tries: 'done', 'again' after a pause, or 'dead'. `counted`: the try counts as one. A worker
 -- whose claim another one has taken over since has no say any more.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from relaypost_server.core.idempotency import (
@@ -28,6 +29,8 @@ from relaypost_server.store.database import Database
 from relaypost_server.store.rows import FIRST_FENCE, Row
 from relaypost_server.store.sql import QUERIES
 from relaypost_server.store.writer import UnansweredError
+
+log = structlog.get_logger("relaypost.requests")
 
 
 class PostgresRequests:
@@ -63,7 +66,11 @@ class PostgresRequests:
     async def abandoned(self, limit: int) -> Sequence[KnownRequest]:
         async with self._database.transaction() as connection:
             found = await connection.fetch(QUERIES["abandoned_requests"], limit)
-            return [rows.known_request(row, await _record(connection, row)) for row in found]
+            records = [(row, await _record(connection, row)) for row in found]
+            if orphans := [row["message_id"] for row, record in records if record is None]:
+                ended = await connection.fetch(QUERIES["end_orphaned_requests"], orphans)
+                log.error("abandoned requests ended: their messages are not in the log any more", requests=len(ended))
+            return [rows.known_request(row, record) for row, record in records if record is not None]
 
     async def settle(self, record: MessageRecord, *, fence: int, kept: bool, waiting: bool = False) -> bool:
         document = rows.settled(record, fence=fence, kept=kept)
@@ -84,6 +91,8 @@ class PostgresRequests:
         if row is None:  # Forgotten this very moment.
             return InProgress()
         record = await _record(connection, row)
+        if record is None:  # Deleted from the log: it can neither be answered again nor be sent safely.
+            return InProgress()
         if record.id == claim.record.id:  # The answer to our own claim was lost, and it was written twice.
             return Begun(fence=row["fence"], record=claim.record)
         answer = reconsider(rows.known_request(row, record), claim.fingerprint, datetime.now(UTC))
@@ -109,8 +118,8 @@ class PostgresRequests:
         await self._database.writer.append(record.id, rows.finished(record, fence=FIRST_FENCE, kept=False))
 
 
-async def _record(connection: PoolConnectionProxy, row: Row) -> MessageRecord:
-    """The record of a request's message."""
+async def _record(connection: PoolConnectionProxy, row: Row) -> MessageRecord | None:
+    """The record of a request's message; None where somebody deleted it."""
     messages = await connection.fetch(QUERIES["get_message"], row["message_id"])
     attempts = await connection.fetch(QUERIES["list_attempts"], [row["message_id"]])
-    return rows.records(messages, attempts)[0]
+    return next(iter(rows.records(messages, attempts)), None)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import asyncpg
 import structlog
 
+from relaypost_server.core.background import Running, Supervisor, Task
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.store.overflow import Entry, Overflow, message_id_of
 from relaypost_server.store.rows import batch
@@ -62,19 +63,20 @@ class _Result:
 class BatchWriter:
     """Hands documents to the database, or to the spool while it is away."""
 
-    def __init__(self, connect: Connect, spool: Spool, *, on_drop: Callable[[int], None]) -> None:
+    def __init__(self, connect: Connect, spool: Spool, *, on_drop: Callable[[int], None], tasks: Supervisor) -> None:
         """`connect` opens the database, its schema in place; `on_drop` counts documents that are lost."""
+        self._tasks = tasks
         self._connect = connect
         self._on_drop = on_drop
         self._backlog: deque[Entry] = deque()
         self._batch: list[Entry] = []
         self._work = asyncio.Event()
-        self._overflow = Overflow(spool, on_kept=self._work.set, on_drop=on_drop)
+        self._overflow = Overflow(spool, on_kept=self._work.set, on_drop=on_drop, tasks=tasks)
         self._late = False
         self._failures = 0
         self._tried = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: Running | None = None
 
     @property
     def available(self) -> bool:
@@ -94,7 +96,7 @@ class BatchWriter:
         """Begins to connect, and waits at most so long for what comes of it, which may be nothing."""
         self._work.set()
         self._overflow.start()
-        self._task = asyncio.create_task(self._run())
+        self._task = self._tasks.start(Task(name="batch_writer", round=self._run))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._tried.wait(), seconds)
 
@@ -111,8 +113,7 @@ class BatchWriter:
                 "messages left out of the log", messages=self._unsafe
             )
             self._on_drop(self._unsafe)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         await self._overflow.stop()
         if self._connection is not None:
             self._connection.terminate()
