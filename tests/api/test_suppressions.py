@@ -100,6 +100,8 @@ async def test_an_address_gets_nothing_until_it_is_taken_off(desk: Desk) -> None
     [detail] = failure.details(failure_pb2.SendFailure)
     [attempt] = detail.attempts
     assert (attempt.provider, attempt.provider_code) == ("suppression_list", "SUPPRESSED")
+    assert [r.address.lower() for r in attempt.refused_recipients] == ["a***@example.com"]
+    assert "ada@" not in repr(detail).lower()
     assert (desk.asked, desk.served.emails.log.records[0].state) == (0, MessageState.REJECTED)
     assert desk.served.emails.log.records[0].id == detail.message_id
     assert await desk.remove("ada@EXAMPLE.com")

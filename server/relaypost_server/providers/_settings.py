@@ -21,7 +21,9 @@ class ProviderSettings(Settings):
     )
     timeout_seconds: Seconds = Field(10.0, description="the longest that one attempt may take, in seconds")
     connect_timeout_seconds: Seconds = Field(
-        3.0, description="the longest that connecting may take, name look-up and TLS included, in seconds"
+        3.0,
+        description="the longest that connecting may take, name look-up and TLS included, or waiting for a free "
+        "connection, in seconds",
     )
     pool_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
         100, description="the most connections open at once, 1 to 10000"

@@ -433,8 +433,10 @@ class Attempt(_message.Message):
     Empty where there was none. At most 64 characters.
     """
     detail: _builtins.str
-    """A sentence for people. Holds no secret, no message text and no full
-    address. At most 200 characters.
+    """A sentence for people: what the gateway knows, then after a colon what the
+    provider said, without addresses, tokens and long numbers. The provider's
+    words may repeat parts of the message, so no other message, no health answer
+    and no span shows them. At most 200 characters.
     """
     provider_message_id: _builtins.str
     """The provider's id of the accepted message. At most 255 characters."""
@@ -462,6 +464,7 @@ class Attempt(_message.Message):
     def refused_recipients(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRecipient]:
         """Email only: recipients that did not get the message while the others did.
         An attempt of the suppression list has them all, of text messages as well.
+        In a SendFailure the addresses are masked, as in "a***@example.com".
         """
 
     @_builtins.property

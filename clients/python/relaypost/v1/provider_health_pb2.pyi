@@ -202,7 +202,9 @@ class ProviderHealth(_message.Message):
     last_failure_code: _builtins.str
     """The provider's code of that attempt."""
     last_failure_detail: _builtins.str
-    """A sentence for people about that attempt; see Attempt.detail."""
+    """A sentence for people about that attempt, in the gateway's own words: it
+    holds nothing of what the provider said.
+    """
     @_builtins.property
     def circuit_change_time(self) -> _timestamp_pb2.Timestamp:
         """When the circuit last changed its state. Not set if it never did."""
