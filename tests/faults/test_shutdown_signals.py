@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -41,7 +42,8 @@ async def test_watches_of_its_health_hold_nothing_up(bundled_database: str) -> N
     """They hear that it does not serve, and then end with a status that says why."""
     grace = {"RELAYPOST_SHUTDOWN_DELAY_SECONDS": "0.5", "RELAYPOST_SHUTDOWN_GRACE_SECONDS": "60"}
     async with world(bundled_database, grace) as running, grpc.aio.insecure_channel(running.gateway.grpc) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         assert await running.gateway.stop() == 0
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
