@@ -19,10 +19,13 @@ from typing import Any, Protocol
 
 import structlog
 
+AT_ONCE_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
 """Of the grace: for the records and the answers of attempts that are cut off, of which there may be thousands."""
-LAST_WORD_SECONDS = 0.4
-"""For what is cancelled to come to its end."""
+LAST_WORD_SECONDS = 0.3
+"""Of that: for what has no answer by then, and is cancelled, to say so."""
+CANCELLED_SECONDS = 0.1
+"""For a part that is cancelled to come to its end."""
 LONGEST_PHASE = 3.0
 """Seconds, where the deadline is far."""
 
@@ -88,10 +91,11 @@ class Shutdown:
         self._hurried.set()
 
     async def run(self, *, delay: float, grace: float) -> None:
-        """Stops everything, within `delay` and `grace` and some two seconds."""
+        """Stops everything, within `delay` and `grace` and two seconds, the bundled database's own end aside."""
         end = asyncio.get_running_loop().time() + delay + grace + sum(KEPT_BACK.values())
-        for stop in self._at_once:
-            await stop()
+        turning = [asyncio.ensure_future(stop()) for stop in self._at_once]
+        await _end(turning, AT_ONCE_SECONDS)
+        _report(turning)
         await self._pause(delay)
         await self._drain(grace)
         for phase in Phase:
@@ -114,7 +118,7 @@ class Shutdown:
         if not ended.done():
             for work in self._in_flight:
                 work.cut_off()
-        await _end(draining, ANSWER_SECONDS)
+        await _end(draining, ANSWER_SECONDS - LAST_WORD_SECONDS, LAST_WORD_SECONDS)
         _report(draining)
 
     async def _stop(self, phase: Phase, end: float) -> None:
@@ -128,15 +132,15 @@ class Shutdown:
         _report(stopping)
 
 
-async def _end(tasks: Collection["asyncio.Future[None]"], seconds: float) -> bool:
-    """Whether they ended within the time; those that did not are cancelled."""
+async def _end(tasks: Collection["asyncio.Future[None]"], seconds: float, cancelled: float = CANCELLED_SECONDS) -> bool:
+    """Whether they ended within the time; those that did not are cancelled, and get `cancelled` seconds for it."""
     if not tasks:
         return True
     _, late = await asyncio.wait(tasks, timeout=seconds)
     for task in late:
         task.cancel()
     if late:
-        await asyncio.wait(late, timeout=LAST_WORD_SECONDS)
+        await asyncio.wait(late, timeout=cancelled)
     return not late
 
 
