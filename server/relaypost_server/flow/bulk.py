@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 from relaypost_server.core.message import Email
 from relaypost_server.core.queue import Batch, BatchProgress, Lane, Queued
@@ -25,6 +25,10 @@ MOST_WATCHERS = 100
 """Each look counts the messages of its batch."""
 
 
+class TooManyStreamsError(Exception):
+    """As many streams are read as may be."""
+
+
 class Batches:
     """Every batch that there is."""
 
@@ -36,8 +40,11 @@ class Batches:
         on_stored: Callable[[], None],
         metrics: Metrics,
         clock: Clock,
+        most_streams: int = 50,
     ) -> None:
         """`on_stored` is called when there is something to send."""
+        self.most_streams = most_streams
+        self._streams = 0
         self._store = store
         self._queue = queue
         self._on_stored = on_stored
@@ -49,6 +56,17 @@ class Batches:
     async def stop(self) -> None:
         """Ends every watch."""
         self._stopped.set()
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[None]:
+        """Counts a stream for as long as it is read. Raises TooManyStreamsError."""
+        if self._streams >= self.most_streams:
+            raise TooManyStreamsError
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     async def open(self, *, caller: str, request_id: str, fingerprint: str, lane: Lane) -> "Intake":
         """A stream into a new batch, or into one that is there. Raises RequestReusedError or LogUnavailableError."""

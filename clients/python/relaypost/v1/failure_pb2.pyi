@@ -142,6 +142,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the caller has as many webhook endpoints as one may
     have. Nothing was registered.
     """
+    ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 45
+    """RESOURCE_EXHAUSTED: this gateway reads as many SendBulk streams as it may.
+    Nothing of the stream was read. Details: RetryInfo.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -263,6 +267,10 @@ ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 29
 ERROR_REASON_WEBHOOK_LIMIT_REACHED: ErrorReason.ValueType  # 30
 """RESOURCE_EXHAUSTED: the caller has as many webhook endpoints as one may
 have. Nothing was registered.
+"""
+ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 45
+"""RESOURCE_EXHAUSTED: this gateway reads as many SendBulk streams as it may.
+Nothing of the stream was read. Details: RetryInfo.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
