@@ -155,7 +155,9 @@ def test_a_url_of_no_http_server_is_a_mistake(setting: str, url: str) -> None:
     assert setting in found
 
 
-@pytest.mark.parametrize("host", ["smtp://host", "host:587", "https://host/x", "host name", "-", "host/path"])
+@pytest.mark.parametrize(
+    "host", ["smtp://host", "host:587", "bad:587", "https://host/x", "host name", "-", "host/path"]
+)
 def test_a_mail_server_is_a_name_and_no_url(host: str) -> None:
     assert "name of a host" in problems(SMTP_HOST=host)["SMTP_HOST"]
 

@@ -1,11 +1,12 @@
 """Checks the URLs of settings. Nothing that is raised holds any part of one: it may be a secret."""
 
 import re
+from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 DATABASE_SCHEMES = ("postgresql", "postgres")
-_HOST = re.compile(r"[^\s/@:\\-][^\s/@:\\]*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+(%\w+)?")
-"""A name, also an international one, or an address."""
+_HOST_NAME = re.compile(r"[^\s/@:\\-][^\s/@:\\]*")
+"""Also an international one."""
 _DATABASE_CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": ("any", "primary", "standby", "read-write", "read-only", "prefer-standby"),
@@ -40,8 +41,16 @@ def check_endpoint(url: str) -> None:
 
 def check_host(name: str) -> None:
     """Raises ValueError where it is no name and no address of a host."""
-    if not _HOST.fullmatch(name):
+    if not _HOST_NAME.fullmatch(name) and not _is_address(name):
         raise ValueError("is not the name of a host: it takes no scheme, no port and no path")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _split(url: str) -> SplitResult:
