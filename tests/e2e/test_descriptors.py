@@ -92,7 +92,7 @@ async def test_idle_connections_take_neither_side_s_last_descriptor(bundled_data
 async def use_everything(running: Gateway, callbacks: SendGridKey, topic: SnsTopic, turn: int) -> None:
     """Each way of calling the gateway, with values that take the rare branches of parsers."""
     async with AsyncClient(running.grpc, caller=f"caller-{turn}") as client:
-        people = ["ada@example.com", Address("b@exämple.com", "Bé")]
+        people: list[str | Address] = ["ada@example.com", Address("b@exämple.com", "Bé")]
         picture = Attachment("é.png", b"x" * 300_000, "image/png")
         await client.send_email(to=people, subject="é", text="é", html="<p>é</p>", attachments=[picture])
         for number in ("+14155550123", "+4915112345678", "+3361234567" + str(turn), "+447400123456"):

@@ -199,7 +199,8 @@ async def test_without_budgets_nothing_is_counted_by_the_send() -> None:
 
 
 async def test_callers_without_a_budget_of_their_own_share_a_label_in_the_metrics() -> None:
-    made = rig(**{"*": Budget(soft=DOLLAR), "shop": Budget(soft=DOLLAR)})
+    callers: dict[str, Any] = {"*": Budget(soft=DOLLAR), "shop": Budget(soft=DOLLAR)}
+    made = rig(**callers)
     for name in ("one", "two", "shop"):
         await send(made, name)
     lines = made.metrics.render().decode().splitlines()

@@ -52,7 +52,7 @@ def open_requests(site: Site, database: Database) -> Requests:
 
 
 def _enter(gateway: GatewaySettings) -> Tenancy:
-    url = gateway.database_url and gateway.database_url.get_secret_value()
+    url = gateway.database_url.get_secret_value() if gateway.database_url else None
     try:
         return Tenancy(gateway.spool, identity(url))
     except OtherDatabaseError:
