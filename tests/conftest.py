@@ -57,8 +57,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the folders with the longest tests first, lest one of them be what all other workers wait for at the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    """Begins with the longest tests and folders, lest one of them be what all other workers wait for at the end."""
+    items.sort(key=lambda item: (item.get_closest_marker("long") is None, not item.nodeid.startswith(LONG)))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -78,11 +78,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     yield
     if exitstatus == 0 and (directory := session.config.stash.get(OWN_DIRECTORY, None)):
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests begin first, so that where several processes share the tests none of them ends up with one alone."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture

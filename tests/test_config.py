@@ -92,6 +92,82 @@ def test_the_seeds_names_configure_the_seeds_chains() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "what"),
+    [
+        ("mysql://relay:s3cret@db/relaypost", "is not the URL of a PostgreSQL"),
+        ("sqlite:///s3cret.db", "is not the URL of a PostgreSQL"),
+        ("postgresql+asyncpg://relay:s3cret@db/relaypost", "is not the URL of a PostgreSQL"),
+        ("db.internal:5432/s3cret", "is not the URL of a PostgreSQL"),
+        ("host=db password=s3cret", "holds a space"),
+        ("postgresql://relay:s3cret@db:port/relaypost", "has a port"),
+        ("postgresql://relay:s3cret@db:0/relaypost", "has a port"),
+        ("postgresql://relay:s3cret@a:5432,b:99999/relaypost", "has a port"),
+        ("postgresql://relay:s3cret#1@db/relaypost", "write special characters of a password as %23"),
+        ("postgresql://relay:s3cret@[::1/relaypost", "is not a URL"),
+        ("postgresql://relay:s3cret@db/relaypost?sslmode=on", "has an option sslmode"),
+        ("postgresql://relay:s3cret@db/relaypost?target_session_attrs=master", "has an option target_session_attrs"),
+    ],
+)
+def test_a_url_of_no_postgresql_is_a_mistake_and_not_shown(url: str, what: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"RELAYPOST_DATABASE_URL": url})
+    [problem] = caught.value.problems
+    assert (problem.setting, what in problem.what) == ("RELAYPOST_DATABASE_URL", True), problem.what
+    assert "postgresql://user:password@host/database" in problem.fix
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://relay:s3cret@db/relaypost",
+        "postgres://db",
+        "postgresql://relay:p%40ss@[::1]:5432/relaypost?sslmode=verify-full",
+        "postgresql://a:5432,b:5433/relaypost?target_session_attrs=read-write",
+        "postgresql:///postgres?host=%2Ftmp%2Fx&user=relaypost",
+    ],
+)
+def test_a_url_of_a_postgresql_is_taken(url: str) -> None:
+    database_url = load({"RELAYPOST_DATABASE_URL": url}).gateway.database_url
+    assert database_url is not None
+    assert database_url.get_secret_value() == url
+
+
+ENDPOINTS = {
+    "RELAYPOST_SES_ENDPOINT",
+    "RELAYPOST_SES_TOPIC_ENDPOINT",
+    "RELAYPOST_SENDGRID_ENDPOINT",
+    "RELAYPOST_SNS_ENDPOINT",
+    "RELAYPOST_SNS_CLOUDWATCH_ENDPOINT",
+    "RELAYPOST_TWILIO_ENDPOINT",
+    "RELAYPOST_PUBLIC_URL",
+    "RELAYPOST_QUEUE_ENDPOINT",
+}
+
+
+@pytest.mark.parametrize("setting", sorted(ENDPOINTS))
+@pytest.mark.parametrize(
+    "url", ["ftp://host", "host:8080", "https://", "https://host:99999", "https://u:s3cret@host", "https://host/ x"]
+)
+def test_a_url_of_no_http_server_is_a_mistake(setting: str, url: str) -> None:
+    found = problems(**{setting: url})
+    assert "s3cret" not in str(found)
+    assert setting in found
+
+
+@pytest.mark.parametrize(
+    "host", ["smtp://host", "host:587", "bad:587", "https://host/x", "host name", "-", "host/path"]
+)
+def test_a_mail_server_is_a_name_and_no_url(host: str) -> None:
+    assert "name of a host" in problems(SMTP_HOST=host)["SMTP_HOST"]
+
+
+@pytest.mark.parametrize("address", ["http://0.0.0.0:8080", "0.0.0.0", "host:port", "host:99999"])
+def test_a_listen_address_is_a_host_and_a_port(address: str) -> None:
+    assert set(problems(RELAYPOST_HTTP_ADDRESS=address)) == {"RELAYPOST_HTTP_ADDRESS"}
+
+
+@pytest.mark.parametrize(
     "url", ["http://host", "redis://host:port", "redis://host:0", "localhost:6379", "redis://[::1"]
 )
 def test_a_url_of_no_redis_is_a_mistake_and_not_shown(url: str) -> None:

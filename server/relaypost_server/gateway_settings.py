@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from relaypost_server.addresses import parse_email
 from relaypost_server.core.message import Address
 from relaypost_server.core.suppression import SuppressionPolicy
+from relaypost_server.core.urls import check_database_url
 from relaypost_server.core.webhook_targets import Network, networks
 from relaypost_server.flow.dispatch import Limits
 from relaypost_server.settings import Seconds, Settings, prefixed
@@ -34,9 +35,14 @@ class WithoutDatabase(StrEnum):
 
 def _host_and_port(value: str) -> str:
     host, _, port = value.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    if not host or "/" in host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("is not of the form host:port")
     return value
+
+
+def _database_url(url: SecretStr) -> SecretStr:
+    check_database_url(url.get_secret_value())
+    return url
 
 
 def _networks(text: str) -> str:
@@ -76,7 +82,7 @@ class GatewaySettings(Settings):
     http_address: ListenAddress = Field(
         "127.0.0.1:8080", description="host:port where health, metrics and callbacks are served; port 0: any"
     )
-    database_url: SecretStr | None = Field(
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
         None, description="postgresql://user:password@host/database; default: the bundled PostgreSQL"
     )
     data_dir: Path = Field(

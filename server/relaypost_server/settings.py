@@ -16,13 +16,13 @@ from datetime import date
 from decimal import Decimal
 from importlib import import_module
 from typing import Annotated, Any, ClassVar, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.tariffs import FreeTier, Period
+from relaypost_server.core.urls import check_endpoint, check_host
 
 PREFIX = "RELAYPOST_"
 LARGEST_AMOUNT = 1_000_000_000
@@ -105,6 +105,7 @@ def _problem(model: type[Settings], location: tuple[int | str, ...], message: st
     name = str(location[0]) if location else model.__name__
     field = variables(model).get(name)
     fix = f"Set it to: {field.description}" if field and field.description else "See docs/settings.md."
+    message = message.removeprefix("Value error, ")
     return Problem(setting=name, what=message[0].lower() + message[1:], fix=fix)
 
 
@@ -156,10 +157,13 @@ def _free_tier(value: Any) -> FreeTier:
 
 
 def _endpoint(value: str) -> str:
-    url = urlsplit(value)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-        raise ValueError("is not a URL of the form https://host[:port][/path]")
+    check_endpoint(value)
     return value.rstrip("/")
+
+
+def _host(value: str) -> str:
+    check_host(value)
+    return value
 
 
 def _one_line(value: SecretStr) -> SecretStr:
@@ -185,6 +189,7 @@ VerificationKey = Annotated[str, AfterValidator(_verification_key)]
 Dollars = Annotated[Money, BeforeValidator(dollars)]
 FreeUnits = Annotated[FreeTier, BeforeValidator(_free_tier)]
 Prices = Annotated[PriceList, BeforeValidator(_price_list)]
+HostName = Annotated[str, AfterValidator(_host)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 PricesAMinute = Annotated[int, Field(ge=0, le=3000)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]

@@ -35,6 +35,44 @@ def known(units: int = 1, day: date = JULY, **changes: Any) -> Spending:
     return spending(**{"day": day, "units": units, "estimated": units * PRICE, "caller": "a", **changes})
 
 
+def sizes(ledger: Ledger) -> list[int]:
+    """How many entries each of its maps by caller has."""
+    state: Any = ledger
+    known = [c for charges in state._known.values() for c in charges]
+    return [len(state._callers), len(state._own), len(state._settling), len(known), len(state._counted)]
+
+
+@pytest.mark.parametrize("budgets", [None, {"a": Budget()}, {"*": Budget(), "a": Budget()}], ids=str)
+def test_callers_that_name_themselves_anew_each_time_take_a_bounded_space(budgets: dict[str, Budget] | None) -> None:
+    ledger = Ledger([tariff()], budgets, most_callers=50)
+    for _ in range(3):
+        for number in range(500):
+            ledger.charge(charge(caller=f"new-{number}"))
+            ledger.charge(charge(caller="a"))
+        ledger.settle()
+        strangers = [known(caller=f"other-{number}") for number in range(500)]
+        ledger.take([*strangers, known(500, caller="a")], JULY, JULY, settled=False)
+    assert max(sizes(ledger)) <= 52
+    assert ledger.provider("sns") == (3 * 1000 + 1000) * PRICE
+    if budgets is not None:
+        assert ledger.caller("a") == (3 * 500 + 500) * PRICE
+
+
+def test_callers_beyond_those_that_are_counted_share_one_account() -> None:
+    ledger = Ledger([tariff()], {"*": Budget(hard=usd(1))}, most_callers=2)
+    for name in ("a", "b", "c", "d", "c"):
+        ledger.charge(charge(caller=name))
+    assert [ledger.caller(name) for name in ("a", "b", "c", "d", "e")] == [
+        PRICE,
+        PRICE,
+        3 * PRICE,
+        3 * PRICE,
+        3 * PRICE,
+    ]
+    ledger.charge(charge(day=AUGUST, caller="e"))
+    assert [ledger.caller(name) for name in ("a", "e")] == [0, PRICE]
+
+
 @pytest.mark.parametrize(
     ("soft", "hard", "spent", "standing"),
     [

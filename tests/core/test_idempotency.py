@@ -51,6 +51,13 @@ def known(**changes: Any) -> KnownRequest:
     return KnownRequest(**fields | changes)
 
 
+def test_the_case_of_header_names_makes_no_other_request() -> None:
+    one, other = (replace(EMAIL, headers={name: "1", "X-B": "2"}) for name in ("X-Campaign", "x-CAMPAIGN"))
+    assert fingerprint(one, ALO, {}) == fingerprint(other, ALO, {})
+    changed = replace(EMAIL, headers={"x-campaign": "2", "X-B": "2"})
+    assert fingerprint(one, ALO, {}) != fingerprint(changed, ALO, {})
+
+
 def test_a_fingerprint_depends_on_neither_the_order_nor_the_kind_of_a_map() -> None:
     one = replace(EMAIL, headers={"X-A": "1", "X-B": "2"})
     other = replace(EMAIL, headers={"X-B": "2", "X-A": "1"})

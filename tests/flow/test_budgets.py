@@ -196,3 +196,16 @@ async def test_without_budgets_nothing_is_counted_by_the_send() -> None:
     made = Rig([FakeProvider("a", [PAID], channel=Channel.SMS)], Channel.SMS, budgets=Budgets(), clock=FakeClock())
     await send(made)
     assert keeper(made)._ledger.provider("a") == 0
+
+
+async def test_callers_without_a_budget_of_their_own_share_a_label_in_the_metrics() -> None:
+    callers: dict[str, Any] = {"*": Budget(soft=DOLLAR), "shop": Budget(soft=DOLLAR)}
+    made = rig(**callers)
+    for name in ("one", "two", "shop"):
+        await send(made, name)
+    lines = made.metrics.render().decode().splitlines()
+    counted = [line for line in lines if line.startswith("relaypost_budget_alerts_total")]
+    assert sorted(counted) == [
+        'relaypost_budget_alerts_total{kind="caller",limit="soft",name="*"} 2.0',
+        'relaypost_budget_alerts_total{kind="caller",limit="soft",name="shop"} 1.0',
+    ]

@@ -1,6 +1,6 @@
 """Batches that are followed."""
 
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 from relaypost_server.core.message import MessageState
 from relaypost_server.core.queue import Batch, BatchProgress
 from relaypost_server.flow import bulk
-from relaypost_server.flow.bulk import MOST_WATCHERS, Batches
+from relaypost_server.flow.bulk import MOST_WATCHERS, Batches, TooManyStreamsError
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.watch import TooManyWatchersError
 from relaypost_server.telemetry.metrics import Metrics
@@ -65,3 +65,14 @@ async def test_no_more_are_followed_than_the_database_can_count() -> None:
         with pytest.raises(TooManyWatchersError):
             await anext(followed.watch("shop", BATCH.id))
     assert await anext(followed.watch("shop", BATCH.id))
+
+
+def test_only_so_many_streams_are_read_at_once() -> None:
+    followed = batches(OneBatch())
+    with ExitStack() as streams:
+        for _ in range(followed.most_streams):
+            streams.enter_context(followed.stream())
+        with pytest.raises(TooManyStreamsError), followed.stream():
+            pass
+    with followed.stream():
+        pass

@@ -2,11 +2,10 @@
 
 import re
 import textwrap
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -22,11 +21,13 @@ from relaypost_server.flow.queueing import queued
 from relaypost_server.flow.requests import Recovery
 from relaypost_server.store.database import Database
 from relaypost_server.store.deliveries import PostgresDeliveries
+from relaypost_server.store.hand_over import HandOverWithin
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.queue import PostgresQueue
 from relaypost_server.store.requests import PostgresRequests
 from tests.peers import ROOT
 from tests.store.databases import opened
+from tests.store.queues import LocalEngine
 from tests.store.records import record
 
 OLD = timedelta(days=100)
@@ -49,10 +50,8 @@ class Store:
     url: str
 
     def __post_init__(self) -> None:
-        async def hand_over(_: Any, pointers: Sequence[Pointer]) -> None:
-            return None
-
-        self.queue = PostgresQueue(self.database, lease=3600.0, hand_over=hand_over, same_database=True)
+        hand_over = HandOverWithin(self.database, LocalEngine([]))
+        self.queue = PostgresQueue(self.database, lease=3600.0, hand_over=hand_over)
         self.log = PostgresLog(self.database)
         self.requests = PostgresRequests(self.database, lease=3600.0)
 
@@ -128,7 +127,7 @@ async def test_what_is_still_to_be_sent_is_spared(sql: str, store: Store) -> Non
         assert job is not None
         state = MessageState.DEAD if isinstance(then, Dead) else MessageState.QUEUED
         await store.requests.finish(replace(job.record, state=state), fence=job.fence, kept=False)
-        await store.queue.settle(Step(message_id=message.record.id, next=then))
+        await store.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=then))
     sending = await store.claimed()
 
     await store.execute(sql)

@@ -30,7 +30,7 @@ from relaypost_server.core.message import Channel, Email, Sms
 from relaypost_server.core.ports import LogUnavailableError, Renderer
 from relaypost_server.core.queue import Lane
 from relaypost_server.core.queue_ports import QueueUnavailableError
-from relaypost_server.flow.bulk import Batches
+from relaypost_server.flow.bulk import Batches, TooManyStreamsError
 from relaypost_server.flow.queueing import Accepted, MessageStateError, Queueing, UnknownMessageError
 from relaypost_server.flow.requests import RequestReusedError
 from relaypost_server.flow.watch import TooManyWatchersError
@@ -127,8 +127,11 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             channels=self._channels,
             estimator=self._estimator,
         )
-        with _explained():
-            return await reader.read(requests, context)
+        try:
+            with _explained(), self._batches.stream():
+                return await reader.read(requests, context)
+        except TooManyStreamsError:
+            raise ApiError(queue_errors.too_many_streams(self._batches.most_streams)) from None
 
     async def GetBatch(self, request: pb.GetBatchRequest, context: Context) -> pb.GetBatchResponse:
         bad = Violations()

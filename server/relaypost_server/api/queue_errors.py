@@ -8,6 +8,15 @@ from relaypost_server.api.errors import build, retry
 from relaypost_server.core.message import MessageState
 
 
+def too_many_streams(most: int) -> status_pb2.Status:
+    return build(
+        StatusCode.RESOURCE_EXHAUSTED,
+        failure_pb2.ERROR_REASON_TOO_MANY_STREAMS,
+        f"this gateway reads {most} SendBulk streams already, as RELAYPOST_MAX_BULK_STREAMS allows; repeat it later",
+        retry(5.0),
+    )
+
+
 def queue_unavailable() -> status_pb2.Status:
     return build(
         StatusCode.UNAVAILABLE,

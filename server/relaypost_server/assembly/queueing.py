@@ -65,6 +65,7 @@ def build_batches(site: Site, queues: Queues, database: Database) -> Batches:
         on_stored=queues.relay.poke,
         metrics=site.metrics,
         clock=site.clock,
+        most_streams=site.config.gateway.max_bulk_streams,
     )
 
 

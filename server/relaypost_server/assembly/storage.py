@@ -6,10 +6,12 @@ from relaypost_server.assembly.shutdown import Phase, Shutdown
 from relaypost_server.assembly.site import Site
 from relaypost_server.flow.requests import Recovery, Requests, Terms
 from relaypost_server.gateway_settings import GatewaySettings, WithoutDatabase
+from relaypost_server.settings import Problem, SettingsError
 from relaypost_server.store.database import Database
 from relaypost_server.store.embedded import EmbeddedPostgres
 from relaypost_server.store.requests import PostgresRequests
 from relaypost_server.store.spool import Spool
+from relaypost_server.store.tenants import OtherDatabaseError, Tenancy, identity
 
 
 async def database_url(gateway: GatewaySettings, shutdown: Shutdown) -> str:
@@ -28,6 +30,8 @@ async def database_url(gateway: GatewaySettings, shutdown: Shutdown) -> str:
 async def open_database(site: Site, url: str) -> Database:
     """Raises OSError."""
     gateway = site.config.gateway
+    tenancy = await asyncio.to_thread(_enter, gateway)
+    site.running.callback(tenancy.close)
     spool = await asyncio.to_thread(_open_spool, gateway)
     database = Database(url, spool, auto_migrate=gateway.auto_migrate, metrics=site.metrics, tasks=site.tasks)
     await database.start()
@@ -47,9 +51,25 @@ def open_requests(site: Site, database: Database) -> Requests:
     return Requests(log_of_requests, terms, site.metrics)
 
 
+def _enter(gateway: GatewaySettings) -> Tenancy:
+    url = gateway.database_url.get_secret_value() if gateway.database_url else None
+    try:
+        return Tenancy(gateway.spool, identity(url))
+    except OtherDatabaseError:
+        fix = "Set it, or RELAYPOST_SPOOL_DIR, to a directory of this gateway's own."
+        what = f"is shared with a running gateway that has another database (spool: {gateway.spool})"
+        raise SettingsError([Problem(setting="RELAYPOST_DATA_DIR", what=what, fix=fix)]) from None
+    except OSError as error:
+        raise _unwritable(gateway, error) from error
+
+
+def _unwritable(gateway: GatewaySettings, error: OSError) -> OSError:
+    fix = "set RELAYPOST_SPOOL_DIR to a directory of yours"
+    return OSError(f"cannot write the spool in {gateway.spool} ({error.strerror}): {fix}")
+
+
 def _open_spool(gateway: GatewaySettings) -> Spool:
     try:
         return Spool.open(gateway.spool, max_bytes=gateway.spool_max_bytes)
     except OSError as error:
-        fix = "set RELAYPOST_SPOOL_DIR to a directory of yours"
-        raise OSError(f"cannot write the spool in {gateway.spool} ({error.strerror}): {fix}") from error
+        raise _unwritable(gateway, error) from error

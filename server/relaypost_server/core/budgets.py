@@ -5,7 +5,7 @@ ago; what this one has spent since is added to it.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 
@@ -17,6 +17,8 @@ CURRENCY = "USD"
 """Of all budgets and price lists. What was billed in another one counts in no budget."""
 OTHERS = "*"
 """Names the budget that each caller has who has none of its own."""
+MOST_CALLERS = 10_000
+"""Callers without a budget of their own that are counted one by one in a month; the rest are counted together."""
 
 
 class Standing(StrEnum):
@@ -86,7 +88,21 @@ class Charge:
 class Ledger:
     """What has been spent in one month. Providers' sums are net of their free tiers, callers' are not."""
 
-    def __init__(self, tariffs: Iterable[Tariff]) -> None:
+    def __init__(
+        self,
+        tariffs: Iterable[Tariff],
+        callers: Mapping[str, Budget] | None = None,
+        *,
+        most_callers: int = MOST_CALLERS,
+    ) -> None:
+        """`callers`: their budgets, so that the others need not be counted; None: each is counted.
+
+        Callers name themselves, so there may be any number: `most_callers` bounds what is remembered of them.
+        """
+        self._budgets = callers
+        self._most_callers = most_callers
+        self._counted: set[str] = set()
+        """The names that callers were counted under this month."""
         self._tiers: dict[str, FreeTier] = {t.provider: t.free for t in tariffs}
         self._month = date.min
         self._known: dict[date, list[Charge]] = {}
@@ -113,12 +129,13 @@ class Ledger:
         return self._providers.get(name, 0)
 
     def caller(self, name: str) -> int:
-        """What a caller's messages have cost, in millionths."""
-        return self._callers.get(name, 0)
+        """What a caller's messages have cost, in millionths; beyond `most_callers`, those of all the rest."""
+        return self._callers.get(self._account(name), 0)
 
     def charge(self, charge: Charge) -> None:
         """Counts what this gateway has just sent; a new month begins with its first charge."""
         self.turn_to(charge.day)
+        charge = self._booked(charge)
         _add(self._own, charge)
         if charge.day.replace(day=1) == self._month:
             self._count(charge)
@@ -127,6 +144,7 @@ class Ledger:
         """Begins a new month, where the day is in one."""
         if day.replace(day=1) > self._month:
             self._month = day.replace(day=1)
+            self._counted.clear()
             self._count_again()
 
     def settle(self) -> None:
@@ -144,11 +162,33 @@ class Ledger:
         for each in spendings:
             if each.currency == CURRENCY:
                 known.setdefault(each.day, []).append(_charge(each))
+        known = {day: self._folded(charges) for day, charges in known.items()}
         self._known = {d: c for d, c in self._known.items() if not first <= d <= last} | known
         if settled:
             self._settling = {}
         self.turn_to(last)
         self._count_again()
+
+    def _account(self, caller: str) -> str:
+        """Under which name a caller is counted."""
+        if self._budgets is not None:
+            if caller in self._budgets:
+                return caller
+            if OTHERS not in self._budgets:
+                return OTHERS
+        return caller if caller in self._counted or len(self._counted) < self._most_callers else OTHERS
+
+    def _booked(self, charge: Charge) -> Charge:
+        account = self._account(charge.caller)
+        self._counted.add(account)
+        return charge if account == charge.caller else replace(charge, caller=account)
+
+    def _folded(self, charges: Iterable[Charge]) -> list[Charge]:
+        """Adds up those that are counted together."""
+        folded: dict[tuple[date, str, str], Charge] = {}
+        for charge in charges:
+            _add(folded, self._booked(charge))
+        return list(folded.values())
 
     def _count_again(self) -> None:
         self._periods, self._providers, self._callers = {}, {}, {}

@@ -132,6 +132,8 @@ def fingerprint(
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Email) and value.headers:  # RFC 5322: the case of a header's name means nothing.
+        value = replace(value, headers={name.lower(): line for name, line in value.headers.items()})
     if isinstance(value, bytes):
         return sha256(value).hexdigest()
     return {name: given for name in value.__slots__ if (given := getattr(value, name))}

@@ -22,8 +22,8 @@ class BudgetAlerts:
         self._metrics = metrics
         self._told: dict[tuple[str, str], tuple[date, Standing]] = {}
 
-    def note(self, kind: str, name: str, budget: Budget, spent: int, month: date) -> None:
-        """`kind`: provider or caller. `spent`: millionths, in that month."""
+    def note(self, kind: str, name: str, budget: Budget, spent: int, month: date, *, label: str) -> None:
+        """`kind`: provider or caller. `spent`: millionths, in that month. `label`: the name in metrics."""
         standing = budget.standing(spent)
         told_of, told = self._told.get((kind, name), (date.min, Standing.WITHIN))
         if told_of == month and _RANK[told] >= _RANK[standing]:
@@ -33,7 +33,7 @@ class BudgetAlerts:
         if len(self._told) >= MOST_TOLD:
             self._told.clear()
         self._told[kind, name] = month, standing
-        self._metrics.budget_alert(kind, name, standing.value)
+        self._metrics.budget_alert(kind, label, standing.value)
         limit = budget.hard if standing is Standing.PAST_HARD else budget.soft
         log.warning(
             "budget reached",

@@ -41,7 +41,7 @@ class BudgetKeeper(Background):
     ) -> None:
         """`on_record`: whether all that was sent more than a second ago is in the database."""
         self.budgets = budgets
-        self._ledger = Ledger(tariffs)
+        self._ledger = Ledger(tariffs, budgets.callers)
         self._costs = costs
         self._refresh_seconds = refresh_seconds
         self._on_record = on_record
@@ -122,10 +122,11 @@ class BudgetKeeper(Background):
         month = self._ledger.month
         for name in providers:
             if budget := self.budgets.providers.get(name):
-                self._alerts.note("provider", name, budget, self._ledger.provider(name), month)
+                self._alerts.note("provider", name, budget, self._ledger.provider(name), month, label=name)
         for name in callers:
             if budget := self.budgets.of_caller(name):
-                self._alerts.note("caller", name, budget, self._ledger.caller(name), month)
+                label = name if name in self.budgets.callers else OTHERS
+                self._alerts.note("caller", name, budget, self._ledger.caller(name), month, label=label)
 
     def _standing(self, budget: Budget, spent: int) -> Standing:
         new_month = self._ledger.month < self._today().replace(day=1)

@@ -1,7 +1,8 @@
 """Takes many messages on, with as much memory for a million as for a thousand."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 from relaypost_server.core.message import Email
 from relaypost_server.core.queue import Batch, BatchProgress, Lane, Queued
@@ -24,6 +25,10 @@ MOST_WATCHERS = 100
 """Each look counts the messages of its batch."""
 
 
+class TooManyStreamsError(Exception):
+    """As many streams are read as may be."""
+
+
 class Batches:
     """Every batch that there is."""
 
@@ -35,14 +40,28 @@ class Batches:
         on_stored: Callable[[], None],
         metrics: Metrics,
         clock: Clock,
+        most_streams: int = 50,
     ) -> None:
         """`on_stored` is called when there is something to send."""
+        self.most_streams = most_streams
+        self._streams = 0
         self._store = store
         self._queue = queue
         self._on_stored = on_stored
         self._metrics = metrics
         self._clock = clock
         self._watchers = 0
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[None]:
+        """Counts a stream for as long as it is read. Raises TooManyStreamsError."""
+        if self._streams >= self.most_streams:
+            raise TooManyStreamsError
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     async def open(self, *, caller: str, request_id: str, fingerprint: str, lane: Lane) -> "Intake":
         """A stream into a new batch, or into one that is there. Raises RequestReusedError or LogUnavailableError."""

@@ -11,7 +11,7 @@ from pydantic import Field, FilePath
 
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.providers._settings import PaidProviderSettings, missing
-from relaypost_server.settings import Prices, Problem, Seconds, Secret, prefixed
+from relaypost_server.settings import HostName, Prices, Problem, Seconds, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=0))
 """A server of one's own costs nothing a message."""
@@ -36,7 +36,7 @@ class SmtpSettings(PaidProviderSettings):
 
     priority: int = Field(3, ge=1, le=1000, description="its place in the email chain, from 1 (asked first) to 1000")
     pool_size: int = Field(10, ge=1, le=1000, description="the most connections open at once, 1 to 1000")
-    host: str | None = Field(None, alias="SMTP_HOST", description="the server's name, for example smtp.gmail.com")
+    host: HostName | None = Field(None, alias="SMTP_HOST", description="the server's name, for example smtp.gmail.com")
     port: int = Field(587, alias="SMTP_PORT", ge=1, le=65535, description="the server's port; default 587")
     user: str | None = Field(None, alias="SMTP_USER", description="the user to log in as; default: no log-in")
     password: Secret | None = Field(None, alias="SMTP_PASSWORD", description="the user's password")

@@ -150,6 +150,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     whose attempt was cut off is no error: it is answered with OK and the state
     UNCONFIRMED.
     """
+    ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 45
+    """RESOURCE_EXHAUSTED: this gateway reads as many SendBulk streams as it may.
+    Nothing of the stream was read. Details: RetryInfo.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -279,6 +283,10 @@ answer. Without one, what the call asked for may have been done: repeat it
 with the same request_id, or where a second time does no harm. A message
 whose attempt was cut off is no error: it is answered with OK and the state
 UNCONFIRMED.
+"""
+ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 45
+"""RESOURCE_EXHAUSTED: this gateway reads as many SendBulk streams as it may.
+Nothing of the stream was read. Details: RetryInfo.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
