@@ -31,7 +31,8 @@ async def open_database(site: Site, url: str) -> Database:
     """Raises OSError."""
     gateway = site.config.gateway
     tenancy = await asyncio.to_thread(_enter, gateway)
-    site.running.callback(tenancy.close)
+    # After the records: until then the spool is this gateway's.
+    site.shutdown.then(Phase.TELEMETRY, lambda: asyncio.to_thread(tenancy.close))
     spool = await asyncio.to_thread(_open_spool, gateway)
     database = Database(url, spool, auto_migrate=gateway.auto_migrate, metrics=site.metrics, tasks=site.tasks)
     await database.start()
