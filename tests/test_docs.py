@@ -126,6 +126,7 @@ def _counted() -> Metrics:
     metrics.suppressed(Channel.SMS, SuppressionReason.BOUNCED)
     metrics.enqueued(Lane.BULK, 1)
     metrics.worked(Lane.BULK, "done")
+    metrics.background_failure("recovery")
     metrics.advice_told("published", 1)
     metrics.advice_heard("heeded")
     metrics.look_up("twilio", "settled")

@@ -15,6 +15,7 @@ from relaypost_server.core.breaker import OpenReason
 from relaypost_server.core.message import Channel
 from relaypost_server.core.outcome import Kind
 from relaypost_server.flow.advice import Advisory
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.peers.redis import RedisBus
 from relaypost_server.telemetry.metrics import Metrics
 from tests.fakes.providers import ACCEPTED, FakeClock, FakeProvider, Rig, failing
@@ -82,7 +83,7 @@ class Scene:
 
 @asynccontextmanager
 async def running(scene: Scene) -> AsyncIterator[Scene]:
-    scene.advisory.start()
+    scene.advisory.start(BackgroundTasks(shortest=0.01))
     try:
         yield scene
     finally:

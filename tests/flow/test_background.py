@@ -1,6 +1,7 @@
 """Background tasks go on, whatever a round raises."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import asyncpg
@@ -11,6 +12,7 @@ from relaypost_server.core.background import Task, backoff
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.flow.background import BackgroundTasks, RunningTask
 from relaypost_server.telemetry.metrics import Metrics
+from tests.peers import ROOT
 
 
 class Scene:
@@ -155,6 +157,34 @@ async def test_two_tasks_of_one_name_are_a_mistake(scene: Scene) -> None:
     scene.run()
     with pytest.raises(ValueError, match="recovery"):
         scene.run()
+
+
+ON_DEMAND = {
+    "flow/background.py": "runs the background tasks",
+    "flow/fresh.py": "one question",
+    "flow/silence.py": "one second send",
+    "flow/walks.py": "one send",
+    "flow/webhooks.py": "one attempt",
+    "flow/worker.py": "one message",
+    "names.py": "one look-up",
+    "providers/_aws.py": "one renewal",
+    "providers/_connecting.py": "one look-up",
+    "queues/_pg_lookout.py": "works while somebody waits, and tells them what failed",
+    "queues/_rabbit_lane.py": "one pause",
+    "queues/_rabbit_link.py": "one close",
+    "queues/_sqs_gathered.py": "works while something waits, and tells those who wait what failed",
+    "queues/sqs.py": "one call",
+    "store/overflow.py": "one write",
+    "store/questions.py": "works while something is asked, and tells those who ask what failed",
+}
+"""Files that start an asyncio task: each ends by itself. What goes on by itself is a `core.background.Task`."""
+
+
+def test_nothing_else_goes_on_by_itself() -> None:
+    server = ROOT / "server" / "relaypost_server"
+    starts = re.compile(r"\b(create_task|ensure_future)\(")
+    found = {str(p.relative_to(server)) for p in server.rglob("*.py") if starts.search(p.read_text())}
+    assert found == set(ON_DEMAND)
 
 
 def test_the_backoff_doubles_between_its_bounds() -> None:

@@ -10,6 +10,7 @@ from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.look_ups import Doubt, LookUpError
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.flow import look_ups
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.flow.look_ups import LookUps
 from relaypost_server.telemetry.metrics import Metrics
 from tests.messages import ID, NOW
@@ -76,7 +77,7 @@ async def test_neither_an_outage_nor_a_bug_ends_the_questions(monkeypatch: pytes
     log = FakeLog([LogUnavailableError(), [DOUBT], [DOUBT]])
     provider = FakeAnswering([RuntimeError("a bug"), [FOUND]])
     asking = LookUps(log, log, [provider], Metrics())
-    asking.start()
+    asking.start(BackgroundTasks(shortest=0.01))
     async with asyncio.timeout(10):
         while not log.recorded:
             await asyncio.sleep(0.01)

@@ -13,6 +13,7 @@ from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.silence import AGAIN, Confirm, News, OtpSend
 from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.flow import second_send, silence
+from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.flow.send import Sent
 from relaypost_server.flow.silence import Room
 from tests import messages
@@ -244,7 +245,7 @@ async def test_no_bug_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
     made.silence_log.news = broken
     made.silence_log.claim = broken
-    made.silences.start()
+    made.silences.start(BackgroundTasks(shortest=0.01))
     await send(made)
     assert made.clock is not None
     async with asyncio.timeout(10):

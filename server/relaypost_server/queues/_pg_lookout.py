@@ -65,10 +65,11 @@ class Lookout:
     async def _look_once(self) -> None:
         try:
             found = await self._look(sorted(set(self._waiting.values())))
-        except QueueUnavailableError as error:
+        except Exception as error:  # Those who wait are told, also of a bug: nobody waits for this task itself.
+            expected = isinstance(error, QueueUnavailableError)
             for heard in self._waiting:
                 if not heard.done():
-                    heard.set_exception(QueueUnavailableError(*error.args))
+                    heard.set_exception(QueueUnavailableError(*error.args) if expected else error)
             return
         for heard, lane in self._waiting.items():
             if lane in found and not heard.done():
