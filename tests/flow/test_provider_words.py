@@ -16,6 +16,7 @@ from hypothesis import given, strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from relaypost.v1 import message_pb2
 from structlog.testing import LogCapture
 
 from relaypost_server.api import pack
@@ -44,8 +45,12 @@ WORDS = ("Quokka", "Wombat", "Numbat")
 SECRETS = ("platypus", "4155550123", "482915")
 """Are never shown."""
 
-EMAIL = {"subject": f"{SUBJECT} {CODE}", "text": f"{TEXT} {CODE}", "to": (Address(email=RECIPIENT, name=NAME),)}
-SMS = {"to": PHONE, "text": f"{SUBJECT} {TEXT} {NAME} {CODE}"}
+EMAIL: dict[str, Any] = {
+    "subject": f"{SUBJECT} {CODE}",
+    "text": f"{TEXT} {CODE}",
+    "to": (Address(email=RECIPIENT, name=NAME),),
+}
+SMS: dict[str, Any] = {"to": PHONE, "text": f"{SUBJECT} {TEXT} {NAME} {CODE}"}
 ECHO = f"Invalid subject: {SUBJECT} {CODE}; text {TEXT}; to {NAME} <{RECIPIENT}> {PHONE}"
 
 
@@ -118,7 +123,7 @@ def shown_to_everybody(rig: Rig, spans: InMemorySpanExporter, lines: LogCapture)
 
 def shown_to_the_caller(record: MessageRecord) -> str:
     """The attempts of its own message, in the answer and in the log."""
-    packed = pack.message_pb2.Message()
+    packed = message_pb2.Message()
     for attempt in record.attempts:
         pack.fill_attempt(packed.attempts.add(), attempt)
     return MessageToJson(packed) + rows.inserted(record).decode().split('"attempts"')[1]
