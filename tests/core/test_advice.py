@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from relaypost_server.core.advice import (
     Advice,
@@ -111,7 +111,7 @@ def test_what_is_not_as_expected_says_nothing(message: bytes, later: float, expe
     assert heard(message, later) is expected
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(list(GOOD)), JSON))
 def test_no_change_of_a_message_makes_trouble(fields: dict[str, Any]) -> None:
     found = heard(changed(**fields))
