@@ -125,7 +125,7 @@ async def test_what_is_given_up_is_listed_with_the_reason_and_may_be_queued_agai
         running.providers.heal()
         await running.client.queue.RequeueMessage(pb.RequeueMessageRequest(message_id=queued.message_id))
         await state(running.client, queued.message_id, "SENT")
-        with pytest.raises(Exception, match="has not been given up"):
+        with pytest.raises(Exception, match="is SENT and was not changed"):
             await running.client.queue.RequeueMessage(pb.RequeueMessageRequest(message_id=queued.message_id))
 
 
