@@ -71,9 +71,9 @@ async def starting(database: str) -> AsyncIterator[tuple[asyncio.subprocess.Proc
 
 async def test_a_signal_while_it_starts_ends_it_without_ever_serving(bundled_database: str) -> None:
     async with starting(bundled_database) as (process, way):
-        await until(lambda: bool(way.connections), 60.0)
+        await until(lambda: bool(way.connections), 120.0)
         process.send_signal(signal.SIGTERM)
-        _, logged = await asyncio.wait_for(process.communicate(), 20)
+        _, logged = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     events = logged.decode()
     assert '"event": "stopped"' in events
@@ -92,8 +92,8 @@ async def test_a_signal_while_the_bundled_database_is_made_ends_it_too(tmp_path:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
-    await until(home.exists, 60.0)
+    await until(home.exists, 120.0)
     process.send_signal(signal.SIGTERM)
-    _, logged = await asyncio.wait_for(process.communicate(), 60)
+    _, logged = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 0, logged.decode()
     assert '"event": "serving"' not in logged.decode()
