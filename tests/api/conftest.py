@@ -8,6 +8,7 @@ import grpc
 import pytest
 from relaypost.v1 import messaging_service_pb2_grpc
 
+from relaypost_server.addresses import load_numbering_plans
 from relaypost_server.api.admin import AdminServicer
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.messaging import MessagingServicer
@@ -57,6 +58,7 @@ Serve = Callable[..., Awaitable[Served]]
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     started: list[Served] = []
+    load_numbering_plans()  # As a gateway does that has begun to serve.
     templates = built_in()
 
     async def start(

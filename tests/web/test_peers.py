@@ -26,20 +26,20 @@ def test_a_peer_is_an_ipv4_address_or_an_ipv6_network(address: str, expected: st
 @pytest.mark.parametrize(
     ("address", "forwarded", "expected"),
     [
-        ("192.0.2.7", "198.51.100.1", "192.0.2.7"),
-        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
-        ("10.0.0.1", "203.0.113.9, 198.51.100.1", "198.51.100.1"),
-        ("10.0.0.1", "203.0.113.9, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
-        ("2001:db8:ffff::1", "198.51.100.1", "198.51.100.1"),
-        ("10.0.0.1", "", UNKNOWN),
-        ("10.0.0.1", "nonsense", UNKNOWN),
-        ("10.0.0.1", "10.0.0.2", "10.0.0.2"),
+        ("192.0.2.7", ["198.51.100.1"], "192.0.2.7"),
+        ("10.0.0.1", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9, 198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9", "198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", ["203.0.113.9, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
+        ("2001:db8:ffff::1", ["198.51.100.1"], "198.51.100.1"),
+        ("10.0.0.1", [], UNKNOWN),
+        ("10.0.0.1", ["nonsense"], UNKNOWN),
+        ("10.0.0.1", ["10.0.0.2"], "10.0.0.2"),
     ],
 )
-def test_only_a_trusted_proxy_is_believed(address: str, forwarded: str, expected: str) -> None:
-    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
-    assert PROXIES.behind(address, headers) == expected
+def test_only_a_trusted_proxy_is_believed(address: str, forwarded: list[str], expected: str) -> None:
+    assert PROXIES.behind(address, forwarded) == expected
 
 
 def test_no_proxy_is_trusted_by_default() -> None:
-    assert Peers().behind("127.0.0.1", {"X-Forwarded-For": "198.51.100.1"}) == "127.0.0.1"
+    assert Peers().behind("127.0.0.1", ["198.51.100.1"]) == "127.0.0.1"

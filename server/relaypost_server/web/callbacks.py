@@ -47,7 +47,8 @@ class CallbackRoutes:
         if size is not None and size > largest:
             return _answer(413, _REFUSED)
         try:
-            head = _head(request, self._peers.behind(request.remote or "", request.headers))
+            forwarded = request.headers.getall("X-Forwarded-For", ())
+            head = _head(request, self._peers.behind(request.remote or "", forwarded))
             self._callbacks.check_head(provider, head)
             kind = self._callbacks.kind(provider, head)
             with self._rooms.entered(kind, head.peer, largest if size is None else size):

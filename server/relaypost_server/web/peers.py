@@ -1,6 +1,6 @@
 """Who is at the other end of a connection, as far as limits are concerned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from relaypost_server.core.webhook_targets import Network
@@ -22,10 +22,13 @@ class Peers:
         found = _parsed(address)
         return found is not None and any(found in network for network in self._trusted)
 
-    def behind(self, address: str, headers: Mapping[str, str]) -> str:
-        """The key of the peer that made a request: of several addresses, the last that is no proxy of ours."""
+    def behind(self, address: str, forwarded: Iterable[str]) -> str:
+        """The key of the peer that made a request: of several addresses, the last that is no proxy of ours.
+
+        `forwarded`: the lines of X-Forwarded-For.
+        """
         if self.trusts(address):
-            for hop in reversed(headers.get("X-Forwarded-For", "").split(",")):
+            for hop in reversed(",".join(forwarded).split(",")):
                 address = hop.strip()
                 if not self.trusts(address):
                     break
