@@ -10,7 +10,7 @@ STUBS := clients/python
 PROTOS := $(shell find proto -name '*.proto')
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test faults fuzz models mutants check static format lint types imports proto-lint \
+.PHONY: help serve demo test sweep faults fuzz models mutants check static format lint types imports proto-lint \
     proto-fresh proto bench settings lock clean
 
 help: ## Lists the targets.
@@ -24,6 +24,9 @@ demo: $(VENV)/.runtime ## Shows an email and an SMS that survive the failure of 
 
 test: $(VENV)/.dev ## Runs the tests.
 	@$(BIN)/python -m pytest
+
+sweep: $(VENV)/.dev ## Lets something go wrong at every step of every scenario, and prints a table.
+	@$(BIN)/python -m tests.sweep $(ARGS)
 
 faults: $(VENV)/.dev ## Lets everything around real gateways fail at random: SEED=... MINUTES=...
 	@$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

@@ -185,7 +185,10 @@ class Run:
         facts = await world.facts()
         seen = sorted(first.proxy.seen) if first is not None else []
         if first is not None and first.stopping is None:
-            facts.missing_tasks = [*first.missing(), *(f"no more: {s}" for s in sorted(self._case.expected - set(seen)))]
+            facts.missing_tasks = [
+                *first.missing(),
+                *(f"no more: {s}" for s in sorted(self._case.expected - set(seen))),
+            ]
         return Result(
             violations=[(v.promise, v.what) for v in check(facts)],
             steps=[(s.label, s.number) for s in world.steps.taken],
@@ -221,7 +224,7 @@ def run(case: Case, name: str, home: Path, *, after_kill: bool) -> None:
     asyncio.set_event_loop(loop)
     try:
         result = loop.run_until_complete(this.after_kill() if after_kill else this.whole())
-    except BaseException as error:  # noqa: BLE001 - whatever it was, it is a fault of the harness
+    except BaseException as error:
         import traceback
 
         result = Result(error="".join(traceback.format_exception(error))[-3000:], log=this.log)

@@ -3,8 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from tests.sweep.promises import FINAL, TRANSITIONS
+from tests.sweep.promises import AFTER_AN_END, NEVER_QUEUED, TRANSITIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +149,8 @@ def _nothing_twice(facts: Facts) -> Iterable[Violation]:
         if call is not None and call.at_most_once:
             yield Violation("twice", f"{token}: at most once was asked for: {providers}")
         elif not (call and call.possible_duplicate) and not (entry and entry.possible_duplicate):
-            if entry is not None or not facts.killed or (call and call.keyed):
+            died_untold = entry is None and facts.killed and not (call and call.keyed)
+            if not died_untold:
                 yield Violation("twice", f"{token}: {providers} without possible_duplicate")
 
 
@@ -158,6 +160,8 @@ def _answers(facts: Facts) -> Iterable[Violation]:
     for told in facts.told:
         if told.code in ("INTERNAL", "UNKNOWN"):
             yield Violation("answer", f"{told.token}: {told.code} {told.reason}")
+        if told.answer == "cancelled" and have[told.token]:
+            yield Violation("answer", f"{told.token}: cancelled, but {have[told.token]} has it")
         if told.answer == "error" and have[told.token]:
             yield Violation("answer", f"{told.token}: {told.code} {told.reason}, but {have[told.token]} has it")
         entry = entries.get(told.token)
@@ -166,9 +170,12 @@ def _answers(facts: Facts) -> Iterable[Violation]:
 
 
 def _transitions(facts: Facts) -> Iterable[Violation]:
-    """States move along one table; an end that was written stays the end."""
+    """States move along one table, and what is queued is never failed: it goes back, or is dead."""
+    queued = {change.message_id for change in facts.changes if change.after == "queued" and not change.before}
     for change in facts.changes:
-        if change.before != change.after and change.after not in TRANSITIONS.get(change.before, frozenset()):
+        if change.after in NEVER_QUEUED and change.message_id in queued:
+            yield Violation("transition", f"{change.before} -> {change.after} of a queued message")
+        elif change.before != change.after and change.after not in TRANSITIONS.get(change.before, frozenset()):
             yield Violation("transition", f"{change.before or 'nothing'} -> {change.after}")
 
 
@@ -197,16 +204,14 @@ def _watchers(facts: Facts) -> Iterable[Violation]:
     """A stream shows states in an order of the table, and ends at one that stays."""
     entries = {e.message_id: e for e in facts.entries}
     for message_id, states in facts.watched.items():
-        yield from _a_story("watcher", states)
-        entry = entries.get(message_id)
-        if message_id in facts.over and states and entry and not _may_follow(states[-1], entry.state):
-            yield Violation("watcher", f"the stream ended at {states[-1]}, the message is {entry.state}")
+        end = entries[message_id].state if message_id in facts.over and message_id in entries else ""
+        yield from _a_story(facts, "watcher", message_id, [*states, end] if end else states)
 
 
 def _webhooks(facts: Facts) -> Iterable[Violation]:
     """Events tell a story of the table, its end included, and each arrives."""
     for message_id, states in facts.events.items():
-        yield from _a_story("webhook", states)
+        yield from _a_story(facts, "webhook", message_id, states)
         missing = Counter(states) - Counter(facts.posted.get(message_id, ()))
         if missing:
             yield Violation("webhook", f"never posted: {sorted(missing)}")
@@ -218,15 +223,13 @@ def _webhooks(facts: Facts) -> Iterable[Violation]:
             yield Violation("webhook", f"the last event is {states[-1:]}, the message is {entry.state}")
 
 
-def _a_story(who: str, states: Sequence[str]) -> Iterable[Violation]:
-    """Whether one state may come after the other, steps in between left out."""
-    for before, after in zip(states, states[1:], strict=False):
-        if before in FINAL and before != after and after not in TRANSITIONS[before]:
+def _a_story(facts: Facts, who: str, message_id: str, states: Sequence[str]) -> Iterable[Violation]:
+    """Whether what was told as an end is one, unless it was left by a way that the table knows."""
+    left = {(c.before, c.after) for c in facts.changes if c.message_id == message_id}
+    for before, after in pairwise(states):
+        ways = AFTER_AN_END.get(before)
+        if ways is not None and before != after and not any((before, way) in left for way in ways):
             yield Violation(who, f"told {before}, then {after}")
-
-
-def _may_follow(told: str, final: str) -> bool:
-    return told == final or told not in FINAL or final in TRANSITIONS[told]
 
 
 def _taken(facts: Facts) -> Mapping[str, list[str]]:

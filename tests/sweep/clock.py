@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Self
 
 EPOCH = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
-BUSY_SECONDS = 2.0
+BUSY_SECONDS = 8.0
 """Real seconds for which a statement counts as being worked at; then it waits for a lock, and time goes on."""
 GRACE_SECONDS = 0.0005
 """Real seconds that the kernel gets to hand over what is on its way, before time moves."""

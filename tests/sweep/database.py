@@ -164,7 +164,9 @@ class Control:
 
     async def entries(self) -> list[Entry]:
         """Every message; one that bears no token goes by its id."""
-        messages = await self.fetch("SELECT id, state, possible_duplicate, metadata FROM relaypost.messages ORDER BY id")
+        messages = await self.fetch(
+            "SELECT id, state, possible_duplicate, metadata FROM relaypost.messages ORDER BY id"
+        )
         attempts = defaultdict[str, list[tuple[str, str]]](list)
         for row in await self.fetch("SELECT * FROM relaypost.attempts ORDER BY message_id, number"):
             attempts[str(row["message_id"])].append((row["provider"], row["kind"]))
@@ -190,4 +192,3 @@ class Control:
         for row in rows:
             found[row["id"]].append(row["type"].removeprefix("message."))
         return found
-

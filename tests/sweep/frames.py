@@ -1,4 +1,7 @@
-"""PostgreSQL's wire protocol, as far as a proxy needs it (postgresql.org/docs/current/protocol-message-formats.html)."""
+"""PostgreSQL's wire protocol, as far as a proxy needs it.
+
+Contract: postgresql.org/docs/current/protocol-message-formats.html
+"""
 
 import re
 import struct
@@ -12,7 +15,7 @@ _NAMES = {text: name for name, text in QUERIES.items()}
 _WORDS = re.compile(r"[A-Za-z_.]+")
 _WORDS_IN_A_LABEL = 5
 _OF_THE_LIBRARY = ("typeinfo_tree", "current_setting('jit')", "pg_advisory_unlock_all()", "BEGIN")
-"""What asyncpg says by itself, and what changes nothing: that it is lost is the same as the step after it being lost."""
+"""What asyncpg says by itself, and what changes nothing: losing it is losing the step after it."""
 _ENDS_A_GROUP = frozenset(b"QSXH")
 _ENDS_A_DESCRIPTION = frozenset(b"TnE")
 """After a Flush, with which asyncpg asks what a statement takes and gives."""

@@ -53,7 +53,9 @@ class Peers:
 
         def note(taken: bool) -> None:
             token = found.group(1) if found else message_id
-            submission = Submission(provider=name, token=token, message_id=message_id, taken=taken and not (fails or lost))
+            submission = Submission(
+                provider=name, token=token, message_id=message_id, taken=taken and not (fails or lost)
+            )
             self.submissions.append(submission)
 
         return self._exchange(name, note, RESET if lost else FAULT[name] if fails else TAKEN[name])
@@ -102,7 +104,6 @@ def _take(counts: dict[str, int], name: str) -> bool:
 
 class _NoPort:
     port = 0
-
 
 
 @asynccontextmanager

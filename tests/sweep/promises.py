@@ -23,5 +23,13 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 """Empty stands for a message that is new."""
 NEVER_QUEUED = frozenset({"failed"})
 """States that a message of the queue never has: what is not sent goes back, or is dead."""
-FINAL = frozenset({"delivered", "bounced", "complained", "rejected", "failed", "dead", "cancelled"})
-"""States that end a stream."""
+AFTER_AN_END: Mapping[str, frozenset[str]] = {
+    "delivered": frozenset({"bounced", "complained"}),
+    "bounced": frozenset({"delivered", "complained"}),
+    "complained": frozenset(),
+    "rejected": frozenset(),
+    "failed": frozenset({"sending"}),
+    "dead": frozenset({"queued", "cancelled"}),
+    "cancelled": frozenset(),
+}
+"""States that end a stream, and what may come after: a repeated request, a requeued dead letter, a late receipt."""

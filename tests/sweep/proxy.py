@@ -53,6 +53,7 @@ class PgProxy:
         self.before = before
         self.links: set[_Link] = set()
         trouble.on_begin(self._trouble_begins)
+        trouble.on_heal(self._trouble_ends)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(self, reader, writer)
@@ -72,6 +73,12 @@ class PgProxy:
                 link.silent = True
             else:
                 link.abort(_DOWN if mode in _READ_ONLY else b"")
+
+    def _trouble_ends(self) -> None:
+        """A connection whose peer was silent is lost, not late."""
+        for link in list(self.links):
+            if link.silent:
+                link.abort()
 
 
 class _Link:
@@ -146,9 +153,7 @@ class _Link:
     async def _open(self) -> asyncio.StreamReader:
         upstream = self._proxy.upstream
         reader, self._server = await (
-            asyncio.open_unix_connection(upstream)
-            if isinstance(upstream, str)
-            else asyncio.open_connection(*upstream)
+            asyncio.open_unix_connection(upstream) if isinstance(upstream, str) else asyncio.open_connection(*upstream)
         )
         return reader
 

@@ -32,10 +32,15 @@ class Trouble:
         self._modes: dict[str, Mode] = {}
         self._healed = asyncio.Event()
         self._begun: list[Callable[[str, Mode], None]] = []
+        self._ended: list[Callable[[], None]] = []
 
     def on_begin(self, call: Callable[[str, Mode], None]) -> None:
         """To be called with the peer and the mode when a peer gets into trouble."""
         self._begun.append(call)
+
+    def on_heal(self, call: Callable[[], None]) -> None:
+        """To be called when all trouble ends."""
+        self._ended.append(call)
 
     def of(self, peer: str) -> Mode | None:
         return self._modes.get(peer)
@@ -49,6 +54,8 @@ class Trouble:
         """Ends all trouble, for good."""
         self._modes.clear()
         self._healed.set()
+        for call in self._ended:
+            call()
 
     def end(self, peer: str) -> None:
         """Ends what a scenario began by itself."""

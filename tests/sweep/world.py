@@ -22,10 +22,10 @@ from tests.sweep.engine import FakeEngine
 from tests.sweep.gateway import Running, number_tasks
 from tests.sweep.peers import Peers, peers
 from tests.sweep.proxy import pg_proxy
-from tests.sweep.steps import Mode, Steps
+from tests.sweep.steps import Steps
 from tests.sweep.trouble import Trouble
 
-SETTLE_SECONDS = 0.35
+SETTLE_SECONDS = 0.15
 """After a leap, for what became due in it; longer than the queue's polls pause."""
 KILLED = 9
 """The exit code of a process that was killed."""
@@ -274,7 +274,7 @@ class World:
                     messaging_service_pb2.GetProviderHealthResponse.FromString,
                 )
                 found[f"records that wait in gateway {gateway.number}"] = health.message_log.waiting
-        spools = [p for p in self.home.parent.glob("*/spool/*/*.log")]
+        spools = list(self.home.parent.glob("*/spool/*/*.log"))
         found["spool files"] = len(spools)
         return found
 
@@ -285,5 +285,3 @@ class World:
 
 def state_of(message: message_pb2.Message) -> str:
     return message_pb2.MessageState.Name(message.state).removeprefix("MESSAGE_STATE_").lower()
-
-

@@ -91,9 +91,7 @@ class Resolve(Scenario):
         await world.repeat(send_email("x1", keyed=True, at_most_once=True))
 
     async def _resolve(self, world: World) -> None:
-        request = admin.ResolveMessageRequest(
-            message_id=world.notes["id"], resolution=admin.RESOLUTION_NOT_SENT
-        )
+        request = admin.ResolveMessageRequest(message_id=world.notes["id"], resolution=admin.RESOLUTION_NOT_SENT)
         answer = await world.ask(
             Wanted(
                 token="",

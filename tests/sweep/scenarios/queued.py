@@ -32,7 +32,9 @@ def _enqueue(token: str, *, keyed: bool = True, after: float = 0.0, lives: float
         "delivery_guarantee": AT_MOST_ONCE if texts else AT_LEAST_ONCE,
     }
     request = (
-        pb.EnqueueSmsRequest(sms=sms(token), **common) if texts else pb.EnqueueEmailRequest(email=email(token), **common)
+        pb.EnqueueSmsRequest(sms=sms(token), **common)
+        if texts
+        else pb.EnqueueEmailRequest(email=email(token), **common)
     )
     kind = "Sms" if texts else "Email"
     return Wanted(
@@ -129,9 +131,7 @@ class Bulk(Scenario):
                 for token in ("b1", "b2")
             ),
         ]
-        wanted = Wanted(
-            token="", method="QueueService/SendBulk", request=parts, answer=pb.SendBulkResponse.FromString
-        )
+        wanted = Wanted(token="", method="QueueService/SendBulk", request=parts, answer=pb.SendBulkResponse.FromString)
         answer = await world.ask(wanted)
         if answer is not None and answer.batch.closed:
             world.notes["closed"] = "yes"
