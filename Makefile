@@ -11,7 +11,7 @@ PROTOS := $(shell find proto -name '*.proto')
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test faults fuzz models mutants check setup static format lint types imports proto-lint \
+.PHONY: help serve demo test sweep faults fuzz models mutants check setup static format lint types imports proto-lint \
     proto-fresh proto bench settings lock clean
 
 help: ## Lists the targets.
@@ -25,6 +25,9 @@ demo: $(VENV)/.runtime ## Shows an email and an SMS that survive the failure of 
 
 test: $(VENV)/.dev ## Runs the tests, several at a time.
 	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+sweep: $(VENV)/.dev ## Lets something go wrong at every step of every scenario, and prints a table.
+	@$(BIN)/python -m tests.sweep $(ARGS)
 
 faults: $(VENV)/.dev ## Lets everything around real gateways fail at random: SEED=... MINUTES=...
 	@$(BIN)/python -m tests.faults.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
