@@ -4,6 +4,7 @@ A new request is claimed in the batch writer's next statement, which costs no
 commit of its own. Only a name that is taken is looked at one by one.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -41,8 +42,8 @@ class PostgresRequests:
     async def begin(self, claim: Claim) -> Begun | Replay | InProgress | Reused:
         try:
             new = await self._database.writer.write(claim.record.id, rows.claimed(claim, lease=self._lease))
-        except UnansweredError:
-            await self._give_back(claim)
+        except (UnansweredError, asyncio.CancelledError):
+            self._give_back(claim)
             raise
         if new:
             return Begun(fence=FIRST_FENCE, record=claim.record)
@@ -88,10 +89,10 @@ class PostgresRequests:
         await connection.execute(QUERIES["send_again"], record.id)
         return Begun(fence=fence, record=replace(record, state=MessageState.SENDING))
 
-    async def _give_back(self, claim: Claim) -> None:
+    def _give_back(self, claim: Claim) -> None:
         """The claim may have been granted after all, and nobody will send: let another try."""
         record = replace(claim.record, state=MessageState.FAILED)
-        await self._database.writer.append(record.id, rows.finished(record, fence=FIRST_FENCE, kept=False))
+        self._database.writer.append(record.id, rows.finished(record, fence=FIRST_FENCE, kept=False))
 
 
 async def _record(connection: PoolConnectionProxy, row: Row) -> MessageRecord:
