@@ -18,7 +18,7 @@ from relaypost_server.api import errors
 from relaypost_server.api.errors import ApiError
 from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.api.wire import is_overfull
-from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.core.ports import LogUnavailableError, ReportsBusyError, ReportTooSlowError
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import CallSpan, Tracing
 
@@ -185,6 +185,10 @@ def _status_of(error: Exception) -> status_pb2.Status:
             return error.status
         case InvalidRequestError():
             return errors.invalid(error)
+        case ReportsBusyError():
+            return errors.reports_busy()
+        case ReportTooSlowError():
+            return errors.report_too_slow()
         case LogUnavailableError():
             return errors.log_unavailable()
         case grpc.aio.AbortError():

@@ -8,6 +8,7 @@ from relaypost_server.flow.requests import Recovery, Requests, Terms
 from relaypost_server.gateway_settings import GatewaySettings, WithoutDatabase
 from relaypost_server.store.database import Database
 from relaypost_server.store.embedded import EmbeddedPostgres
+from relaypost_server.store.pools import DatabaseTerms, PoolTerms
 from relaypost_server.store.requests import PostgresRequests
 from relaypost_server.store.spool import Spool
 
@@ -29,7 +30,7 @@ async def open_database(site: Site, url: str) -> Database:
     """Raises OSError."""
     gateway = site.config.gateway
     spool = await asyncio.to_thread(_open_spool, gateway)
-    database = Database(url, spool, auto_migrate=gateway.auto_migrate, metrics=site.metrics)
+    database = Database(url, spool, auto_migrate=gateway.auto_migrate, metrics=site.metrics, terms=_terms(gateway))
     await database.start()
     site.running.push_async_callback(database.stop)
     return database
@@ -45,6 +46,20 @@ def open_requests(site: Site, database: Database) -> Requests:
         clock=site.clock,
     )
     return Requests(log_of_requests, terms, site.metrics)
+
+
+def _terms(gateway: GatewaySettings) -> DatabaseTerms:
+    return DatabaseTerms(
+        requests=PoolTerms(connections=gateway.database_request_connections, seconds=gateway.database_request_seconds),
+        background=PoolTerms(
+            connections=gateway.database_background_connections, seconds=gateway.database_background_seconds
+        ),
+        reports=PoolTerms(
+            connections=gateway.database_report_connections,
+            seconds=gateway.database_report_seconds,
+            queue=gateway.database_report_queue,
+        ),
+    )
 
 
 def _open_spool(gateway: GatewaySettings) -> Spool:

@@ -62,17 +62,17 @@ class PostgresQueue:
         await self._steps.ask(step)
 
     async def hand_over(self, limit: int) -> int:
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             pointers = [_pointer(row) for row in await connection.fetch(QUERIES["hand_over"], limit)]
             if pointers:
                 await self._hand_over(connection, pointers)
         return len(pointers)
 
     async def sweep(self, *, lost: float, dead: float) -> None:
-        await self._database.fetch("revive_queued", SWEPT_AT_ONCE)
-        await self._database.fetch("forget_sent")
-        await self._database.fetch("lost_pointers", lost)
-        await self._database.fetch("forget_dead", dead)
+        await self._database.background.fetch("revive_queued", SWEPT_AT_ONCE)
+        await self._database.background.fetch("forget_sent")
+        await self._database.background.fetch("lost_pointers", lost)
+        await self._database.background.fetch("forget_dead", dead)
 
     async def cancel(self, message_id: str) -> bool:
         return bool(await self._database.fetch("cancel_queued", message_id))
@@ -82,8 +82,9 @@ class PostgresQueue:
         return bool(found) and bool(await self._database.fetch("requeue", message_id, ttl[Lane(found[0]["lane"])]))
 
     async def dead_letters(self, *, before: str | None, limit: int) -> Sequence[DeadLetter]:
-        found = await self._database.fetch("dead_letters", before, limit)
-        attempts = await self._database.fetch("list_attempts", [row["id"] for row in found])
+        async with self._database.reports.session() as session:
+            found = await session.fetch("dead_letters", before, limit)
+            attempts = await session.fetch("list_attempts", [row["id"] for row in found])
         records = rows.records(found, attempts)
         return [
             DeadLetter(record=record, lane=Lane(row["lane"]), reason=Death(row["death"]), tries=row["tries"])

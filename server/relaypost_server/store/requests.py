@@ -58,7 +58,7 @@ class PostgresRequests:
         return await self._database.writer.append(record.id, rows.finished(record, fence=fence, kept=kept))
 
     async def abandoned(self, limit: int) -> Sequence[KnownRequest]:
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             found = await connection.fetch(QUERIES["abandoned_requests"], limit)
             return [rows.known_request(row, await _record(connection, row)) for row in found]
 
@@ -66,7 +66,7 @@ class PostgresRequests:
         return await self._database.writer.write(record.id, rows.settled(record, fence=fence, kept=kept))
 
     async def forget(self, *, older_than: float) -> None:
-        await self._database.fetch("forget_requests", older_than)
+        await self._database.background.fetch("forget_requests", older_than)
 
     async def _claim_known(self, connection: PoolConnectionProxy, claim: Claim) -> Begun | Replay | InProgress | Reused:
         key = claim.key

@@ -45,8 +45,8 @@ class PostgresSuppressions:
 
     async def changes(self, cursor: Cursor) -> Changes:
         if cursor == Cursor():
-            await self._database.fetch("adopt_suppressions")
-        rows = await self._database.fetch("suppression_changes", cursor.since, *cursor.page, PAGE)
+            await self._database.background.fetch("adopt_suppressions")
+        rows = await self._database.background.fetch("suppression_changes", cursor.since, *cursor.page, PAGE)
         found = [row for row in rows if row["address"] is not None]
         return Changes(
             changes=[_change(row) for row in found],
@@ -70,7 +70,7 @@ class PostgresSuppressions:
 
     async def list(self, query: SuppressionQuery) -> Sequence[Suppression]:
         address, caller = query.after or (None, None)
-        found = await self._database.fetch(
+        found = await self._database.reports.fetch(
             "list_suppressions",
             list(query.callers),
             address,
@@ -85,8 +85,10 @@ class PostgresSuppressions:
 
     async def hear(self, reply: Reply) -> int:
         if reply.wants_messages:
-            return len(await self._database.fetch("lift_stops", reply.address, reply.provider))
-        rows = await self._database.fetch("callers_who_wrote", reply.address, reply.provider, STOP_REACHES_BACK)
+            return len(await self._database.background.fetch("lift_stops", reply.address, reply.provider))
+        rows = await self._database.background.fetch(
+            "callers_who_wrote", reply.address, reply.provider, STOP_REACHES_BACK
+        )
         callers = [row["caller"] for row in rows] or [EVERY_CALLER]
         stop = Suppression(
             address=reply.address,
@@ -99,7 +101,7 @@ class PostgresSuppressions:
         return await self.note([replace(stop, caller=caller) for caller in callers])
 
     async def claim_opt_outs(self, provider: str, *, every: float) -> bool:
-        return bool(await self._database.fetch("claim_opt_outs", provider, every))
+        return bool(await self._database.background.fetch("claim_opt_outs", provider, every))
 
     async def replace_opt_outs(self, provider: str, addresses: Collection[str]) -> tuple[int, int]:
         now = datetime.now(UTC)
@@ -115,12 +117,12 @@ class PostgresSuppressions:
             for address in addresses
         ]
         # Each in a transaction of its own, for each locks its rows in order.
-        gone = len(await self._database.fetch("lift_opt_outs", provider, list(addresses)))
+        gone = len(await self._database.background.fetch("lift_opt_outs", provider, list(addresses)))
         new = [await self.note(listed[start : start + PAGE]) for start in range(0, len(listed), PAGE)]
         return sum(new), gone
 
     async def sweep(self) -> None:
-        while await self._database.fetch("forget_suppressions", REMEMBERED):
+        while await self._database.background.fetch("forget_suppressions", REMEMBERED):
             pass
 
 

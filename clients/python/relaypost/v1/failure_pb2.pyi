@@ -142,6 +142,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the caller has as many webhook endpoints as one may
     have. Nothing was registered.
     """
+    ERROR_REASON_TOO_MANY_REPORTS: _ErrorReason.ValueType  # 35
+    """RESOURCE_EXHAUSTED: as many reports and listings run and wait at this
+    gateway as may, as of ListMessages and GetCostReport. Details: RetryInfo.
+    Sending goes on.
+    """
+    ERROR_REASON_REPORT_TOO_SLOW: _ErrorReason.ValueType  # 36
+    """RESOURCE_EXHAUSTED: a report or a listing took longer than this gateway
+    allows. Details: RetryInfo; fewer days or more filters help at once.
+    Example: GetCostReport for a year.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -263,6 +273,16 @@ ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 29
 ERROR_REASON_WEBHOOK_LIMIT_REACHED: ErrorReason.ValueType  # 30
 """RESOURCE_EXHAUSTED: the caller has as many webhook endpoints as one may
 have. Nothing was registered.
+"""
+ERROR_REASON_TOO_MANY_REPORTS: ErrorReason.ValueType  # 35
+"""RESOURCE_EXHAUSTED: as many reports and listings run and wait at this
+gateway as may, as of ListMessages and GetCostReport. Details: RetryInfo.
+Sending goes on.
+"""
+ERROR_REASON_REPORT_TOO_SLOW: ErrorReason.ValueType  # 36
+"""RESOURCE_EXHAUSTED: a report or a listing took longer than this gateway
+allows. Details: RetryInfo; fewer days or more filters help at once.
+Example: GetCostReport for a year.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
