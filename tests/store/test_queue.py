@@ -19,7 +19,7 @@ from relaypost_server.core.queue_ports import Step
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.queueing import queued
 from relaypost_server.flow.requests import Recovery
-from relaypost_server.store import contents, database as database_module
+from relaypost_server.store import contents, pools
 from relaypost_server.store.message_batches import PostgresBatches
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.queue import PostgresQueue
@@ -286,7 +286,7 @@ async def test_what_a_dead_letter_says_is_forgotten_in_time(replicas: Sequence[R
 async def test_a_process_that_stops_within_a_transaction_keeps_its_rows_from_nobody(
     replicas: Sequence[Replica], bundled_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(pools, "IDLE_SECONDS", 0.5)
     message = letter()
     await replicas[0].queue.enqueue([message])
     async with opened(bundled_database, tmp_path / "stopped") as stopped:

@@ -42,6 +42,10 @@ class Gathered(Generic[T]):
                 await self._call([item for item, _ in batch])
             except Exception as error:
                 _settle(batch, error)
+            except asyncio.CancelledError:
+                for _, gone in batch:
+                    gone.cancel()
+                raise
             else:
                 _settle(batch, None)
 

@@ -38,7 +38,7 @@ class PostgresQueue:
         self._hand_over = hand_over
         self._same_database = same_database
         self._claims: Questions[Pointer, Job | None] = Questions(self._claim_all, final=lambda job: job is None)
-        self._steps: Questions[Step, bool] = Questions(self._settle_all, final=lambda _: True)
+        self._steps: Questions[Step, bool] = Questions(self._settle_all, final=lambda _: True, commands=True)
 
     async def enqueue(self, queued: Sequence[Queued]) -> Sequence[Enqueued]:
         documents = orjson.dumps([rows.queue_document(q) for q in queued]).decode()
