@@ -79,7 +79,7 @@ class GatewaySettings(Settings):
         2, description="the most connections for reports and listings, as for ListMessages and GetCostReport"
     )
     database_report_seconds: Seconds = Field(
-        8.0, description="how long a statement of a report may take, and how long it may wait for its turn, in seconds"
+        6.0, description="how long a statement of a report may take, and how long it may wait for its turn, in seconds"
     )
     database_report_queue: Annotated[int, Field(ge=0, le=1000)] = Field(
         6, description="the most reports and listings that wait for their turn; more are refused at once"

@@ -1,8 +1,11 @@
 """The batch writer: one row for each record, whoever waits for it, and no document that stops the others."""
 
 import asyncio
+import errno
 import threading
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -11,9 +14,10 @@ from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store import rows, writer as batch_writer
 from relaypost_server.store.messages import PostgresLog
-from relaypost_server.store.spool import Spool
-from tests.fakes.proxy import Proxy
-from tests.store.databases import caught_up
+from relaypost_server.store.spool import Spool, SpoolError
+from tests.databases import over_tcp, socket_of
+from tests.fakes.proxy import Proxy, proxy
+from tests.store.databases import caught_up, opened
 from tests.store.records import record
 
 
@@ -148,6 +152,66 @@ async def test_a_claim_that_the_database_refuses_is_an_error_and_not_a_claim_of_
     with pytest.raises(LogUnavailableError):
         await writer.write(bad.id, rows.settled(bad, fence=1, kept=True).replace(b'"settle"', b'"insert"'))
     assert await log.append(record())
+
+
+async def test_what_waits_at_the_end_goes_to_the_disk_even_when_its_caller_is_cancelled(
+    bundled_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_writer, "ANSWER_SECONDS", 60.0)
+    made = [record() for _ in range(3)]
+    async with proxy(socket_of(bundled_database)) as between:
+        async with opened(over_tcp(bundled_database, between.port), tmp_path) as database:
+            assert await PostgresLog(database).append(record())
+            between.hold()
+            appends = [asyncio.ensure_future(PostgresLog(database).append(r)) for r in made]
+            appends[1].cancel()
+            await asyncio.sleep(0)
+        assert [await appends[0], await appends[2]] == [True, True]
+        between.release()
+    async with opened(bundled_database, tmp_path) as database:
+        log = PostgresLog(database)
+        await caught_up(log)
+        assert await all_of(log, made) == made
+
+
+@pytest.mark.parametrize("error", [IndexError(), asyncio.CancelledError(), asyncpg.InternalClientError()])
+async def test_the_writer_goes_on_whatever_a_round_raises(
+    shaky: tuple[PostgresLog, Proxy], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    log, _ = shaky
+    real, left = batch_writer.write, iter([True])
+
+    async def write(*arguments: Any) -> Any:
+        if next(left, False):
+            raise error
+        return await real(*arguments)
+
+    monkeypatch.setattr(batch_writer, "write", write)
+    made = record()
+    assert await log.append(made)
+    await caught_up(log)
+    assert await log.get(made.id) == made
+
+
+@pytest.mark.parametrize("method", ["peek", "append"])
+async def test_a_disk_that_fails_stops_nothing(
+    shaky: tuple[PostgresLog, Proxy], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """A record for which there is no room is dropped, counted and named; a later one is kept."""
+    log, between = shaky
+    real, left = getattr(Spool, method), iter([True])
+
+    def fail(*arguments: Any) -> Any:
+        if next(left, False):
+            raise SpoolError(errno.ENOSPC, "database or disk is full")
+        return real(*arguments)
+
+    monkeypatch.setattr(Spool, method, fail)
+    between.cut()
+    answers = [await log.append(record()) for _ in range(2)]
+    assert answers == [method == "peek", True]
+    between.mend()
+    await caught_up(log)
 
 
 async def execute(url: str, statement: str) -> None:

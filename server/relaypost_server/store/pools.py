@@ -38,7 +38,7 @@ class DatabaseTerms:
     """What callers wait for: one-time passwords, claims, the queue, single messages."""
     background: PoolTerms = PoolTerms(connections=3, seconds=30)
     """What goes on by itself, and receipts."""
-    reports: PoolTerms = PoolTerms(connections=2, seconds=8, queue=6)
+    reports: PoolTerms = PoolTerms(connections=2, seconds=6, queue=6)
     """Listings and sums, which may read much."""
 
 
