@@ -63,6 +63,7 @@ def _data_dir() -> Path:
 
 
 ListenAddress = Annotated[str, AfterValidator(_host_and_port)]
+Connections = Annotated[int, Field(ge=1, le=1000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -84,6 +85,23 @@ class GatewaySettings(Settings):
     )
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
         None, description="postgresql://user:password@host/database; default: the bundled PostgreSQL"
+    )
+    database_request_connections: Connections = Field(
+        4, description="the most connections for what callers wait for, such as one-time passwords and the queue"
+    )
+    database_request_seconds: Seconds = Field(10.0, description="how long such a statement may take, in seconds")
+    database_background_connections: Connections = Field(
+        3, description="the most connections for receipts and for what goes on by itself"
+    )
+    database_background_seconds: Seconds = Field(30.0, description="how long such a statement may take, in seconds")
+    database_report_connections: Connections = Field(
+        2, description="the most connections for reports and listings, as for ListMessages and GetCostReport"
+    )
+    database_report_seconds: Seconds = Field(
+        6.0, description="how long a statement of a report may take, and how long it may wait for its turn, in seconds"
+    )
+    database_report_queue: Annotated[int, Field(ge=0, le=1000)] = Field(
+        6, description="the most reports and listings that wait for their turn; more are refused at once"
     )
     data_dir: Path = Field(
         default_factory=_data_dir, description="where the bundled PostgreSQL keeps its files; default: the user's own"
@@ -148,7 +166,7 @@ class GatewaySettings(Settings):
     max_concurrent_streams: Count = Field(1000, description="the most calls in flight on one connection")
     max_concurrent_calls: Count = Field(2000, description="the most calls in flight; more are refused at once")
     max_pending_calls: Count = Field(
-        200, description="calls that wait to be taken on; the transport refuses more, all of them at 1.5 times as many"
+        300, description="calls that wait to be taken on; the transport refuses more, all of them at 1.5 times as many"
     )
     max_grpc_connections: Count = Field(1000, description="the most gRPC connections; more are closed at once")
     max_http_connections: Count = Field(

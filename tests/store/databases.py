@@ -1,11 +1,13 @@
 """The database as the stores see it, opened for a test."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.store.database import Database
+from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.spool import Spool
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -22,3 +24,10 @@ async def opened(
         yield database
     finally:
         await database.stop()
+
+
+async def caught_up(log: PostgresLog) -> None:
+    """Waits until the database is there and has everything."""
+    async with asyncio.timeout(15):
+        while not (log.health().available and log.health().waiting == 0):
+            await asyncio.sleep(0.02)

@@ -40,7 +40,7 @@ async def spent(url: str, home: Path, *records: Any, by_caller: bool = False, **
         for each in records:
             await PostgresLog(database).append(each)
         days = {"first": DAY, "last": DAY} | query
-        found = await PostgresCosts(database).spendings(**days, by_caller=by_caller)
+        found = await PostgresCosts(database.reports).spendings(**days, by_caller=by_caller)
         return sorted(found, key=lambda s: (s.day, s.channel, s.provider, s.country, s.caller, s.duplicate))
 
 
@@ -136,7 +136,7 @@ async def test_a_doubtful_message_that_was_not_sent_costs_nothing(
         log = PostgresLog(database)
         await log.append(doubtful)
         resolved = await log.resolve(doubtful.id, sent=sent_after_all)
-        found = await PostgresCosts(database).spendings(DAY, DAY, by_caller=False)
+        found = await PostgresCosts(database.reports).spendings(DAY, DAY, by_caller=False)
     assert resolved is not None
     assert resolved.cost == (Money(micros=6_450) if sent_after_all else None)
     assert list(found) == ([spending()] if sent_after_all else [])

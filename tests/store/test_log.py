@@ -12,12 +12,12 @@ import pytest
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.ports import LogUnavailableError, MessageQuery
 from relaypost_server.core.record import MessageRecord
-from relaypost_server.store import migrations, writer
+from relaypost_server.store import batch_statement, migrations, writer
 from relaypost_server.store.messages import PostgresLog
 from tests.databases import over_tcp, socket_of
 from tests.fakes.http import closed_port
 from tests.fakes.proxy import Proxy, proxy
-from tests.store.databases import opened
+from tests.store.databases import caught_up, opened
 from tests.store.records import START, record
 
 
@@ -27,12 +27,6 @@ async def log(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(writer, "ANSWER_SECONDS", 30.0)
     async with opened(database, tmp_path) as started:
         yield PostgresLog(started)
-
-
-async def available(log: PostgresLog) -> None:
-    async with asyncio.timeout(10):
-        while not (log.health().available and log.health().waiting == 0):
-            await asyncio.sleep(0.02)
 
 
 async def test_a_record_comes_back_as_it_was(log: PostgresLog) -> None:
@@ -62,7 +56,7 @@ async def test_writing_a_record_twice_keeps_one(log: PostgresLog) -> None:
 async def test_many_records_at_once_are_all_kept(log: PostgresLog) -> None:
     made = [record() for _ in range(2500)]
     await asyncio.gather(*(log.append(r) for r in made))
-    await available(log)
+    await caught_up(log)
     found = [await log.get(r.id) for r in made[::100]]
     assert found == made[::100]
 
@@ -110,25 +104,11 @@ async def test_one_record_that_cannot_be_written_does_not_take_others_with_it(lo
     assert log.health().waiting == 0
 
 
-@pytest.fixture
-async def shaky(bundled_database: str, tmp_path: Path) -> AsyncIterator[tuple[PostgresLog, Proxy]]:
-    """A log whose database can be cut off."""
-    async with (
-        proxy(socket_of(bundled_database)) as between,
-        opened(over_tcp(bundled_database, between.port), tmp_path) as database,
-    ):
-        log = PostgresLog(database)
-        assert await log.append(record())
-        yield log, between
-        between.mend()
-        between.release()
-
-
 async def test_a_lost_database_delays_no_caller_and_loses_no_record(shaky: tuple[PostgresLog, Proxy]) -> None:
     log, between = shaky
     between.cut()
     made = [record() for _ in range(100)]
-    async with asyncio.timeout(writer.STATEMENT_SECONDS / 2):
+    async with asyncio.timeout(batch_statement.STATEMENT_SECONDS / 2):
         answers = await asyncio.gather(*(log.append(r) for r in made))
     assert all(answers)  # On disk.
     assert log.health().waiting == 100
@@ -137,7 +117,7 @@ async def test_a_lost_database_delays_no_caller_and_loses_no_record(shaky: tuple
     with pytest.raises(LogUnavailableError):
         await log.get(made[0].id)
     between.mend()
-    await available(log)
+    await caught_up(log)
     assert [await log.get(r.id) for r in made] == made
 
 
@@ -145,10 +125,10 @@ async def test_a_slow_database_delays_no_caller(shaky: tuple[PostgresLog, Proxy]
     log, between = shaky
     between.hold()
     made = [record() for _ in range(10)]
-    async with asyncio.timeout(writer.STATEMENT_SECONDS / 2):
+    async with asyncio.timeout(batch_statement.STATEMENT_SECONDS / 2):
         assert [await log.append(r) for r in made] == [True] * 10
     between.release()
-    await available(log)
+    await caught_up(log)
     assert [await log.get(r.id) for r in made] == made
 
 
@@ -162,7 +142,7 @@ async def test_an_answer_that_is_lost_after_the_commit_makes_no_second_row(
     between.cut()
     await append
     between.mend()
-    await available(log)
+    await caught_up(log)
     assert await log.get(made.id) == made
 
 
@@ -175,7 +155,7 @@ async def test_what_waits_comes_before_what_follows(shaky: tuple[PostgresLog, Pr
     between.mend()
     for each in made[25:]:
         await log.append(each)
-    await available(log)
+    await caught_up(log)
     connection = await asyncpg.connect(bundled_database)
     rows = await connection.fetch("SELECT id::text FROM relaypost.messages ORDER BY ctid")
     await connection.close()
@@ -200,7 +180,7 @@ async def test_what_is_on_disk_outlives_its_gateway(bundled_database: str, tmp_p
             assert await PostgresLog(database).append(each)
     async with opened(bundled_database, tmp_path) as database:
         log = PostgresLog(database)
-        await available(log)
+        await caught_up(log)
         assert [await log.get(r.id) for r in made] == made
 
 
@@ -212,7 +192,7 @@ async def test_a_log_starts_without_its_database(bundled_database: str, tmp_path
             made = record()
             assert await log.append(made)
             between.mend()
-            await available(log)
+            await caught_up(log)
             assert await log.get(made.id) == made
 
 
@@ -227,7 +207,7 @@ async def test_without_leave_to_migrate_the_log_waits_for_the_schema(
         connection = await asyncpg.connect(empty_bundled_database)
         await migrations.migrate(connection)
         await connection.close()
-        await available(log)
+        await caught_up(log)
         assert await log.get(made.id) == made
 
 

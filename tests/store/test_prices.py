@@ -72,7 +72,7 @@ async def test_a_price_replaces_the_estimate_and_both_stay_on_record(databases: 
     outcome = found.attempts[0].outcome
     assert (outcome.cost, outcome.billed, found.cost) == (Money(micros=7_500), Money(micros=8_300), Money(micros=8_300))
     day = record.create_time.date()
-    [spending] = await PostgresCosts(databases[0]).spendings(day, day, by_caller=False)
+    [spending] = await PostgresCosts(databases[0].reports).spendings(day, day, by_caller=False)
     assert (spending.estimated, spending.billed, spending.billed_sends, spending.unbilled) == (7_500, 8_300, 1, 0)
     await make_due(databases[0])
     assert list(await prices.due("twilio", 10)) == []
@@ -104,7 +104,7 @@ async def test_a_bill_in_another_currency_is_not_added_to_estimates(databases: l
     assert found is not None
     assert found.cost == Money(micros=13_950)
     day = record.create_time.date()
-    spendings = await PostgresCosts(databases[0]).spendings(day, day, by_caller=False)
+    spendings = await PostgresCosts(databases[0].reports).spendings(day, day, by_caller=False)
     assert {(s.currency, s.billed, s.unbilled) for s in spendings} == {("USD", 0, 6_450), ("EUR", 7_000, 0)}
 
 

@@ -15,7 +15,7 @@ from relaypost_server.core.pace import Pace
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.queue import Again, Dead, Death, Done, Lane
 from relaypost_server.core.queue_ports import Step
-from relaypost_server.store import contents, database as database_module
+from relaypost_server.store import contents, pools
 from tests.store.databases import opened
 from tests.store.queues import EMAIL, LONG, SHORT, Replica, letter, opened_replicas, pointer_to
 
@@ -226,7 +226,7 @@ async def test_what_a_dead_letter_says_is_forgotten_in_time(replicas: Sequence[R
 async def test_a_process_that_stops_within_a_transaction_keeps_its_rows_from_nobody(
     replicas: Sequence[Replica], bundled_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(pools, "IDLE_SECONDS", 0.5)
     message = letter()
     await replicas[0].queue.enqueue([message])
     async with opened(bundled_database, tmp_path / "stopped") as stopped:

@@ -266,7 +266,7 @@ async def test_names_are_forgotten_after_their_time(replicas: list[Replica], bun
         await replicas[0].requests.begin(each)
     await replicas[0].requests.finish(ended(made, MessageState.SENT), fence=1, kept=True)
     connection = await asyncpg.connect(bundled_database)
-    await connection.execute("UPDATE relaypost.requests SET create_time = now() - interval '2 hours'")
+    await connection.execute("UPDATE relaypost.requests SET remembered_from = now() - interval '2 hours'")
     await replicas[0].requests.forget(older_than=3600.0)
     left = await connection.fetch("SELECT request_id FROM relaypost.requests")
     await connection.close()
@@ -290,6 +290,38 @@ async def test_a_person_settles_what_is_unconfirmed(replicas: list[Replica], sen
     else:
         assert isinstance(answer, Begun)
         assert [a.kind for a in answer.record.attempts] == [Kind.FAULTED]
+
+
+async def test_a_claim_whose_caller_is_cancelled_is_given_back(
+    bundled_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim was on its way already, and is granted: nobody will send, so another may."""
+    monkeypatch.setattr(writer, "WORD_SECONDS", 60.0)
+    monkeypatch.setattr(writer, "ANSWER_SECONDS", 60.0)
+    async with (
+        proxy(socket_of(bundled_database)) as between,
+        opened(over_tcp(bundled_database, between.port), tmp_path / "cut") as database,
+        opened(bundled_database, tmp_path / "other") as other,
+    ):
+        assert await PostgresLog(database).append(record())
+        between.swallow_answers()
+        begun = asyncio.ensure_future(PostgresRequests(database, lease=LONG).begin(claim()))
+        async with asyncio.timeout(20):
+            while not await _claimed(bundled_database):
+                await asyncio.sleep(0.02)
+        begun.cancel()
+        between.release()
+        async with asyncio.timeout(20):
+            while not isinstance(await PostgresRequests(other, lease=LONG).begin(claim()), Begun):
+                await asyncio.sleep(0.02)
+
+
+async def _claimed(url: str) -> bool:
+    connection = await asyncpg.connect(url)
+    try:
+        return bool(await connection.fetchval("SELECT count(*) FROM relaypost.requests"))
+    finally:
+        await connection.close()
 
 
 async def test_a_claim_whose_answer_was_lost_is_given_back(bundled_database: str, tmp_path: Path) -> None:

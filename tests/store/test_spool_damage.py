@@ -1,274 +1,211 @@
-"""Torn, damaged and failing files: nothing acknowledged is lost, nothing is invented."""
+"""Damaged files and failing disks: nothing is invented, nothing stops, and a later append works."""
 
-import errno
-import os
-import shutil
-import stat
+import random
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings, strategies as st
 from structlog.testing import capture_logs
 
-from relaypost_server.store.spool import segment
-from relaypost_server.store.spool.frames import HEAD, OVERHEAD
+from relaypost_server.store.spool import SpoolError
+from relaypost_server.store.spool.file import SpoolFile
 from tests.store.spools import (
-    RECORDS,
+    DOCUMENTS,
     TO_STDERR,
     children_of,
     drain,
-    fail_once,
     files,
+    keyed,
     left_behind,
+    numbered,
     opened,
     reopened,
 )
 
 
-def test_a_file_that_a_crash_left_without_its_head_holds_nothing(home: Path) -> None:
+def killed(home: Path, records: int) -> list[bytes]:
+    """The documents that a process had appended when it was killed; its journal is still there."""
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from tests.store.spools import numbered, opened
+opened(Path(sys.argv[1])).append(numbered(0, {records}, 500))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(home)], check=False)
+    assert done.returncode == -9
+    return [record.document for record in numbered(0, records, 500)]
+
+
+def overwrite(path: Path, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def test_a_file_that_is_no_database_is_set_aside(home: Path) -> None:
     file = left_behind(home)
-    for size in range(len(HEAD) + 1):
-        later = file.with_name(f"{2 + size:012d}.log")
-        later.write_bytes(HEAD[:size])
-    assert reopened(home) == RECORDS
+    file.write_bytes(b"not a database" * 1000)
+    with capture_logs() as logs:
+        assert reopened(home) == []
+    assert [entry["why"] for entry in logs if "set aside" in entry["event"]] == ["corrupt"]
+    (aside,) = files(home, ".corrupt")
+    assert aside.read_bytes() == b"not a database" * 1000
+
+
+def test_an_empty_file_that_a_crash_left_holds_nothing(home: Path) -> None:
+    left_behind(home).write_bytes(b"")
+    assert reopened(home) == []
     assert children_of(home) == ["lock"]
 
 
-def test_the_last_record_torn_anywhere_is_left_out_and_the_others_are_kept(home: Path) -> None:
-    whole = len(left_behind(home).read_bytes())
-    start = whole - OVERHEAD - len(RECORDS[-1])
-    for size in range(start, whole):
-        file = next(iter(files(home)), None) or left_behind(home)
-        os.truncate(file, size)
-        with capture_logs() as logs:
-            assert reopened(home) == RECORDS[:-1]
-        reported = [entry["bytes"] for entry in logs if "unfinished" in entry["event"]]
-        assert reported == ([size - start] if size > start else [])
-    assert children_of(home) == ["lock"], "a torn record was never acknowledged: there is nothing to set aside"
+def test_a_torn_journal_costs_only_what_was_never_acknowledged(home: Path) -> None:
+    expected = killed(home, 20)
+    (journal,) = files(home, ".sqlite-wal")
+    with journal.open("ab") as file:
+        file.write(b"\0" * 3000)
+    assert reopened(home) == expected
 
 
-def test_zeros_at_the_end_are_what_a_power_loss_leaves_of_an_append(home: Path) -> None:
-    file = left_behind(home)
-    os.truncate(file, file.stat().st_size + 5000)
-    assert reopened(home) == RECORDS
-    assert children_of(home) == ["lock"]
+def test_damage_anywhere_neither_raises_nor_invents_a_document(home: Path) -> None:
+    chance = random.Random(3)
+    for trial in range(40):
+        place = home.with_name(f"trial-{trial}")
+        file = left_behind(place, numbered(0, 100, 500))
+        written = [record.document for record in numbered(0, 100, 500)]
+        overwrite(file, chance.randrange(file.stat().st_size), chance.randbytes(chance.choice([1, 1, 50, 5000])))
+        found = reopened(place)
+        assert set(found) <= set(written)
+        assert len(found) == 100 or files(place, ".corrupt") or files(place, ".refused")
 
 
-def test_a_flipped_bit_anywhere_costs_only_what_follows_it_and_the_file_is_set_aside(home: Path) -> None:
-    intact = left_behind(home).read_bytes()
-    ends = [len(HEAD)]
-    for record in RECORDS:
-        ends.append(ends[-1] + OVERHEAD + len(record))
-    assert ends[-1] == len(intact)
-    for bit in (byte * 8 + byte % 8 for byte in range(len(intact))):
-        file = next(iter(files(home)), None) or left_behind(home)
-        flipped = bytearray(intact)
-        flipped[bit // 8] ^= 1 << bit % 8
-        file.write_bytes(flipped)
-        with capture_logs() as logs:
-            found = reopened(home)
-        kept = sum(end <= bit // 8 for end in ends[1:])
-        assert found == RECORDS[:kept]
-        (aside,) = files(home, ".corrupt")
-        assert aside.read_bytes() == flipped
-        (report,) = [entry for entry in logs if "damaged" in entry["event"]]
-        assert report["bytes"] == len(intact) - (ends[kept] if bit // 8 >= len(HEAD) else 0)
-        aside.unlink()
-
-
-@settings(max_examples=100, deadline=None)
-@given(at=st.integers(0, 160), damage=st.binary(max_size=60), cut=st.integers(0, 160))
-def test_no_damage_raises_or_invents_a_record(at: int, damage: bytes, cut: int) -> None:
-    with TemporaryDirectory() as name:
-        home = Path(name)
-        file = left_behind(home)
-        intact = file.read_bytes()
-        file.write_bytes((intact[:at] + damage + intact[at + len(damage) :])[: len(intact) - cut])
-        found = reopened(home)
-        assert found == RECORDS[: len(found)]
-
-
-def test_a_flipped_bit_anywhere_in_the_cursor_only_has_records_read_again(home: Path) -> None:
+def test_a_document_that_was_altered_on_disk_is_set_aside_and_the_others_are_read(home: Path) -> None:
+    file = left_behind(home, numbered(0, 100, 500))
+    content = file.read_bytes()
+    overwrite(file, content.index(b"50 xxx") + 100, b"y")
     spool = opened(home)
-    spool.append(RECORDS)
-    batch = spool.peek(3)
+    batch = spool.peek(1000)
     assert batch is not None
+    assert (len(batch.documents), batch.altered) == (99, 1)
     spool.advance(batch)
     spool.close()
-    (cursor,) = files(home, "cursor")
-    kept = home.with_name("kept")
-    cursor_bytes = cursor.stat().st_size
-    assert cursor_bytes == 20
-    home.rename(kept)
-    for byte in range(cursor_bytes):
-        shutil.copytree(kept, home)
-        flipped = bytearray(cursor.read_bytes())
-        flipped[byte] ^= 1 << byte % 8
-        cursor.write_bytes(flipped)
-        assert reopened(home) == RECORDS
-        shutil.rmtree(home)
+    (kept,) = files(home, ".refused")
+    with sqlite3.connect(kept) as connection:
+        assert connection.execute("SELECT message_id, reason FROM refused").fetchall() == [
+            ("message-50", "altered on disk")
+        ]
+    connection.close()
 
 
-def test_damage_while_we_run_costs_only_what_follows_it(home: Path) -> None:
+def test_what_comes_before_the_damage_is_read_and_the_rest_is_set_aside(home: Path) -> None:
+    file = left_behind(home, numbered(0, 1000, 500))
+    size = file.stat().st_size
+    overwrite(file, size * 3 // 4 // 4096 * 4096, b"\xff" * 4096)
     spool = opened(home)
-    spool.append(RECORDS)
+    found = drain(spool, limit=10)
+    assert found == [record.document for record in numbered(0, len(found), 500)]
+    assert found
+    assert spool.append(numbered(1, 1)) == 1
+    assert drain(spool) == [b"1 "]
+    spool.close()
+    assert len(files(home, ".corrupt")) == 1
+    assert files(home) == []
+
+
+def test_damage_to_our_own_file_while_we_run_stops_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = opened(home)
+    spool.append(keyed(DOCUMENTS))
     (file,) = files(home)
-    content = bytearray(file.read_bytes())
-    content[len(HEAD) + OVERHEAD + len(RECORDS[0])] ^= 1
-    file.write_bytes(content)
-    with capture_logs() as logs:
-        batch = spool.peek(10)
-    assert batch is not None
-    assert list(batch.records) == RECORDS[:1]
-    left = len(HEAD) + OVERHEAD + len(RECORDS[0])
-    assert [entry["bytes"] for entry in logs] == [len(content) - left]
-    assert spool.size == left
-    assert spool.append([b"after"]) == 1
-    spool.advance(batch)
-    assert drain(spool) == [b"after"]
-    (aside,) = files(home, ".corrupt")
-    assert aside.read_bytes() == content
-
-
-@pytest.mark.parametrize("remove", [True, False], ids=["removed by hand", "bad sector"])
-def test_a_file_that_cannot_be_read_does_not_stop_the_others(
-    home: Path, monkeypatch: pytest.MonkeyPatch, remove: bool
-) -> None:
-    spool = opened(home, segment_bytes=1)
-    spool.append([b"first"])
-    spool.append([b"second"])
-    if remove:
-        files(home)[0].unlink()
-    else:
-        fail_once(monkeypatch, segment, "read_frames", errno.EIO)
-    assert spool.waiting == 2
-    assert drain(spool) == [b"second"]
-    assert len(files(home, ".corrupt")) == (0 if remove else 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(SpoolFile, "peek", raising_once(sqlite3.SQLITE_CORRUPT, SpoolFile.peek))
+        assert drain(spool) == []
+    assert len(files(home, ".corrupt")) == 1
+    assert not file.exists()
+    assert spool.append(keyed(DOCUMENTS)) == 4
+    assert drain(spool) == DOCUMENTS
 
 
 def test_a_lack_that_may_pass_is_raised_and_costs_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = opened(home)
-    spool.append(RECORDS)
-    fail_once(monkeypatch, segment, "read_frames", errno.EMFILE)
-    with pytest.raises(OSError, match="open files"):
-        spool.peek(10)
-    assert drain(spool) == RECORDS
-
-
-def test_what_cannot_be_read_now_is_left_to_a_later_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    left_behind(home)
+    spool.append(keyed(DOCUMENTS))
     with monkeypatch.context() as patch:
-        fail_once(patch, segment, "read_frames", errno.EACCES)
-        spool = opened(home)
-    assert spool.waiting == 0
-    spool.close()
-    assert reopened(home) == RECORDS
+        patch.setattr(SpoolFile, "peek", raising_once(sqlite3.SQLITE_CANTOPEN, SpoolFile.peek))
+        with pytest.raises(SpoolError):
+            spool.peek(10)
+    assert drain(spool) == DOCUMENTS
 
 
-@pytest.mark.parametrize("call", ["fsync", "pwrite"])
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-def test_a_failed_append_keeps_nothing_and_a_later_one_works(
-    home: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
-) -> None:
+def test_a_full_disk_keeps_nothing_of_an_append_and_a_later_one_works(home: Path) -> None:
     spool = opened(home)
-    spool.append(RECORDS)
-    (file,) = files(home)
-    before = file.read_bytes()
-    with monkeypatch.context() as patch:
-        fail_once(patch, os, call, code)
-        with pytest.raises(OSError, match=os.strerror(code)):
-            spool.append([b"lost"])
-    assert (file.read_bytes(), spool.waiting) == (before, len(RECORDS))
-    spool.append([b"later"])
+    spool.append(keyed(DOCUMENTS))
+    limit(spool, 10)
+    with pytest.raises(SpoolError, match="full"):
+        spool.append(numbered(0, 1000, 1000))
+    assert spool.waiting == len(DOCUMENTS)
+    limit(spool, 1 << 30)
+    assert spool.append(numbered(100, 10)) == 10
     spool.close()
-    assert reopened(home) == [*RECORDS, b"later"]
-
-
-def test_where_the_file_cannot_be_rolled_back_the_next_append_overwrites_the_rest(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spool = opened(home)
-    spool.append(RECORDS)
-    with monkeypatch.context() as patch:
-        fail_once(patch, os, "fsync", errno.EIO)
-        fail_once(patch, os, "ftruncate", errno.EIO)
-        with pytest.raises(OSError, match="Input/output"):
-            spool.append([b"first"])
-    assert drain(spool, limit=3) == RECORDS
-    with monkeypatch.context() as patch:
-        spool.append(RECORDS)
-        fail_once(patch, os, "fsync", errno.EIO)
-        fail_once(patch, os, "ftruncate", errno.EIO)
-        with pytest.raises(OSError, match="Input/output"):
-            spool.append([b"first"])
-    spool.append([b"other"])
-    spool.close()
-    assert reopened(home) == [*RECORDS, b"other"]
-
-
-@pytest.mark.parametrize("step", [0, 1], ids=["the file", "its name"])
-def test_a_file_that_cannot_be_made_durable_is_not_left(home: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    spool = opened(home)
-    with monkeypatch.context() as patch:
-        fail_once(patch, os, "fsync", errno.ENOSPC, after=step)
-        with pytest.raises(OSError, match="No space"):
-            spool.append(RECORDS)
-    assert files(home) == []
-    spool.append(RECORDS)
-    assert drain(spool) == RECORDS
+    assert reopened(home) == [*DOCUMENTS, *(r.document for r in numbered(100, 10))]
 
 
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from relaypost_server.store.spool import Spool
+from tests.store.spools import numbered, opened
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-spool = Spool.open(Path(sys.argv[1]), max_bytes=1 << 30)
+spool = opened(Path(sys.argv[1]))
+print(spool.append(numbered(0, 2, 300)))
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-print(spool.append([b"a" * 300] * 2))
-for _ in range(5):
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+for number in range(5):
     try:
-        spool.append([b"b" * 300] * 2)
+        spool.append(numbered(1000 * number, 300, 300))
     except OSError:
         print("refused")
-print(spool.append([b"c" * 300]))
+batch = spool.peek(1)
+spool.advance(batch)
+print(spool.append(numbered(7, 1, 300)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-print(spool.append([b"d" * 300] * 9))
+print(spool.append(numbered(100, 9, 300)), spool.waiting)
 """
 
 
-def test_a_disk_that_fills_up_in_the_middle_of_a_record(home: Path) -> None:
+def test_a_disk_that_fills_up_in_the_middle_of_an_append(home: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", TO_STDERR + FULL, str(home)], check=True, capture_output=True, text=True
     )
-    assert done.stdout.split() == ["2", *["refused"] * 5, "1", "9"]
-    assert [r[:1] for r in reopened(home)] == [b"a", b"a", b"c", *[b"d"] * 9]
+    assert done.stdout.split() == ["2", *["refused"] * 5, "1", "9", "11"]
+    assert [int(document.split()[0]) for document in reopened(home)] == [1, 7, *range(100, 109)]
 
 
-def test_the_data_and_the_names_are_synced_before_an_append_returns(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[str] = []
-    pwrite, fsync = os.pwrite, os.fsync
-
-    def write(descriptor: int, data: bytes, offset: int) -> int:
-        calls.append("write")
-        return pwrite(descriptor, data, offset)
-
-    def sync(descriptor: int) -> None:
-        calls.append("sync directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "pwrite", write)
-    monkeypatch.setattr(os, "fsync", sync)
+def test_an_append_is_synced_before_it_returns(home: Path) -> None:
+    """Where strace is not at hand, SQLite's own word has to do."""
     spool = opened(home)
-    assert calls == ["sync directory", "sync directory"], "home, and our own directory in it"
-    calls.clear()
-    spool.append(RECORDS)
-    spool.append(RECORDS)
-    created, appended = ["write", "sync file", "sync directory"], ["write", "sync file"]
-    assert calls == created + appended + appended
+    connection = spool._own._connection
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA locking_mode").fetchone() == ("exclusive",)
+
+
+def raising_once(code: int, real: object) -> object:
+    """Has SQLite's error come out of the first call."""
+    from relaypost_server.store.spool.errors import translated
+
+    left = iter([True])
+
+    def call(*args: object) -> object:
+        if next(left, False):
+            error = sqlite3.OperationalError("simulated")
+            error.sqlite_errorcode = code
+            with translated():
+                raise error
+        return real(*args)  # type: ignore[operator]
+
+    return call
+
+
+def limit(spool: object, pages: int) -> None:
+    """Has SQLite find the disk full beyond so many pages."""
+    spool._own._connection.execute(f"PRAGMA max_page_count = {pages}")  # type: ignore[attr-defined]

@@ -11,44 +11,48 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from relaypost_server.store.spool import disk, segments
+from relaypost_server.store.spool import SpoolError
+from relaypost_server.store.spool.file import SpoolFile
 from tests.store.spools import (
+    DOCUMENTS,
     TO_STDERR,
     children_of,
     drain,
     left_behind,
+    numbered,
     opened,
     reopened,
 )
 
 
-def test_a_directory_of_another_user_is_left_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_ours_to_read_is_left_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left_behind(home)
-    lock_file = disk.lock_file
+    real = SpoolFile
     first = iter([True])
 
-    def refuse(path: Path, *, wait: bool) -> int:
+    def refuse(path: Path) -> SpoolFile:
         if next(first, False):
-            return lock_file(path, wait=wait)  # That of our own directory.
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            raise SpoolError(errno.EACCES, "unable to open database file")
+        return real(path)
 
-    monkeypatch.setattr(segments, "lock_file", refuse)
-    with capture_logs() as logs:
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr("relaypost_server.store.spool.spool.SpoolFile", refuse)
         spool = opened(home)
     assert spool.waiting == 0
     assert ["left alone" in entry["event"] for entry in logs] == [True]
+    spool.close()
+    assert reopened(home) == DOCUMENTS
 
 
 APPENDING = """
 import sys
 from itertools import count
 from pathlib import Path
-from relaypost_server.store.spool import Spool
-spool = Spool.open(Path(sys.argv[1]), max_bytes=1 << 30, segment_bytes=20_000)
+from tests.store.spools import numbered, opened
+spool = opened(Path(sys.argv[1]))
 for number in count(int(sys.argv[2]), 3):
-    numbers = range(number, number + 3)
-    assert spool.append([b"%d " % n + b"x" * (n * 37 % 3000) for n in numbers]) == 3
-    print(*numbers, flush=True)
+    assert spool.append(numbered(number, 3, number * 37 % 3000)) == 3
+    print(*range(number, number + 3), flush=True)
 """
 
 
@@ -85,8 +89,8 @@ def test_a_living_process_is_left_alone_and_a_dead_one_is_adopted(home: Path) ->
     assert process.stdout is not None
     next(process.stdout)
     ours = opened(home)
-    assert ours.append([b"ours"]) == 1
-    assert drain(ours) == [b"ours"]
+    assert ours.append(numbered(1, 1)) == 1
+    assert drain(ours) == [b"1 "]
     acknowledged = acknowledged_until_killed(process, lines=5)
     ours.close()
     found = [int(record.split()[0]) for record in reopened(home)]
@@ -103,7 +107,7 @@ spool = Spool.open(Path(sys.argv[1]), max_bytes=1 << 30)
 print(spool.waiting, flush=True)
 sys.stdin.readline()
 while (batch := spool.peek(7)) is not None:
-    print(*(r.decode() for r in batch.records))
+    print(*(d.decode() for _, d in batch.documents))
     spool.advance(batch)
 spool.close()
 """
@@ -132,10 +136,10 @@ def test_of_racing_processes_one_adopts_a_dead_one(
 ) -> None:
     for directory in range(5):
         spool = opened(home.with_name(f"made-{directory}"))
-        spool.append([b"%d" % (directory * 100 + n) for n in range(20)])
+        spool.append(numbered(directory * 100, 20))
         spool.close()
     home.mkdir()
-    for made in sorted(home.parent.glob("made-*/*-*")):
+    for made in sorted(home.parent.glob("made-*/*.sqlite")):
         made.rename(home / made.name)
     for process in racers:
         assert process.stdout is not None

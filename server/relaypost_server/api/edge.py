@@ -20,7 +20,7 @@ from relaypost_server.api.errors import ApiError
 from relaypost_server.api.in_flight import Calls, InFlight
 from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.api.wire import is_overfull
-from relaypost_server.core.ports import LogUnavailableError
+from relaypost_server.core.ports import LogUnavailableError, ReportsBusyError, ReportTooSlowError
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import CallSpan, Tracing
 
@@ -213,6 +213,10 @@ def _status_of(error: Exception) -> status_pb2.Status:
             return error.status
         case InvalidRequestError():
             return errors.invalid(error)
+        case ReportsBusyError():
+            return errors.reports_busy()
+        case ReportTooSlowError():
+            return errors.report_too_slow()
         case LogUnavailableError():
             return errors.log_unavailable()
         case grpc.aio.AbortError():

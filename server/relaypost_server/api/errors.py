@@ -112,6 +112,24 @@ def log_unavailable() -> status_pb2.Status:
     )
 
 
+def reports_busy() -> status_pb2.Status:
+    return build(
+        StatusCode.RESOURCE_EXHAUSTED,
+        failure_pb2.ERROR_REASON_TOO_MANY_REPORTS,
+        "as many reports and listings run and wait at this gateway as may; sending goes on",
+        retry(5.0),
+    )
+
+
+def report_too_slow() -> status_pb2.Status:
+    return build(
+        StatusCode.RESOURCE_EXHAUSTED,
+        failure_pb2.ERROR_REASON_REPORT_TOO_SLOW,
+        "the report took longer than RELAYPOST_DATABASE_REPORT_SECONDS: ask for fewer days, or filter by more",
+        retry(30.0),
+    )
+
+
 def request_reused() -> status_pb2.Status:
     return build(
         StatusCode.ALREADY_EXISTS,

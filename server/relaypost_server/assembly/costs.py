@@ -17,7 +17,7 @@ async def keep_budgets(site: Site, database: Database) -> BudgetKeeper | None:
     """What is spent is counted in any case; None where there is no budget to keep to."""
     keeper = BudgetKeeper(
         site.config.all_budgets,
-        PostgresCosts(database),
+        PostgresCosts(database.background),
         site.config.tariffs,
         refresh_seconds=site.config.budgets.budget_refresh_seconds,
         on_record=database.up_to_date,
@@ -36,4 +36,4 @@ def fetch_prices(site: Site, database: Database, providers: Iterable[Any]) -> No
 
 
 def build_reader(site: Site, database: Database) -> CostReader:
-    return CostReader(PostgresCosts(database), site.config.tariffs, clock=site.clock)
+    return CostReader(PostgresCosts(database.reports), site.config.tariffs, clock=site.clock)

@@ -9,6 +9,7 @@ from relaypost_server.gateway_settings import GatewaySettings, WithoutDatabase
 from relaypost_server.settings import Problem, SettingsError
 from relaypost_server.store.database import Database
 from relaypost_server.store.embedded import EmbeddedPostgres
+from relaypost_server.store.pools import DatabaseTerms, PoolTerms
 from relaypost_server.store.requests import PostgresRequests
 from relaypost_server.store.spool import Spool
 from relaypost_server.store.tenants import OtherDatabaseError, Tenancy, identity
@@ -34,7 +35,14 @@ async def open_database(site: Site, url: str) -> Database:
     # After the records: until then the spool is this gateway's.
     site.shutdown.then(Phase.TELEMETRY, lambda: asyncio.to_thread(tenancy.close))
     spool = await asyncio.to_thread(_open_spool, gateway)
-    database = Database(url, spool, auto_migrate=gateway.auto_migrate, metrics=site.metrics, tasks=site.tasks)
+    database = Database(
+        url,
+        spool,
+        auto_migrate=gateway.auto_migrate,
+        metrics=site.metrics,
+        tasks=site.tasks,
+        terms=_terms(gateway),
+    )
     await database.start()
     site.shutdown.then(Phase.RECORDS, database.stop)
     return database
@@ -50,6 +58,20 @@ def open_requests(site: Site, database: Database) -> Requests:
         clock=site.clock,
     )
     return Requests(log_of_requests, terms, site.metrics)
+
+
+def _terms(gateway: GatewaySettings) -> DatabaseTerms:
+    return DatabaseTerms(
+        requests=PoolTerms(connections=gateway.database_request_connections, seconds=gateway.database_request_seconds),
+        background=PoolTerms(
+            connections=gateway.database_background_connections, seconds=gateway.database_background_seconds
+        ),
+        reports=PoolTerms(
+            connections=gateway.database_report_connections,
+            seconds=gateway.database_report_seconds,
+            queue=gateway.database_report_queue,
+        ),
+    )
 
 
 def _enter(gateway: GatewaySettings) -> Tenancy:

@@ -26,8 +26,8 @@ class Task:
 class Running(Protocol):
     """A task that has been started."""
 
-    async def stop(self) -> None:
-        """Ends the task wherever it is."""
+    async def stop(self, *, grace: float = 0.0) -> None:
+        """Begins no other round, and lets the present one run for at most `grace` seconds."""
         ...
 
 

@@ -166,6 +166,14 @@ class LogUnavailableError(Exception):
     """The message log cannot be read now."""
 
 
+class ReportsBusyError(LogUnavailableError):
+    """As many reports and listings run, and wait for their turn, as may."""
+
+
+class ReportTooSlowError(LogUnavailableError):
+    """A report or a listing took longer than the settings allow."""
+
+
 class MessageLog(Protocol):
     """Where every message is kept."""
 

@@ -1,6 +1,5 @@
 """Reports what messages cost, and foretells the month."""
 
-import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 
@@ -19,8 +18,6 @@ class CostReader:
         self._costs = costs
         self._tariffs = tariffs
         self._clock = clock
-        self._one_at_a_time = asyncio.Lock()
-        """Reports leave the database to others."""
 
     def today(self) -> date:
         """The day of UTC."""
@@ -30,18 +27,16 @@ class CostReader:
         self, first: date, last: date, *, by: Collection[Dimension], channel: Channel | None
     ) -> CostReport:
         """What the days from `first` to `last` cost."""
-        async with self._one_at_a_time:
-            spendings = await self._costs.spendings(
-                *self._whole_periods(first, last), channel=channel, by_caller=Dimension.CALLER in by
-            )
+        spendings = await self._costs.spendings(
+            *self._whole_periods(first, last), channel=channel, by_caller=Dimension.CALLER in by
+        )
         return cost_report(spendings, self._tariffs, first=first, last=last, by=by)
 
     async def forecast(self, *, channel: Channel | None) -> Forecast:
         """What the month of today will have cost."""
         now = self._now()
         month, today = now.date().replace(day=1), now.date()
-        async with self._one_at_a_time:
-            spendings = await self._costs.spendings(month, today, channel=channel, by_caller=False)
+        spendings = await self._costs.spendings(month, today, channel=channel, by_caller=False)
         return forecast(spendings, self._tariffs, now=now)
 
     def _whole_periods(self, first: date, last: date) -> tuple[date, date]:

@@ -6,34 +6,36 @@ from datetime import UTC, date, datetime, timedelta
 from relaypost_server.core.costs import Spending
 from relaypost_server.core.ids import uuid7
 from relaypost_server.core.message import Channel
-from relaypost_server.store.database import Database
+from relaypost_server.store.pools import Pool, Session
 from relaypost_server.store.rows import Row
 
 
 class PostgresCosts:
     """A `core.cost_ports.CostLog`."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
     async def spendings(
         self, first: date, last: date, *, channel: Channel | None = None, by_caller: bool
     ) -> Sequence[Spending]:
         found: list[Spending] = []
         day = first
-        while day <= last:  # Day by day, so that no statement takes long.
-            following = day + timedelta(days=1)
-            rows = await self._database.fetch(
-                "spendings", _first_id(day), _first_id(following), channel and channel.value, by_caller
-            )
-            found += [_spending(row) for row in rows]
-            day = following if rows else await self._next_day(following)
+        async with self._pool.session() as session:
+            while day <= last:  # Day by day, so that no statement takes long.
+                following = day + timedelta(days=1)
+                rows = await session.fetch(
+                    "spendings", _first_id(day), _first_id(following), channel and channel.value, by_caller
+                )
+                found += [_spending(row) for row in rows]
+                day = following if rows else await _next_day(session, following)
         return found
 
-    async def _next_day(self, day: date) -> date:
-        """The day, or a later one, of the next message."""
-        rows = await self._database.fetch("next_message_day", _first_id(day))
-        return max(day, rows[0]["day"]) if rows else date.max
+
+async def _next_day(session: Session, day: date) -> date:
+    """The day, or a later one, of the next message."""
+    rows = await session.fetch("next_message_day", _first_id(day))
+    return max(day, rows[0]["day"]) if rows else date.max
 
 
 def _spending(row: Row) -> Spending:

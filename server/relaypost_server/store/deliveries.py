@@ -45,12 +45,14 @@ class PostgresDeliveries:
 
     async def match(self) -> int:
         thorough = next(self._matches) % THOROUGH_EVERY == 0
-        waiting = await self._database.fetch("waiting_events", LARGEST_BATCH, LONGEST_WAIT if thorough else RECENT)
+        waiting = await self._database.background.fetch(
+            "waiting_events", LARGEST_BATCH, LONGEST_WAIT if thorough else RECENT
+        )
         if thorough:
-            await self._database.fetch("forget_waiting_events", LONGEST_WAIT)
+            await self._database.background.fetch("forget_waiting_events", LONGEST_WAIT)
         if not waiting:
             return 0
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             message_ids = [row["message_id"] for row in waiting]
             folded = await _fold(connection, message_ids)
             if self._suppress is not None:
@@ -59,7 +61,7 @@ class PostgresDeliveries:
 
     async def _record(self, events: Sequence[DeliveryEvent]) -> int:
         documents = orjson.dumps([event_document(e) for e in events]).decode()
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             new = await connection.fetch(QUERIES["add_delivery_events"], documents)
             message_ids = list({row["message_id"] for row in new})
             if new:

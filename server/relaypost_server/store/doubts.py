@@ -24,5 +24,5 @@ class PostgresDoubts:
                 rivals=row["rivals"],
                 known=frozenset(row["known"]),
             )
-            for row in await self._database.fetch("claim_look_ups", provider, limit)
+            for row in await self._database.background.fetch("claim_look_ups", provider, limit)
         ]

@@ -22,7 +22,7 @@ class PostgresFates:
 
     async def fates(self, providers: Collection[str], *, created: tuple[datetime, datetime]) -> Sequence[Fate]:
         first, last = (int(moment.timestamp() * 1000) for moment in created)
-        found = await self._database.fetch(
+        found = await self._database.background.fetch(
             "delivery_fates",
             uuid7(first, 0),
             uuid7(last, HIGHEST),

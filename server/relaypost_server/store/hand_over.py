@@ -74,7 +74,7 @@ class HandOverWithin:
 
     async def run(self, limit: int) -> int:
         await self.prepare()
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             pointers = [pointer_of(row) for row in await connection.fetch(QUERIES["hand_over"], limit)]
             if pointers:
                 await self.store(connection, pointers)
@@ -97,7 +97,7 @@ class HandOverByLease:
         """Never called: `within` is False."""
 
     async def run(self, limit: int) -> int:
-        rows = await self._database.fetch("lease_pointers", limit, LEASE_SECONDS)
+        rows = await self._database.background.fetch("lease_pointers", limit, LEASE_SECONDS)
         if not rows:
             return 0
         ids, lease = [row["message_id"] for row in rows], rows[0]["handing_until"]
@@ -105,7 +105,7 @@ class HandOverByLease:
             await self._put_in_time([pointer_of(row) for row in rows])
         except BaseException:  # The engine may have some of them; the rest must not wait for the lease to end.
             with contextlib.suppress(LogUnavailableError):
-                await self._database.fetch("release_pointers", ids, lease)
+                await self._database.background.fetch("release_pointers", ids, lease)
             raise
         await self._confirm(ids, lease)
         return len(rows)
@@ -120,7 +120,7 @@ class HandOverByLease:
     async def _confirm(self, ids: Sequence[Any], lease: datetime) -> None:
         """Workers may be at these messages already: rows that they hold are passed over, and tried again."""
         while ids:
-            rows = await self._database.fetch("confirm_pointers", ids, lease)
+            rows = await self._database.background.fetch("confirm_pointers", ids, lease)
             ids = [row["message_id"] for row in rows]
             await asyncio.sleep(CONFIRM_PAUSE if ids else 0)
 

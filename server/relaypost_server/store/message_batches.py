@@ -1,5 +1,6 @@
 """Batches of queued messages in PostgreSQL."""
 
+import asyncio
 from collections import Counter
 
 from relaypost_server.core.message import MessageState
@@ -14,6 +15,8 @@ class PostgresBatches:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._counting = asyncio.Lock()
+        """Watched batches take one place among the reports, and wait for it among themselves."""
 
     async def open(self, batch_id: str, *, caller: str, request_id: str, fingerprint: str) -> Batch:
         (row,) = await self._database.fetch("open_batch", batch_id, caller, request_id, fingerprint)
@@ -28,7 +31,9 @@ class PostgresBatches:
 
     async def progress(self, batch: Batch) -> BatchProgress:
         states, costs = Counter[MessageState](), Counter[str]()
-        for row in await self._database.fetch("batch_states", batch.id):
+        async with self._counting:
+            found = await self._database.reports.fetch("batch_states", batch.id)
+        for row in found:
             states[MessageState(row["state"])] += row["count"]
             if row["cost_currency"] is not None:
                 costs[row["cost_currency"]] += row["cost_micros"]

@@ -2,14 +2,13 @@
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from relaypost_server.core.health import MessageLogHealth
-from relaypost_server.core.ids import HIGHEST, uuid7
 from relaypost_server.core.message import MessageState
 from relaypost_server.core.ports import MessageQuery
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store.database import Database
+from relaypost_server.store.message_list import list_statement
 from relaypost_server.store.rows import Row, delivery_event, inserted, records
 
 NOT_SENT = "an operator found that it was not sent"
@@ -40,20 +39,11 @@ class PostgresLog:
         return {row["id"]: row["version"] for row in rows}
 
     async def list(self, query: MessageQuery) -> Sequence[MessageRecord]:
-        messages = await self._database.fetch(
-            "list_messages",
-            query.before,
-            [s.value for s in query.states] or None,
-            query.channel.value if query.channel else None,
-            query.recipient or None,
-            query.provider or None,
-            query.created_from,
-            query.created_from and uuid7(_milliseconds(query.created_from), 0),
-            query.created_before,
-            query.created_before and uuid7(_milliseconds(query.created_before), HIGHEST),
-            query.page_size,
-        )
-        return await self._with_attempts(messages)
+        statement, arguments = list_statement(query)
+        async with self._database.reports.session() as session:
+            messages = await session.fetch_text(statement, *arguments)
+            attempts = await session.fetch("list_attempts", [m["id"] for m in messages])
+        return records(messages, attempts)
 
     async def resolve(self, message_id: str, *, sent: bool) -> MessageRecord | None:
         state = MessageState.SENT if sent else MessageState.FAILED
@@ -64,7 +54,3 @@ class PostgresLog:
         if not messages:
             return []
         return records(messages, await self._database.fetch("list_attempts", [m["id"] for m in messages]))
-
-
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)

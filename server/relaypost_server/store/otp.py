@@ -72,9 +72,9 @@ class PostgresOtps:
         await self._database.fetch("cancel_otp", otp_id, caller)
 
     async def sweep(self, *, retention: float) -> None:
-        await self._database.fetch("empty_otps")
-        await self._database.fetch("forget_otps", retention)
-        await self._database.fetch("forget_limits")
+        await self._database.background.fetch("empty_otps")
+        await self._database.background.fetch("forget_otps", retention)
+        await self._database.background.fetch("forget_limits")
 
     async def conversions(self, *, window: float) -> Sequence[Conversion]:
         return [
@@ -85,7 +85,7 @@ class PostgresOtps:
                 sent=row["sent"],
                 verified=row["verified"],
             )
-            for row in await self._database.fetch("otp_conversions", window, self._method)
+            for row in await self._database.background.fetch("otp_conversions", window, self._method)
         ]
 
 

@@ -1,17 +1,21 @@
 """Where documents wait when the database does not take them: the local spool, seen from the event loop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import orjson
 import structlog
 
 from relaypost_server.core.background import Running, Supervisor, Task
-from relaypost_server.store.spool import Batch, Spool
+from relaypost_server.store.spool import Batch, Record, Spool
 
 MOST_PENDING = 20_000
 """Documents that wait in memory for the disk; some 20 MB."""
+LAST_WRITE_SECONDS = 3.0
+"""For the disk to take what is pending when the gateway stops."""
+REST_SECONDS = 1.0
+"""Before a disk that could not be read is read again."""
 
 T = TypeVar("T")
 
@@ -19,14 +23,16 @@ log = structlog.get_logger("relaypost.log")
 
 
 class Entry:
-    """A document on its way, and whoever waits for what becomes of it."""
+    """A document on its way, and the answer that its sender waits for."""
 
-    __slots__ = ("answer", "document", "id", "spoolable")
+    __slots__ = ("answer", "document", "id", "overflowed", "spoolable")
 
     def __init__(self, message_id: str, document: bytes, *, spoolable: bool) -> None:
         self.id = message_id
         self.document = document
         self.spoolable = spoolable
+        self.overflowed = False
+        """The spool has it, or is about to have it."""
         self.answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def settle(self, answer: bool) -> None:
@@ -51,6 +57,8 @@ class Overflow:
         self._on_drop = on_drop
         self._pending: list[Entry] = []
         self._writing = 0
+        self._rests = False
+        self._stopping = False
         self._work = asyncio.Event()
         self._disk = asyncio.Lock()
         self._task: Running | None = None
@@ -59,6 +67,11 @@ class Overflow:
     def waiting(self) -> int:
         """Documents that have not been taken back."""
         return self.unsafe + self._spool.waiting
+
+    @property
+    def readable(self) -> bool:
+        """Whether `peek` may find something."""
+        return bool(self._spool.waiting) and not self._rests
 
     @property
     def unsafe(self) -> int:
@@ -74,55 +87,87 @@ class Overflow:
         self._task = self._tasks.start(Task(name="spool", round=self._run))
 
     async def stop(self) -> None:
-        """Leaves what is on disk to the next process."""
+        """Writes what is pending, and leaves what is on disk to the next process."""
+        self._stopping = True
+        self._work.set()
         if self._task is not None:
-            await self._task.stop()
+            await self._task.stop(grace=LAST_WRITE_SECONDS)
         await self._on_disk(self._spool.close)
 
     def keep(self, entries: Iterable[Entry]) -> None:
-        """Settles each entry: true once it is on disk, false where there is no room for it."""
-        self._pending += entries
-        if len(self._pending) > MOST_PENDING:
-            self._drop(self._pending[MOST_PENDING:])
-            del self._pending[MOST_PENDING:]
+        """Settles each entry: true once it is on disk, false where there is no room for it. An entry is taken once."""
+        new = [entry for entry in entries if not entry.overflowed]
+        for entry in new:
+            entry.overflowed = True
+        room = max(0, MOST_PENDING - len(self._pending))
+        self._pending += new[:room]
+        self._drop(new[room:], "the disk is too slow")
         self._work.set()
 
     async def peek(self, limit: int) -> Batch | None:
-        """The oldest documents on disk. Raises OSError."""
-        return await self._on_disk(lambda: self._spool.peek(limit))
+        """The oldest documents on disk; None where there are none, or where the disk cannot be read now."""
+        try:
+            batch = await self._on_disk(lambda: self._spool.peek(limit))
+        except OSError as error:
+            log.warning("spool cannot be read", error=error.strerror)
+            self._rest()
+            return None
+        if batch is not None and batch.altered:
+            log.error("records altered on disk are set aside", records=batch.altered)
+            self._on_drop(batch.altered)
+        return batch
 
     async def advance(self, batch: Batch) -> None:
-        """Forgets what the last `peek` returned."""
+        """Is done with what the last `peek` returned."""
         await self._on_disk(lambda: self._spool.advance(batch))
 
+    async def refuse(self, document: bytes, reason: str) -> None:
+        """Keeps a document that the database does not accept where people can look at it."""
+        record = _record(document)
+        self._on_drop(1)
+        log.error("message dropped from the log", message_id=record.message_id, why=reason)
+        try:
+            await self._on_disk(lambda: self._spool.refuse(record, reason))
+        except OSError as error:
+            log.warning("refused record not kept", message_id=record.message_id, error=error.strerror)
+
     async def _run(self) -> None:
-        while True:
+        while not self._stopping:
             await self._work.wait()
             self._work.clear()
-            entries, self._pending = self._pending, []
-            self._writing = len(entries)
-            kept = await self._write(entries)
-            self._writing = 0
-            for entry in entries[:kept]:
-                entry.settle(True)
-            self._drop(entries[kept:])
+            await self._write_pending()
             self._on_kept()
 
-    async def _write(self, entries: list[Entry]) -> int:
+    async def _write_pending(self) -> None:
+        """Whatever happens, each entry is either on disk, or dropped and counted."""
+        entries, self._pending = self._pending, []
+        self._writing, kept, why = len(entries), 0, "the spool is full"
         try:
-            return await self._on_disk(lambda: self._spool.append([e.document for e in entries]))
-        except OSError as error:
-            log.error("spool cannot be written", error=type(error).__name__)  # noqa: TRY400 - the type says it all
-            return 0
+            kept = await self._on_disk(lambda: self._spool.append([_record(e.document) for e in entries]))
+        except Exception as error:
+            why = "the spool cannot be written"
+            log.error(why, error=str(error))  # noqa: TRY400 - the text says it all
+        self._writing = 0
+        for entry in entries[:kept]:
+            entry.settle(True)
+        self._drop(entries[kept:], why)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         """One thread at a time."""
         async with self._disk:
             return await _to_the_end(asyncio.to_thread(work))
 
-    def _drop(self, entries: list[Entry]) -> None:
+    def _rest(self) -> None:
+        self._rests = True
+        asyncio.get_running_loop().call_later(REST_SECONDS, self._rested)
+
+    def _rested(self) -> None:
+        self._rests = False
+        self._on_kept()
+
+    def _drop(self, entries: Sequence[Entry], why: str) -> None:
         for entry in entries:
-            log.error("message dropped from the log", message_id=entry.id, why="the spool is full")
+            log.error("message dropped from the log", message_id=entry.id, why=why)
             entry.settle(False)
         if entries:
             self._on_drop(len(entries))
@@ -138,7 +183,7 @@ async def _to_the_end(work: Awaitable[T]) -> T:
         raise
 
 
-def message_id_of(document: bytes) -> str:
-    """The id of the message that a document is about."""
+def _record(document: bytes) -> Record:
+    """The document with its key."""
     parsed: dict[str, Any] = orjson.loads(document)
-    return str(parsed.get("id", ""))
+    return Record(str(parsed["id"]), parsed["op"], parsed.get("fence") or 0, document)

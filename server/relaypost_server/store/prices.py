@@ -15,8 +15,8 @@ class PostgresPrices:
         self._database = database
 
     async def due(self, provider: str, limit: int) -> Sequence[Unpriced]:
-        await self._database.fetch("forget_prices", provider)
-        rows = await self._database.fetch("prices_due", provider, limit)
+        await self._database.background.fetch("forget_prices", provider)
+        rows = await self._database.background.fetch("prices_due", provider, limit)
         return [
             Unpriced(
                 message_id=str(row["message_id"]),
@@ -28,7 +28,9 @@ class PostgresPrices:
         ]
 
     async def put_off(self, unpriced: Sequence[Unpriced]) -> None:
-        await self._database.fetch("put_off_prices", [u.message_id for u in unpriced], [u.number for u in unpriced])
+        await self._database.background.fetch(
+            "put_off_prices", [u.message_id for u in unpriced], [u.number for u in unpriced]
+        )
 
     async def keep(self, prices: Sequence[tuple[Unpriced, Money]]) -> None:
         if not prices:
@@ -36,7 +38,7 @@ class PostgresPrices:
         # In order, lest two writers wait for one another.
         told = sorted(prices, key=lambda each: (each[0].message_id, each[0].number))
         ids = [unpriced.message_id for unpriced, _ in told]
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             await connection.execute(
                 QUERIES["keep_prices"],
                 ids,

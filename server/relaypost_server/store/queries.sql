@@ -171,15 +171,21 @@ WITH ended AS (
 SELECT message_id FROM ended;
 
 -- name: forget_requests
--- A few at a time, so that no sweep holds others up. The names of a batch's messages stay, as the batch does.
-DELETE FROM relaypost.requests
-WHERE message_id IN (
-    SELECT message_id FROM relaypost.requests
+-- A few at a time, so that no sweep holds others up. A request whose message is in the queue after all this time is
+-- looked at again only after as long once more. The names of a batch's messages stay, as the batch does.
+WITH old AS MATERIALIZED (
+    SELECT message_id, EXISTS (SELECT FROM relaypost.queue WHERE queue.message_id = requests.message_id) AS queued
+    FROM relaypost.requests
     WHERE
-        method <> 'SendBulk' AND create_time < now() - make_interval(secs => $1) AND lease_until IS NULL
-        AND NOT EXISTS (SELECT FROM relaypost.queue WHERE queue.message_id = requests.message_id)
+        remembered_from < now() - make_interval(secs => $1) AND lease_until IS NULL AND method <> 'SendBulk'
+    ORDER BY remembered_from
     LIMIT 5000
-);
+    FOR UPDATE SKIP LOCKED
+), put_off AS (
+    UPDATE relaypost.requests AS request SET remembered_from = now()
+    FROM old WHERE request.message_id = old.message_id AND old.queued
+)
+DELETE FROM relaypost.requests AS request USING old WHERE request.message_id = old.message_id AND NOT old.queued;
 
 -- name: resolve_message
 -- Settles an UNCONFIRMED message by hand; its id, or nothing where it is in another state. What was not sent and
@@ -219,21 +225,6 @@ SELECT id FROM resolved;
 
 -- name: get_message
 SELECT * FROM relaypost.messages WHERE id = $1;
-
--- name: list_messages
--- A page, newest first. A filter that is NULL lets everything through. The
--- bounds of id repeat those of create_time in a form that the primary key serves.
-SELECT * FROM relaypost.messages
-WHERE
-    ($1::uuid IS NULL OR id < $1)
-    AND ($2::text[] IS NULL OR state = ANY($2))
-    AND ($3::text IS NULL OR channel = $3)
-    AND ($4::text IS NULL OR recipients @> ARRAY[$4])
-    AND ($5::text IS NULL OR provider = $5)
-    AND ($6::timestamptz IS NULL OR (create_time >= $6 AND id >= $7::uuid))
-    AND ($8::timestamptz IS NULL OR (create_time < $8 AND id <= $9::uuid))
-ORDER BY id DESC
-LIMIT $10;
 
 -- name: list_attempts
 -- All attempts of some messages, in order.

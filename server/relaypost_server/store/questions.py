@@ -24,14 +24,20 @@ class Questions(Generic[Q, A]):
     """Needs no start and no stop: it works while something is asked."""
 
     def __init__(
-        self, ask_all: Callable[[Sequence[Q]], Awaitable[Mapping[Q, A]]], *, final: Callable[[A], bool]
+        self,
+        ask_all: Callable[[Sequence[Q]], Awaitable[Mapping[Q, A]]],
+        *,
+        final: Callable[[A], bool],
+        commands: bool = False,
     ) -> None:
         """`ask_all`: the answers by question; one that is left out is asked again.
 
         `final`: whether an answer holds for everybody who asks the same now.
+        `commands`: what was asked is carried out even where each task that asked is cancelled meanwhile.
         """
         self._ask_all = ask_all
         self._final = final
+        self._commands = commands
         self._waiting: dict[Q, deque[asyncio.Future[A]]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -44,27 +50,44 @@ class Questions(Generic[Q, A]):
         return await answer
 
     async def _work(self) -> None:
-        while self._waiting:
-            questions = list(self._waiting)[:LARGEST]
-            try:
-                answers = await self._ask_all(questions)
-            except Exception as error:
-                self._fail(questions, error)
-                continue
-            except asyncio.CancelledError:  # Those who wait must not wait for ever.
-                self._fail(questions, LogUnavailableError())
-                raise
-            for question, answer in answers.items():
-                self._settle(question, answer)
+        while questions := self._next():
+            await self._ask(questions)
             if len(questions) > 1:
                 await asyncio.sleep(GATHER_SECONDS)
 
+    def _next(self) -> Sequence[Q]:
+        """The oldest questions; one that nobody waits for any more is dropped, for its answer would be lost."""
+        if not self._commands:
+            for question in [q for q, waiting in self._waiting.items() if all(answer.done() for answer in waiting)]:
+                del self._waiting[question]
+        return list(self._waiting)[:LARGEST]
+
+    async def _ask(self, questions: Sequence[Q]) -> None:
+        try:
+            answers = await self._ask_all(questions)
+        except LogUnavailableError as error:
+            self._fail(questions, error)
+        except Exception as error:
+            if len(questions) == 1:
+                self._fail(questions, error)
+            else:  # One of them is at fault: the others must not fail with it.
+                for question in questions:
+                    await self._ask([question])
+        except asyncio.CancelledError:  # Those who wait must not wait for ever.
+            self._fail(questions, LogUnavailableError())
+            if self._task is not None and self._task.cancelling():
+                raise
+        else:
+            for question, answer in answers.items():
+                self._settle(question, answer)
+
     def _settle(self, question: Q, answer: A) -> None:
-        waiting = self._waiting.pop(question)
-        for _ in range(len(waiting) if self._final(answer) else 1):
-            first = waiting.popleft()
-            if not first.done():  # Whoever asked may have gone.
-                first.set_result(answer)
+        """Gives the answer to those who still wait: to all where it is final, else to the first."""
+        waiting = deque(each for each in self._waiting.pop(question) if not each.done())
+        while waiting:
+            waiting.popleft().set_result(answer)
+            if not self._final(answer):
+                break
         if waiting:  # To the end of the queue.
             self._waiting[question] = waiting
 

@@ -37,7 +37,7 @@ class PostgresQueue:
         self._lease = lease
         self._hand_over = hand_over
         self._claims: Questions[Pointer, Job | None] = Questions(self._claim_all, final=lambda job: job is None)
-        self._steps: Questions[Step, bool] = Questions(self._settle_all, final=lambda _: True)
+        self._steps: Questions[Step, bool] = Questions(self._settle_all, final=lambda _: True, commands=True)
 
     async def enqueue(self, queued: Sequence[Queued]) -> Sequence[Enqueued]:
         documents = orjson.dumps([rows.queue_document(q) for q in queued]).decode()
@@ -65,10 +65,10 @@ class PostgresQueue:
         return await self._hand_over.run(limit)
 
     async def sweep(self, *, lost: float, dead: float) -> None:
-        await self._database.fetch("revive_queued", SWEPT_AT_ONCE)
-        await self._database.fetch("forget_sent")
-        await self._database.fetch("lost_pointers", lost)
-        await self._database.fetch("forget_dead", dead)
+        await self._database.background.fetch("revive_queued", SWEPT_AT_ONCE)
+        await self._database.background.fetch("forget_sent")
+        await self._database.background.fetch("lost_pointers", lost)
+        await self._database.background.fetch("forget_dead", dead)
 
     async def cancel(self, message_id: str) -> MessageRecord | None:
         async with self._database.transaction() as connection:
@@ -82,8 +82,9 @@ class PostgresQueue:
             return bool(requeued), await _record(connection, message_id)
 
     async def dead_letters(self, *, before: str | None, limit: int) -> Sequence[DeadLetter]:
-        found = await self._database.fetch("dead_letters", before, limit)
-        attempts = await self._database.fetch("list_attempts", [row["id"] for row in found])
+        async with self._database.reports.session() as session:
+            found = await session.fetch("dead_letters", before, limit)
+            attempts = await session.fetch("list_attempts", [row["id"] for row in found])
         records = rows.records(found, attempts)
         return [
             DeadLetter(record=record, lane=Lane(row["lane"]), reason=Death(row["death"]), tries=row["tries"])

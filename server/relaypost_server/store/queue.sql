@@ -11,8 +11,8 @@ WITH batch AS MATERIALIZED (
         content text, due_time timestamptz, expire_time timestamptz, time_to_live double precision
     )
 ), named AS (
-    INSERT INTO relaypost.requests (caller, method, request_id, message_id, fingerprint, fence)
-    SELECT caller, method, request_id, id, fingerprint, 0 FROM batch ORDER BY caller, method, request_id
+    INSERT INTO relaypost.requests (caller, method, request_id, message_id, fingerprint, fence, remembered_from)
+    SELECT caller, method, request_id, id, fingerprint, 0, greatest(due_time, now()) FROM batch ORDER BY caller, method, request_id
     ON CONFLICT DO NOTHING
     RETURNING message_id
 ), new_messages AS (

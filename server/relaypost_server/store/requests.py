@@ -4,6 +4,7 @@ A new request is claimed in the batch writer's next statement, which costs no
 commit of its own. Only a name that is taken is looked at one by one.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -46,7 +47,10 @@ class PostgresRequests:
             new = await self._database.writer.write(claim.record.id, rows.claimed(claim, lease=self._lease))
         except UnansweredError:
             if not claim.sent_anyway:
-                await self._give_back(claim)
+                self._give_back(claim)
+            raise
+        except asyncio.CancelledError:
+            self._give_back(claim)
             raise
         if new:
             return Begun(fence=FIRST_FENCE, record=claim.record)
@@ -64,7 +68,7 @@ class PostgresRequests:
         return await self._database.writer.append(record.id, rows.unproven(record, kept=kept))
 
     async def abandoned(self, limit: int) -> Sequence[KnownRequest]:
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             found = await connection.fetch(QUERIES["abandoned_requests"], limit)
             records = [(row, await _record(connection, row)) for row in found]
             if orphans := [row["message_id"] for row, record in records if record is None]:
@@ -83,7 +87,7 @@ class PostgresRequests:
         return bool(settled)
 
     async def forget(self, *, older_than: float) -> None:
-        await self._database.fetch("forget_requests", older_than)
+        await self._database.background.fetch("forget_requests", older_than)
 
     async def _claim_known(self, connection: PoolConnectionProxy, claim: Claim) -> Begun | Replay | InProgress | Reused:
         key = claim.key
@@ -112,10 +116,10 @@ class PostgresRequests:
         await connection.execute(QUERIES["send_again"], record.id)
         return Begun(fence=fence, record=replace(record, state=MessageState.SENDING))
 
-    async def _give_back(self, claim: Claim) -> None:
+    def _give_back(self, claim: Claim) -> None:
         """The claim may have been granted after all, and nobody will send: let another try."""
         record = replace(claim.record, state=MessageState.FAILED)
-        await self._database.writer.append(record.id, rows.finished(record, fence=FIRST_FENCE, kept=False))
+        self._database.writer.append(record.id, rows.finished(record, fence=FIRST_FENCE, kept=False))
 
 
 async def _record(connection: PoolConnectionProxy, row: Row) -> MessageRecord | None:

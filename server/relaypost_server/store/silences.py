@@ -26,9 +26,9 @@ class PostgresSilences:
         ids = list(waiting)
         codes = [waiting[message_id] for message_id in ids]
         otp_ids, numbers = [c and c.otp_id for c in codes], [c and c.number for c in codes]
-        known = await self._database.fetch("news_of_messages", ids, otp_ids, numbers)
+        known = await self._database.background.fetch("news_of_messages", ids, otp_ids, numbers)
         events: dict[str, list[DeliveryEvent]] = defaultdict(list)
-        for row in await self._database.fetch("news_events", ids, _TELLING):
+        for row in await self._database.background.fetch("news_events", ids, _TELLING):
             events[str(row["message_id"])].append(rows.delivery_event(row))
         return {
             row["id"]: News(events=tuple(events[row["id"]]), verified=row["verified"], moot=row["moot"])
@@ -38,7 +38,7 @@ class PostgresSilences:
     async def claim(
         self, record: MessageRecord, attempts: Sequence[Attempt], provider: str, otp: OtpSend | None, *, first: bool
     ) -> bool:
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             if first:
                 asked = record.id, provider, _ARRIVED, otp and otp.otp_id, otp and otp.number
                 held = await connection.fetchval(QUERIES["claim_second_send"], *asked)
@@ -50,7 +50,7 @@ class PostgresSilences:
 
     async def finish(self, record: MessageRecord, attempts: Sequence[Attempt], *, sent_by: str) -> None:
         cost = total_cost(attempts)
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             await connection.execute(
                 QUERIES["end_second_send"],
                 record.id,

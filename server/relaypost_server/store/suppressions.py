@@ -44,8 +44,8 @@ class PostgresSuppressions:
 
     async def changes(self, cursor: Cursor) -> Changes:
         if cursor == Cursor():
-            await self._database.fetch("adopt_suppressions")
-        rows = await self._database.fetch("suppression_changes", cursor.since, *cursor.page, PAGE)
+            await self._database.background.fetch("adopt_suppressions")
+        rows = await self._database.background.fetch("suppression_changes", cursor.since, *cursor.page, PAGE)
         found = [row for row in rows if row["address"] is not None]
         return Changes(
             changes=[_change(row) for row in found],
@@ -70,7 +70,7 @@ class PostgresSuppressions:
 
     async def list(self, query: SuppressionQuery) -> Sequence[Suppression]:
         address, caller = query.after or (None, None)
-        found = await self._database.fetch(
+        found = await self._database.reports.fetch(
             "list_suppressions",
             list(query.callers),
             address,
@@ -84,7 +84,7 @@ class PostgresSuppressions:
         return [_suppression(row) for row in found]
 
     async def hear(self, reply: Reply) -> int:
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             if not await connection.fetch(QUERIES["keep_reply"], reply.provider, reply.id):
                 return 0  # An old reply, reported again: what was written since must not be undone.
             if reply.wants_messages:
@@ -92,20 +92,20 @@ class PostgresSuppressions:
             return len(await connection.fetch(QUERIES["note_suppressions"], await _stops(connection, reply)))
 
     async def claim_opt_outs(self, provider: str, *, every: float) -> bool:
-        return bool(await self._database.fetch("claim_opt_outs", provider, every))
+        return bool(await self._database.background.fetch("claim_opt_outs", provider, every))
 
     async def replace_opt_outs(self, provider: str, addresses: Collection[str]) -> tuple[int, int]:
         listed = [_opted_out(address, EVERY_CALLER, provider) for address in addresses]
         # Each in a transaction of its own, for each locks its rows in order.
-        gone = len(await self._database.fetch("lift_opt_outs", provider, list(addresses)))
+        gone = len(await self._database.background.fetch("lift_opt_outs", provider, list(addresses)))
         new = [
-            await self._database.fetch("note_suppressions", _noted_now(listed[start : start + PAGE]))
+            await self._database.background.fetch("note_suppressions", _noted_now(listed[start : start + PAGE]))
             for start in range(0, len(listed), PAGE)
         ]
         return sum(map(len, new)), gone
 
     async def sweep(self) -> None:
-        while await self._database.fetch("forget_suppressions", REMEMBERED):
+        while await self._database.background.fetch("forget_suppressions", REMEMBERED):
             pass
 
 

@@ -50,7 +50,7 @@ class PostgresWebhooks:
     async def delete(self, endpoint_id: str, caller: str) -> bool:
         if not await self._database.fetch("delete_webhook_endpoint", endpoint_id, caller):
             return False
-        while await self._database.fetch("delete_webhook_deliveries", endpoint_id):
+        while await self._database.background.fetch("delete_webhook_deliveries", endpoint_id):
             pass
         return True
 
@@ -65,7 +65,7 @@ class PostgresWebhooks:
 
     async def deliveries(self, query: DeliveryQuery) -> Sequence[Delivery]:
         time, delivery_id = query.before or (None, None)
-        found = await self._database.fetch(
+        found = await self._database.reports.fetch(
             "list_webhook_deliveries",
             query.caller,
             time,
@@ -81,23 +81,23 @@ class PostgresWebhooks:
         return _delivery(found[0]) if found else None
 
     async def claim(self, *, busy: Mapping[str, int], each: int, most: int, lease: float) -> Sequence[ClaimedDelivery]:
-        claimed = await self._database.fetch(
+        claimed = await self._database.background.fetch(
             "claim_webhook_deliveries", list(busy), list(busy.values()), each, most, lease
         )
         return [_claimed(row) for row in claimed]
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         documents = orjson.dumps([_document(s) for s in settlements]).decode()
-        await self._database.fetch("settle_webhook_deliveries", documents)
+        await self._database.background.fetch("settle_webhook_deliveries", documents)
 
     async def backlog(self) -> Backlog:
-        (row,) = await self._database.fetch("webhook_backlog")
+        (row,) = await self._database.background.fetch("webhook_backlog")
         return Backlog(pending=row["pending"], dead=row["dead"], oldest=row["oldest"])
 
     async def sweep(self, *, retention: float) -> None:
-        await self._database.fetch("forget_webhook_secrets")
+        await self._database.background.fetch("forget_webhook_secrets")
         for query in ("forget_webhook_deliveries", "forget_webhook_events"):
-            while await self._database.fetch(query, retention):
+            while await self._database.background.fetch(query, retention):
                 pass
 
 

@@ -12,18 +12,16 @@ to the database, in order, once it is back. Only what needs the database's word
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import structlog
 
 from relaypost_server.core.background import Running, Supervisor, Task
 from relaypost_server.core.ports import LogUnavailableError
-from relaypost_server.store.overflow import Entry, Overflow, message_id_of
-from relaypost_server.store.rows import batch
+from relaypost_server.store.batch_statement import runs, write
+from relaypost_server.store.overflow import Entry, Overflow
 from relaypost_server.store.spool import Spool
-from relaypost_server.store.sql import QUERIES
 from relaypost_server.time_limit import TimeLimit
 
 LARGEST_BATCH = 1000
@@ -36,14 +34,10 @@ WORD_SECONDS = 2.0
 """How long to wait for the database's word."""
 GATHER_SECONDS = 0.003
 """Between two batches of which the first had company: short beside any provider's answer."""
-STATEMENT_SECONDS = 30.0
-"""A statement that takes longer has lost its connection."""
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts to reach the database; the last one repeats."""
 
 Connect = Callable[[], Awaitable["asyncpg.Connection"]]
-_OF_ONE_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, TypeError)
-"""Errors that one document may cause; ValueError is how asyncpg refuses a value itself."""
 
 log = structlog.get_logger("relaypost.log")
 
@@ -52,12 +46,8 @@ class UnansweredError(LogUnavailableError):
     """The database was asked and did not answer: it may have done what it was asked."""
 
 
-@dataclass(slots=True)
-class _Result:
-    """The messages on which documents took effect, plain inserts aside, and those whose document was refused."""
-
-    effective: set[str] = field(default_factory=set)
-    dropped: set[str] = field(default_factory=set)
+class RefusedError(LogUnavailableError):
+    """The database accepts other documents, but not this one."""
 
 
 class BatchWriter:
@@ -69,7 +59,8 @@ class BatchWriter:
         self._connect = connect
         self._on_drop = on_drop
         self._backlog: deque[Entry] = deque()
-        self._batch: list[Entry] = []
+        self._batch: dict[str, Entry] = {}
+        """What is on its way, by message: a second document about one waits for the next statement."""
         self._work = asyncio.Event()
         self._overflow = Overflow(spool, on_kept=self._work.set, on_drop=on_drop, tasks=tasks)
         self._late = False
@@ -101,19 +92,15 @@ class BatchWriter:
             await asyncio.wait_for(self._tried.wait(), seconds)
 
     async def stop(self, *, seconds: float) -> None:
-        """Writes what waits, for at most `seconds`; what is on disk then is left to the next process."""
+        """Writes what waits, for at most `seconds`; what is left then goes to the disk, for the next process."""
         if self._task is None:
             return
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._unsafe or (self.available and self.waiting):  # noqa: ASYNC110 - a process's last seconds
                     await asyncio.sleep(0.01)
-        except TimeoutError:
-            log.error(  # noqa: TRY400 - the time-out is not the news
-                "messages left out of the log", messages=self._unsafe
-            )
-            self._on_drop(self._unsafe)
         await self._task.stop()
+        self._be_late()
         await self._overflow.stop()
         if self._connection is not None:
             self._connection.terminate()
@@ -142,7 +129,8 @@ class BatchWriter:
     @property
     def _unsafe(self) -> int:
         """Documents that a crash would lose."""
-        return sum(e.spoolable for e in (*self._backlog, *self._batch)) + self._overflow.unsafe
+        in_memory = (*self._backlog, *self._batch.values())
+        return sum(e.spoolable and not e.overflowed for e in in_memory) + self._overflow.unsafe
 
     def _put(self, entry: Entry) -> None:
         self._backlog.append(entry)
@@ -156,7 +144,9 @@ class BatchWriter:
             try:
                 written = await self._write_batch()
                 await self._drain()
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if _is_cancelled():
+                    raise
                 self._retreat(error)
                 await asyncio.sleep(PAUSES[min(self._failures, len(PAUSES)) - 1])
                 continue
@@ -164,7 +154,7 @@ class BatchWriter:
                 patience.stop()
             self._late, self._failures = False, 0
             self._tried.set()
-            if not self._backlog and not self._overflow.waiting:
+            if not self._backlog and not self._overflow.readable:
                 self._work.clear()
             if written > 1:
                 await asyncio.sleep(GATHER_SECONDS)
@@ -172,54 +162,53 @@ class BatchWriter:
     def _be_late(self) -> None:
         """From now on, until a batch goes well again, the spool takes what can wait."""
         self._late = True
-        kept = [e for e in (*self._batch, *self._backlog) if e.spoolable and not e.answer.done()]
+        kept = [e for e in (*self._batch.values(), *self._backlog) if e.spoolable]
         self._backlog = deque(e for e in self._backlog if not e.spoolable)
         self._overflow.keep(kept)
 
     async def _write_batch(self) -> int:
         """The number of documents that were waiting."""
         connection = await self._connected()
-        while self._backlog and len(self._batch) < LARGEST_BATCH:
-            entry = self._backlog.popleft()
-            if not entry.answer.cancelled():
-                self._batch.append(entry)
-        result = await self._write_all(connection, [e.document for e in self._batch])
-        for entry in self._batch:
-            entry.settle(entry.id not in result.dropped if entry.spoolable else entry.id in result.effective)
+        self._fill_batch()
+        result = await write(connection, {e.id: e.document for e in self._batch.values()})
+        for entry in self._batch.values():
+            if entry.id not in result.refused:
+                entry.settle(entry.spoolable or entry.id in result.effective)
+            elif not entry.overflowed:  # Otherwise it comes back from the disk, and is refused then.
+                await self._refuse(entry, result.refused[entry.id])
         written = len(self._batch)
         self._batch.clear()
         return written
 
+    def _fill_batch(self) -> None:
+        """A record is written though its sender is gone; a question that has lost its sender is not asked."""
+        while self._backlog and len(self._batch) < LARGEST_BATCH and self._backlog[0].id not in self._batch:
+            entry = self._backlog.popleft()
+            if entry.spoolable or not entry.answer.cancelled():
+                self._batch[entry.id] = entry
+
+    async def _refuse(self, entry: Entry, reason: str) -> None:
+        """It must not take the others with it, nor come again."""
+        if entry.spoolable:
+            entry.settle(False)
+        else:
+            entry.fail(RefusedError())
+        await self._overflow.refuse(entry.document, reason)
+
     async def _drain(self) -> None:
         """Takes a batch back from the disk."""
-        if not self._overflow.waiting or self._connection is None:
+        if not self._overflow.readable or self._connection is None:
             return
         found = await self._overflow.peek(LARGEST_BATCH)
-        if found is not None:
-            await self._write_all(self._connection, found.records)
-            await self._overflow.advance(found)
-
-    async def _write_all(self, connection: "asyncpg.Connection", documents: Sequence[bytes]) -> _Result:
-        result = _Result()
-        if not documents:
-            return result
-        try:
-            result.effective |= await _write(connection, documents)
-        except _OF_ONE_ROW:  # One document is unacceptable: it must not take the others with it.
-            for document in documents:
-                await self._write_alone(connection, document, result)
-        return result
-
-    async def _write_alone(self, connection: "asyncpg.Connection", document: bytes, result: _Result) -> None:
-        try:
-            result.effective |= await _write(connection, [document])
-        except _OF_ONE_ROW as error:
-            message_id = message_id_of(document)
-            result.dropped.add(message_id)
-            self._on_drop(1)
-            log.error(  # noqa: TRY400 - the values of the row must not be shown
-                "message dropped from the log", message_id=message_id, why=type(error).__name__
-            )
+        if found is None:
+            return
+        refused: list[tuple[bytes, str]] = []
+        for run in runs(found.documents):
+            result = await write(self._connection, run)
+            refused += [(run[message_id], reason) for message_id, reason in result.refused.items()]
+        for document, reason in refused:
+            await self._overflow.refuse(document, reason)
+        await self._overflow.advance(found)
 
     async def _connected(self) -> "asyncpg.Connection":
         if self._connection is None or self._connection.is_closed():
@@ -228,14 +217,14 @@ class BatchWriter:
             log.info("message log connected", waiting=self.waiting)
         return self._connection
 
-    def _retreat(self, error: Exception) -> None:
+    def _retreat(self, error: BaseException) -> None:
         """Nothing is lost: what can wait is spooled. Writing it twice is harmless."""
         report = log.debug if self._failures else log.error
         report("message log unavailable", error=type(error).__name__, waiting=self.waiting)
         self._failures += 1
         self._tried.set()
         self._be_late()
-        for entry in (*self._batch, *self._backlog):
+        for entry in (*self._batch.values(), *self._backlog):
             if not entry.spoolable:
                 entry.fail(UnansweredError())
         self._batch.clear()
@@ -246,6 +235,7 @@ class BatchWriter:
             self._connection = None
 
 
-async def _write(connection: "asyncpg.Connection", documents: Sequence[bytes]) -> set[str]:
-    rows = await connection.fetch(QUERIES["write_batch"], batch(documents), timeout=STATEMENT_SECONDS)
-    return {row["message_id"] for row in rows}
+def _is_cancelled() -> bool:
+    """Whether somebody ends this task; a CancelledError may also come out of what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -154,6 +154,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: this gateway reads as many SendBulk streams as it may.
     Nothing of the stream was read. Details: RetryInfo.
     """
+    ERROR_REASON_TOO_MANY_REPORTS: _ErrorReason.ValueType  # 35
+    """RESOURCE_EXHAUSTED: as many reports and listings run and wait at this
+    gateway as may, as of ListMessages and GetCostReport. Details: RetryInfo.
+    Sending goes on.
+    """
+    ERROR_REASON_REPORT_TOO_SLOW: _ErrorReason.ValueType  # 36
+    """RESOURCE_EXHAUSTED: a report or a listing took longer than this gateway
+    allows. Details: RetryInfo; fewer days or more filters help at once.
+    Example: GetCostReport for a year.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that every failure carries, without
@@ -287,6 +297,16 @@ UNCONFIRMED.
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 45
 """RESOURCE_EXHAUSTED: this gateway reads as many SendBulk streams as it may.
 Nothing of the stream was read. Details: RetryInfo.
+"""
+ERROR_REASON_TOO_MANY_REPORTS: ErrorReason.ValueType  # 35
+"""RESOURCE_EXHAUSTED: as many reports and listings run and wait at this
+gateway as may, as of ListMessages and GetCostReport. Details: RetryInfo.
+Sending goes on.
+"""
+ERROR_REASON_REPORT_TOO_SLOW: ErrorReason.ValueType  # 36
+"""RESOURCE_EXHAUSTED: a report or a listing took longer than this gateway
+allows. Details: RetryInfo; fewer days or more filters help at once.
+Example: GetCostReport for a year.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

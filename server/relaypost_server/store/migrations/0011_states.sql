@@ -1,8 +1,3 @@
--- A batch is remembered for ever, and so are the names of its messages: its stream may be repeated at any time.
--- Those names need no place in the index by which old ones are found.
-DROP INDEX relaypost.requests_by_age;
-CREATE INDEX requests_by_age ON relaypost.requests (create_time) WHERE method <> 'SendBulk';
-
 -- What people wrote to a provider's number that changed the suppression list: each counts once, by the provider's
 -- own id, for a request with an old STOP or START in it stays signed for ever. No address and no text.
 CREATE TABLE relaypost.replies (

@@ -1,19 +1,13 @@
-"""Files and directories that outlive a power loss, and that nobody else can read."""
+"""Files and directories that outlive a power loss, and that only their owner can read."""
 
-import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
-
-import structlog
 
 _PRIVATE_FILE = 0o600
 _PRIVATE_DIRECTORY = 0o700
 _SHARED_DIRECTORY = 0o777
 """Less what the umask takes away."""
-
-log = structlog.get_logger("relaypost.spool")
 
 
 def make_directory(path: Path, mode: int = _PRIVATE_DIRECTORY) -> None:
@@ -28,53 +22,27 @@ def make_directory(path: Path, mode: int = _PRIVATE_DIRECTORY) -> None:
     sync_directory(path.parent)
 
 
+def make_file(path: Path) -> None:
+    """Makes an empty file durably. Raises OSError where it exists or cannot be made."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE))
+    sync_directory(path.parent)
+
+
 def sync_directory(path: Path) -> None:
     """Makes the names in the directory durable."""
-    with opened(path, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
-        os.fsync(descriptor)
-
-
-@contextlib.contextmanager
-def opened(path: Path, flags: int) -> Iterator[int]:
-    """A descriptor of the file."""
-    descriptor = os.open(path, flags, _PRIVATE_FILE)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield descriptor
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def lock_file(path: Path, *, wait: bool) -> int:
-    """The descriptor that holds the lock; closing it, or the end of the process, gives the lock back.
-
-    Raises BlockingIOError where another has the lock and we do not wait.
-    """
+def lock_file(path: Path) -> int:
+    """Waits for the lock; closing the descriptor, or the end of the process, gives it back."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE_FILE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def write_at(descriptor: int, data: bytes, offset: int) -> None:
-    """Writes all of it: a disk that fills up takes a part first, and refuses the rest."""
-    left = memoryview(data)
-    while left:
-        written = os.pwrite(descriptor, left, offset)
-        left, offset = left[written:], offset + written
-
-
-@contextlib.contextmanager
-def harmless(what: str, path: Path) -> Iterator[None]:
-    """For steps whose failure costs nothing but that records are read again."""
-    try:
-        yield
-    except OSError as error:
-        log.warning(what, file=str(path), error=reason(error))
-
-
-def reason(error: OSError) -> str:
-    """What the system says about it."""
-    return os.strerror(error.errno or 0)
