@@ -12,7 +12,7 @@ from relaypost_server.queues._sqs_gathered import Gathered
 
 
 async def test_a_bug_in_a_look_reaches_those_who_wait_and_ends_no_later_look() -> None:
-    answers: Iterator[Exception | Collection[str]] = iter([IndexError("a bug"), ["otp"]])
+    answers: Iterator[Exception | list[str]] = iter([IndexError("a bug"), ["otp"]])
 
     async def look(_: Collection[str]) -> Collection[str]:
         answer = next(answers)

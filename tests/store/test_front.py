@@ -92,7 +92,7 @@ async def test_a_server_that_cannot_be_reached_is_away(log_of: Database, monkeyp
         async def acquire(self, **_: object) -> None:
             raise next(errors)
 
-    monkeypatch.setattr(log_of, "_pool", Unreachable())
+    monkeypatch.setattr(log_of.requests, "_pool", Unreachable())
     for _ in range(len(AWAY) + 1):
         with pytest.raises(LogUnavailableError):
             await log_of.fetch("get_message", ID)
@@ -134,8 +134,10 @@ async def test_this_tasks_own_cancellation_passes(log_of: Database) -> None:
         await task
 
 
-async def test_a_table_that_is_missing_before_the_migration_is_no_bug(bundled_database: str, tmp_path: Path) -> None:
-    async with opened(bundled_database, tmp_path, auto_migrate=False) as database:
+async def test_a_table_that_is_missing_before_the_migration_is_no_bug(
+    empty_bundled_database: str, tmp_path: Path
+) -> None:
+    async with opened(empty_bundled_database, tmp_path, auto_migrate=False) as database:
         with pytest.raises(LogUnavailableError):
             await database.fetch("get_message", ID)
 

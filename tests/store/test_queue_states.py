@@ -214,7 +214,7 @@ async def test_the_names_of_a_batch_are_not_forgotten_before_the_batch(
         await one.requests.finish(replace(job.record, state=MessageState.SENT), fence=job.fence, kept=True)
         await one.queue.settle(Step(message_id=message.record.id, fence=job.fence, next=Done()))
     connection = await asyncpg.connect(bundled_database)
-    await connection.execute("UPDATE relaypost.requests SET create_time = now() - interval '80 hours'")
+    await connection.execute("UPDATE relaypost.requests SET remembered_from = now() - interval '80 hours'")
     await connection.close()
     await two.requests.forget(older_than=72 * 3600.0)
     answers = await two.queue.enqueue([place(), letter(name="order-7")])
