@@ -10,7 +10,6 @@ from botocore.credentials import Credentials as BotocoreCredentials, ReadOnlyCre
 from hypothesis import given, settings, strategies as st
 
 from relaypost_server.core.outcome import Kind
-from relaypost_server.providers import _aws
 from relaypost_server.providers._aws import Credentials, Keys, Signer
 from tests import messages
 from tests.fakes.http import Reply, Request, answer, fake_http
@@ -66,7 +65,7 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> Chain:
         def get_credentials(self) -> Any:
             return found
 
-    monkeypatch.setattr(_aws, "Session", Session)
+    monkeypatch.setattr("boto3.Session", Session)
     return found
 
 
@@ -135,7 +134,7 @@ async def test_no_credentials_are_an_account_fault_and_an_alert(monkeypatch: pyt
         def get_credentials(self) -> None:
             return None
 
-    monkeypatch.setattr(_aws, "Session", Session)
+    monkeypatch.setattr("boto3.Session", Session)
     async with fake_http() as peer:
         provider = build("sns", OVER_HTTP["sns"](peer.url))
         outcome = await provider.send(messages.sms(), timeout=2.0)

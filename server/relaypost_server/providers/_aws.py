@@ -10,11 +10,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+import boto3
 import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
-from botocore.session import Session
 
 from relaypost_server.core.accounts import AccountError, AccountTrouble
 from relaypost_server.core.outcome import CODE_LIMIT, Kind, Outcome
@@ -103,7 +103,7 @@ class Credentials:
 
     def _load(self) -> Keys | None:
         if self._chain is None:
-            self._chain = Session().get_credentials()
+            self._chain = boto3.Session().get_credentials()
         if self._chain is None:
             return None
         frozen = self._chain.get_frozen_credentials()
@@ -239,16 +239,16 @@ _PATIENCE = re.compile("Throttl|TooManyRequests|ServiceUnavailable")
 
 
 def control_client(service: str, *, region: str, endpoint: str | None, timeout: float) -> Any:
-    """A botocore client for look-ups; blocking, so for use in a thread. It asks once."""
+    """A boto3 client for look-ups; blocking, so for use in a thread. It asks once."""
     config = Config(
         retries={"total_max_attempts": 1, "mode": "standard"}, connect_timeout=timeout, read_timeout=timeout
     )
-    return Session().create_client(service, region_name=region, endpoint_url=endpoint, config=config)
+    return boto3.Session().client(service, region_name=region, endpoint_url=endpoint, config=config)
 
 
 @contextmanager
 def asked(provider: str) -> Iterator[None]:
-    """Makes an AccountError of whatever botocore raises."""
+    """Makes an AccountError of whatever boto3 raises."""
     try:
         yield
     except NoCredentialsError:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError, ProfileNotFound
 from botocore.parsers import ResponseParserError
-from botocore.session import Session
 
 from relaypost_server.core.queue_ports import QueueUnavailableError
 from relaypost_server.queues._daemons import Daemons
@@ -51,7 +51,7 @@ class SqsClient:
         self._client: Any = None
 
     async def call(self, operation: str, **arguments: object) -> Mapping[str, Any]:
-        """What SQS answered to an operation that bears the name of botocore's method."""
+        """What SQS answered to an operation that bears the name of boto3's method."""
         try:
             client = await self._open()
             answer: Mapping[str, Any] = await self._threads.run(
@@ -97,7 +97,7 @@ class SqsClient:
             read_timeout=READ_SECONDS,
             max_pool_connections=THREADS,
         )
-        return Session().create_client("sqs", region_name=self._region, endpoint_url=self._endpoint, config=config)
+        return boto3.Session().client("sqs", region_name=self._region, endpoint_url=self._endpoint, config=config)
 
 
 def _translated(error: ClientError) -> QueueUnavailableError:
