@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import structlog
 
 from relaypost_server import app
-from relaypost_server.api import server
 from relaypost_server.assembly import queueing
 from relaypost_server.templates.check import open_templates
-from relaypost_server.webhooks import sender
 from tests.e2e.gateway import AWS_KEYS
 from tests.sweep import calls, clock, database
 from tests.sweep.checker import check
@@ -94,12 +93,16 @@ class Run:
         clock.install()
         os.environ.update(AWS_KEYS)
         random.seed(0)
-        server.grpc.aio.server = calls.FakeAioServer  # type: ignore[assignment]
-        app.Site = clocked_site  # type: ignore[assignment, misc]
-        app.open_templates = lambda *_: TEMPLATES
-        app.gc = _NoCollector  # type: ignore[attr-defined]
-        sender.ssl.create_default_context = lambda: TLS
-        queueing.open_queue = lambda *_, **__: self.world.engine()
+        parts: list[tuple[Any, str, Any]] = [
+            (grpc.aio, "server", calls.FakeAioServer),
+            (app, "Site", clocked_site),
+            (app, "open_templates", lambda *_: TEMPLATES),
+            (app, "gc", _NoCollector),
+            (ssl, "create_default_context", lambda: TLS),
+            (queueing, "open_queue", lambda *_, **__: self.world.engine()),
+        ]
+        for owner, name, replacement in parts:
+            setattr(owner, name, replacement)
         structlog.configure(processors=[self._note], cache_logger_on_first_use=False)
 
     def _note(self, _logger: Any, method: str, event: Any) -> Any:
@@ -140,7 +143,7 @@ class Run:
     async def after_kill(self) -> Result:
         """What follows where the first process was killed."""
         await self.world.open()
-        self.world.inherit()
+        await self.world.inherit()
         self.world.steps.fired = True
         return await self._aftermath()
 

@@ -95,7 +95,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return CLOCK.monotonic()
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> "asyncio.Future[Any]":
         CLOCK.busy += 1
         future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(lambda _: _less_busy())

@@ -54,7 +54,7 @@ class Running:
             "RELAYPOST_DATABASE_URL": f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}",
             "RELAYPOST_DATA_DIR": str(home),
         }
-        self._gateway = app.Gateway(config.load(QUIET | where | environ))
+        self._gateway = app.Gateway(config.load({**QUIET, **where, **environ}))
 
     async def start(self) -> None:
         endpoints = await self.run(self._gateway.start())

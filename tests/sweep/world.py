@@ -147,8 +147,8 @@ class World:
         self.dump.write_text(json.dumps(known))
         os._exit(KILLED)
 
-    def inherit(self) -> None:
-        """Takes over what a process that was killed left."""
+    async def inherit(self) -> None:
+        """Takes over what a process that was killed left: its peers live on, at other ports."""
         known = json.loads(self.dump.read_text())
         CLOCK.elapsed = known["elapsed"]
         self.notes, self.watched, self.hooked = known["notes"], known["watched"], known["hooked"]
@@ -159,6 +159,14 @@ class World:
         self.peers.faults.update(known["faults"])
         self.incidents += known["incidents"]
         self.killed = True
+        if self.hooked:
+            await self.control.execute("UPDATE relaypost.webhook_endpoints SET url = $1", self.hook_url)
+        await self.control.execute("UPDATE sweep.pointers SET taken = false")  # As a broker does for who is gone.
+
+    @property
+    def hook_url(self) -> str:
+        """Where the caller wants to hear of its messages."""
+        return f"{self.peers.url('webhook')}/hook"
 
     # What callers do.
 

@@ -47,8 +47,8 @@ class Scenario:
 
 def email(token: str) -> email_pb2.Email:
     return email_pb2.Email(
-        sender={"address": "noreply@example.com"},
-        to=[{"address": "ada@example.com"}],
+        sender=email_pb2.EmailAddress(address="noreply@example.com"),
+        to=[email_pb2.EmailAddress(address="ada@example.com")],
         subject=f"Your code token={token}",
         text="Your code is 482915",
     )
@@ -98,7 +98,7 @@ def send_sms(token: str, *, keyed: bool = False, at_most_once: bool = False, **m
 
 async def hook(world: World) -> None:
     """The caller wants to hear of its messages by webhook."""
-    request = webhook_service_pb2.CreateWebhookEndpointRequest(url=f"{world.peers.url('webhook')}/hook")
+    request = webhook_service_pb2.CreateWebhookEndpointRequest(url=world.hook_url)
     read = webhook_service_pb2.CreateWebhookEndpointResponse.FromString
     await world.call("WebhookService/CreateWebhookEndpoint", request, read)
     world.hooked = True
