@@ -170,9 +170,7 @@ class _Link:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         if self._read_only and self._trouble.of(PEER) is None and self._idle_timer is None:
-            self._read_only = False
-
-            await self._ask(_WRITABLE)
+            await self._ask(_WRITABLE)  # Each time: a pool resets what its users have set.
         label = label_of(group.sql) if group.sql else ""
         if not label:
             await self._available()
