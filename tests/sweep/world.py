@@ -288,7 +288,7 @@ class World:
 
     def _unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        task = context.get("future") or context.get("task")
+        task: Any = context.get("future") or context.get("task")
         name = task.get_coro().__qualname__ if isinstance(task, asyncio.Task) else type(task).__name__
         self.incidents.append(f"{context['message']} ({name}): {type(error).__name__}: {error}"[:300])
 
