@@ -289,7 +289,8 @@ class World:
     def _unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         task: Any = context.get("future") or context.get("task")
-        name = task.get_coro().__qualname__ if isinstance(task, asyncio.Task) else type(task).__name__
+        work: Any = task.get_coro() if isinstance(task, asyncio.Task) else task
+        name = getattr(work, "__qualname__", type(work).__name__)
         self.incidents.append(f"{context['message']} ({name}): {type(error).__name__}: {error}"[:300])
 
 
