@@ -8,6 +8,7 @@ from typing import Protocol
 import asyncpg
 import structlog
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.postgres_errors import is_unavailable, lacks_schema
 
@@ -57,9 +58,8 @@ def _loses(error: BaseException, *, migrated: bool) -> bool:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether this very task is being cancelled, and not something that it waits for."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
+    """Whether the error is the cancellation of the current task."""
+    return isinstance(error, asyncio.CancelledError) and is_cancelled()
 
 
 def _report(error: BaseException) -> None:

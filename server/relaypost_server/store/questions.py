@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.ports import LogUnavailableError
 
 LARGEST = 200
@@ -75,7 +76,7 @@ class Questions(Generic[Q, A]):
                     await self._ask([question])
         except asyncio.CancelledError:  # Those who wait must not wait for ever.
             self._fail(questions, LogUnavailableError())
-            if self._task is not None and self._task.cancelling():
+            if is_cancelled():
                 raise
         else:
             for question, answer in answers.items():

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import structlog
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.background import Running, Supervisor, Task
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.store.batch_statement import runs, write
@@ -145,7 +146,7 @@ class BatchWriter:
                 written = await self._write_batch()
                 await self._drain()
             except (Exception, asyncio.CancelledError) as error:
-                if _is_cancelled():
+                if is_cancelled():
                     raise
                 self._retreat(error)
                 await asyncio.sleep(PAUSES[min(self._failures, len(PAUSES)) - 1])
@@ -233,9 +234,3 @@ class BatchWriter:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody ends this task; a CancelledError may also come out of what it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
