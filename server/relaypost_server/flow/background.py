@@ -141,7 +141,7 @@ class Background:
     running: Sequence[RunningTask] = ()
 
     def tasks(self) -> Sequence[Task]:
-        """What goes on from start to stop."""
+        """The tasks to run from start to stop."""
         raise NotImplementedError
 
     def start(self, registry: BackgroundTasks | None = None) -> None:
@@ -150,5 +150,5 @@ class Background:
         self.running = [registry.start(task) for task in self.tasks()]
 
     async def stop(self) -> None:
-        """Ends the tasks wherever they are."""
+        """Cancels the tasks."""
         await asyncio.gather(*(running.stop() for running in self.running))

@@ -45,7 +45,7 @@ class Gathered(Generic[T]):
                 await self._call([item for item, _ in batch])
             except Exception as error:
                 _settle(batch, error)
-            except asyncio.CancelledError:  # Those who wait must not wait for ever.
+            except asyncio.CancelledError:  # Otherwise the senders would wait for ever.
                 _settle(batch, QueueUnavailableError("cancelled"))
                 if is_cancelled():
                     raise

@@ -23,7 +23,7 @@ class Terminable(Protocol):
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """While a connection is opened or given back: whatever fails means that there is none."""
+    """While a connection is opened or given back: every error means that there is no connection."""
     try:
         yield
     except (Exception, asyncio.CancelledError) as error:
@@ -35,7 +35,7 @@ def reaching() -> Iterator[None]:
 
 @contextmanager
 def using(connection: Terminable, *, migrated: bool) -> Iterator[None]:
-    """While statements are made. What PostgreSQL calls wrong is a bug, and raised as it is.
+    """While statements run. An error about the statement itself is a bug, and raised unchanged.
 
     `migrated`: whether the schema is known to be in place; until then a missing table is no bug.
     """
