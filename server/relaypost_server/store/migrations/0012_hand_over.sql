@@ -1,2 +1,2 @@
--- Engines beside the database get pointers while no transaction is open. Until when a gateway is at it; NULL: none is.
+-- The lease of a gateway that hands a pointer to an engine outside the database; NULL: no gateway holds one.
 ALTER TABLE relaypost.queue ADD COLUMN handing_until timestamptz;
