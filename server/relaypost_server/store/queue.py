@@ -20,7 +20,7 @@ from relaypost_server.store import contents, rows
 from relaypost_server.store.database import Database
 from relaypost_server.store.hand_over import HandOver, pointer_of
 from relaypost_server.store.questions import Questions
-from relaypost_server.store.rows import Row
+from relaypost_server.store.rows import FIRST_FENCE, Row
 from relaypost_server.store.sql import QUERIES
 
 SWEPT_AT_ONCE = 1000
@@ -101,7 +101,7 @@ class PostgresQueue:
     async def _claim_all(self, pointers: Sequence[Pointer]) -> Mapping[Pointer, Job | None]:
         ids = [p.message_id for p in pointers]
         found = {str(row["id"]): row for row in await self._database.fetch("claim_queued", ids, self._lease)}
-        tried = [row["id"] for row in found.values() if row["tries"] > 1]
+        tried = [row["id"] for row in found.values() if row["fence"] > FIRST_FENCE]  # Requeued ones count from 1 again.
         attempts = await self._database.fetch("list_attempts", tried) if tried else []
         records = {record.id: record for record in rows.records(found.values(), attempts)}
         if len(found) < len(ids):
