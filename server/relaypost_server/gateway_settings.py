@@ -154,7 +154,7 @@ class GatewaySettings(Settings):
     max_concurrent_streams: Count = Field(1000, description="the most calls in flight on one connection")
     max_concurrent_calls: Count = Field(2000, description="the most calls in flight; more are refused at once")
     max_pending_calls: Count = Field(
-        300, description="calls that may wait in line; above it the transport refuses some, at 1.5 times as many all"
+        250, description="calls that may wait in line; above it the transport refuses some, at 1.5 times as many all"
     )
     max_grpc_connections: Count = Field(1000, description="the most gRPC connections; more are closed at once")
     max_http_connections: Count = Field(
