@@ -299,5 +299,5 @@ async def test_a_client_that_cancels_leaves_a_record_and_no_second_attempt(serve
 
 async def test_many_calls_at_once_are_all_answered(serve: Serve) -> None:
     served = await serve(texts=[FakeProvider("t", [ACCEPTED], channel=Channel.SMS)])
-    answers = await asyncio.gather(*(served.stub.SendSms(sms()) for _ in range(300)))
-    assert len({a.message.message_id for a in answers}) == 300
+    answers = await asyncio.gather(*(served.stub.SendSms(sms()) for _ in range(200)))
+    assert len({a.message.message_id for a in answers}) == 200

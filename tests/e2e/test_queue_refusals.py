@@ -46,7 +46,7 @@ async def test_a_batch_that_is_streamed_again_after_days_is_not_sent_again(bundl
         first = await running.client.send_bulk("news", [message])
         await watched(running.client, first.batch.batch_id)
         await running.client.send_email(**EMAIL, request_id="order-7")
-        await connection.execute("UPDATE relaypost.requests SET create_time = now() - interval '80 hours'")
+        await connection.execute("UPDATE relaypost.requests SET remembered_from = now() - interval '80 hours'")
         async with asyncio.timeout(30):  # Until the gateway has forgotten what it forgets.
             while await connection.fetchval("SELECT count(*) FROM relaypost.requests WHERE request_id = 'order-7'"):
                 await asyncio.sleep(0.05)

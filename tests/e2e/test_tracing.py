@@ -129,7 +129,8 @@ async def test_what_is_not_sampled_is_not_exported(
         async with gateway(environ, database=bundled_database) as running:
             async with grpc.aio.insecure_channel(running.grpc) as channel:
                 stub: Any = messaging_service_pb2_grpc.MessagingServiceStub(channel)
-                await asyncio.gather(*(stub.SendEmail(email()) for _ in range(500)))
+                for _ in range(5):
+                    await asyncio.gather(*(stub.SendEmail(email()) for _ in range(100)))
             assert await running.stop() == 0
         async with asyncio.timeout(20):
             while len(received.spans) <= 50:

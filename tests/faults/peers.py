@@ -26,7 +26,7 @@ class Peer:
 
     def keep(self, item: Any) -> str:
         self.count += 1
-        number = f"n{self.count}"
+        number = f"N{self.count:07d}"
         self.inbox[number] = item
         return number
 
@@ -113,7 +113,7 @@ class _StrictSmtp:
             assert not any(line.startswith(b".") and not line.startswith(b"..") for line in lines)
             return of_smtp(recipients, b"\r\n".join(line[line.startswith(b".") :] for line in lines))
 
-        return f"250 {self.peer.keep(_readable(read, content))}"
+        return f"250 2.0.0 Ok: queued as {self.peer.keep(_readable(read, content))}"
 
 
 @asynccontextmanager

@@ -144,7 +144,9 @@ async def test_a_thousand_calls_while_all_circuits_are_open_reach_nobody(bundled
         running.providers.ses.always(FAULT["ses"])
         with pytest.raises(RelaypostError):
             await running.email()
-        answers = await asyncio.gather(*(running.email() for _ in range(1000)), return_exceptions=True)
+        answers = []
+        for _ in range(10):
+            answers += await asyncio.gather(*(running.email() for _ in range(100)), return_exceptions=True)
         for error in answers:
             assert isinstance(error, RelaypostError)
             assert (error.code.name, error.reason) == ("UNAVAILABLE", "PROVIDERS_EXHAUSTED")

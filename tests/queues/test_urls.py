@@ -26,7 +26,9 @@ def test_a_certificate_is_a_file_that_exists(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has a cafile that names no file"):
         parse(url)
     file.touch()
-    assert "ca.pem" in str(parse(url))
+    address = parse(url)
+    assert isinstance(address, RabbitAddress)
+    assert "ca.pem" in address.url
 
 
 def test_sqs_is_a_region_and_a_prefix() -> None:

@@ -42,8 +42,8 @@ def output(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 async def fault_within(provider_name: str, monkeypatch: pytest.MonkeyPatch) -> Exception:
     """A bug below a provider that has a message and its secrets at hand."""
 
-    async def buggy(_self: object, headers: str, body: bytes, *, timeout: float) -> None:
-        shown = f"{len(headers)} {len(body)} {timeout > 0}"
+    async def buggy(_self: object, headers: str, body: bytes, *attempt: object, **times: object) -> None:
+        shown = f"{len(headers)} {len(body)} {len(attempt) + len(times) > 0}"
         raise RuntimeError(shown)
 
     monkeypatch.setattr(HttpClient, "post", buggy)
