@@ -63,7 +63,7 @@ class Sweep:
         self._know(name, first)
         if differing := set(chosen(name, first)) ^ set(chosen(name, second)):
             self.errors.append(f"{name}: the steps differ: {differing}")
-        first.seen = sorted(set(first.seen) & set(second.seen))
+        first.again = sorted(set(first.again) & set(second.again))
 
     def part(self) -> None:
         """One or two cases of each scenario; each mode has three."""
@@ -76,7 +76,7 @@ class Sweep:
             for turn in range(2 if place % 2 else 1):
                 step = steps[(3 * place + 5 * turn + 2) % len(steps)]
                 mode = modes[(place + 5 * turn) % len(modes)]
-                cases.append(Case(scenario=name, step=step, mode=mode, expected=frozenset(dry.seen)))
+                cases.append(Case(scenario=name, step=step, mode=mode, expected=frozenset(dry.again)))
         self._pool.run(cases, self._done)
 
     def _know(self, name: str, first: Result) -> None:
@@ -91,7 +91,7 @@ class Sweep:
     def cases(self, name: str, *, mode: str = "", step: str = "", slices: tuple[int, int] = (0, 1)) -> list[Case]:
         dry = self._dry[name]
         return [
-            Case(scenario=name, step=Step(label, number), mode=each, expected=frozenset(dry.seen))
+            Case(scenario=name, step=Step(label, number), mode=each, expected=frozenset(dry.again))
             for place, (label, number) in enumerate(chosen(name, dry))
             for turn, each in enumerate(Mode)
             if (place + turn) % slices[1] == slices[0]

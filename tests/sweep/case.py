@@ -64,6 +64,9 @@ class Result:
     steps: list[tuple[str, int]] = field(default_factory=list)
     fruitful: list[tuple[str, int]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
+    """Statements of the first gateway after the world healed."""
+    again: list[str] = field(default_factory=list)
+    """Those that it made more than once: its loops'."""
     fired: bool = False
     error: str = ""
     """The harness itself failed."""
@@ -187,6 +190,7 @@ class Run:
         world = self.world
         facts = await world.facts()
         seen = sorted(first.proxy.seen) if first is not None else []
+        again = sorted(label for label, count in first.proxy.seen.items() if count > 1) if first is not None else []
         if first is not None and first.stopping is None:
             facts.missing_tasks = [
                 *first.missing(),
@@ -197,6 +201,7 @@ class Run:
             steps=[(s.label, s.number) for s in world.steps.taken],
             fruitful=[(s.label, s.number) for s in sorted(world.steps.fruitful, key=str)],
             seen=seen,
+            again=again,
             fired=world.steps.fired,
             log=self.log,
         )

@@ -188,7 +188,9 @@ class Control:
     async def events(self) -> dict[str, list[str]]:
         """States that webhook events tell of, by message."""
         found = defaultdict[str, list[str]](list)
-        rows = await self.fetch("SELECT type, data ->> 'message_id' AS id FROM relaypost.webhook_events ORDER BY ctid")
+        rows = await self.fetch(
+            "SELECT type, data ->> 'message_id' AS id FROM relaypost.webhook_events ORDER BY xmin::text::bigint"
+        )
         for row in rows:
             found[row["id"]].append(row["type"].removeprefix("message."))
         return found

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +125,3 @@ async def _create(size: int) -> list[str]:
 async def _drop(names: Iterable[str]) -> None:
     for name in names:
         await database.drop(name)
-
-
-def expected_of(results: Mapping[str, Result]) -> Mapping[str, frozenset[str]]:
-    """By scenario what a healthy gateway goes on asking the database."""
-    return {name: frozenset(result.seen) for name, result in results.items()}

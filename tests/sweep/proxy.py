@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NoReturn
@@ -46,8 +47,8 @@ class PgProxy:
     def __init__(self, upstream: Upstream, trouble: Trouble, before: Callable[[], Awaitable[None]]) -> None:
         """`before`: awaited before each statement is passed on."""
         self.port = 0
-        self.seen: set[str] = set()
-        """The labels of all statements since somebody emptied it."""
+        self.seen: Counter[str] = Counter()
+        """How often each statement was made since this was emptied."""
         self.upstream = upstream
         self.trouble = trouble
         self.before = before
@@ -102,6 +103,8 @@ class _Link:
         """What was done in the transaction that is open."""
         self._fruitful = False
         self._read_only = False
+        self._idle = False
+        """The server is ready, and no transaction is open."""
         self._idle_limit = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
 
@@ -169,10 +172,8 @@ class _Link:
     async def _pass(self, group: Group) -> None:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        if self._read_only and self._trouble.of(PEER) is None and self._idle_timer is None:
-            self._read_only = False
-
-            await self._ask(_WRITABLE)
+        if self._read_only and self._idle and self._trouble.of(PEER) is None:
+            await self._ask(_WRITABLE)  # Each time: a pool resets what its users have set.
         label = label_of(group.sql) if group.sql else ""
         if not label:
             await self._available()
@@ -182,7 +183,7 @@ class _Link:
             label, self._latest = f"{label} {self._latest}", ""
         else:
             self._latest = label.removeprefix("db ")
-        self._proxy.seen.add(label)
+        self._proxy.seen[label] += 1
         await self._step(label, self._execute(group))
 
     async def _execute(self, group: Group) -> bytes:
@@ -253,6 +254,7 @@ class _Link:
         if self._server is None:
             raise _LostError
         CLOCK.busy += 1
+        self._idle = False
         self._kinds.clear()
         self._answer, self._ends = asyncio.get_running_loop().create_future(), ends
         self._server.write(data)
@@ -297,7 +299,8 @@ class _Link:
     def _ready(self, status: bytes) -> None:
         """Within a transaction the server waits only so long for the next statement."""
         self._idle_timer = None
-        if status != b"I" and self._idle_limit:
+        self._idle = status == b"I"
+        if not self._idle and self._idle_limit:
             self._idle_timer = asyncio.get_running_loop().call_later(self._idle_limit, self._idle_too_long)
 
     def _idle_too_long(self) -> None:

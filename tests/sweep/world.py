@@ -280,7 +280,10 @@ class World:
 
     def _unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        self.incidents.append(f"{context['message']}: {type(error).__name__}: {error}"[:300])
+        task: Any = context.get("future") or context.get("task")
+        work: Any = task.get_coro() if isinstance(task, asyncio.Task) else task
+        name = getattr(work, "__qualname__", type(work).__name__)
+        self.incidents.append(f"{context['message']} ({name}): {type(error).__name__}: {error}"[:300])
 
 
 def state_of(message: message_pb2.Message) -> str:
