@@ -47,7 +47,7 @@ def told(hook: FakeHttp) -> list[dict[str, Any]]:
     return [json.loads(request.body) for request in hook.received]
 
 
-async def test_nobody_is_told_that_a_message_failed_whose_worker_died(bundled_database: str) -> None:
+async def test_a_message_is_never_reported_failed_after_its_worker_died(bundled_database: str) -> None:
     async with (
         fake_http(answer(200)) as hook,
         world(bundled_database, NO_WORKER, SETTINGS, SHORT_LEASE) as running,

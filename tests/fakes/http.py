@@ -61,6 +61,8 @@ class FakeHttp:
     replies: list[Reply] = field(default_factory=list)
     """What each request was answered with."""
     connections: int = 0
+    ended: int = 0
+    """Connections that are over: everything that was sent on them has been read."""
     port: int = 0
 
     @property
@@ -88,6 +90,7 @@ class FakeHttp:
         except ConnectionError:
             pass
         finally:
+            self.ended += 1
             writer.close()
 
 

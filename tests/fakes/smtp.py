@@ -42,6 +42,8 @@ class FakeSmtp:
     """Replies that are given a single time, before those of `replies`."""
     commands: list[str] = field(default_factory=list)
     connections: int = 0
+    ended: int = 0
+    """Connections that are over: everything that was sent on them has been read."""
     port: int = 0
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,6 +65,7 @@ class FakeSmtp:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self.ended += 1
             writer.close()
 
     def _reply(self, verb: str) -> str:

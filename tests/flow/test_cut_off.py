@@ -46,7 +46,7 @@ def told(delivery: Delivery) -> list[tuple[str, Kind, SkipReason | None]]:
 
 
 @pytest.mark.parametrize("by", ["the caller", "the task"])
-async def test_no_other_provider_is_asked_whoever_cut_it_off(by: str) -> None:
+async def test_a_cut_off_attempt_goes_to_no_other_provider(by: str) -> None:
     rig = Rig([FakeProvider("a", [hang]), FakeProvider("b")])
     caller = rig.caller(14.8)
     walking = walk(rig, caller)
@@ -123,7 +123,7 @@ async def test_hanging_up_says_nothing_about_the_provider() -> None:
     assert rig.chain["a"].state(rig.chain["a"].now()) is CircuitState.CLOSED
 
 
-async def test_a_walk_that_begins_after_the_end_of_the_grace_asks_nobody() -> None:
+async def test_a_walk_after_the_grace_calls_no_provider() -> None:
     rig = Rig([FakeProvider("a")])
     rig.sender.cut_off()
     sent = await rig.sender.send(
@@ -131,3 +131,11 @@ async def test_a_walk_that_begins_after_the_end_of_the_grace_asks_nobody() -> No
     )
     assert (sent.verdict.ending, sent.verdict.retry_after) == (Ending.EXHAUSTED, 1.0)
     assert rig.providers[0].received == []
+
+
+async def test_a_cancellation_from_within_a_providers_library_goes_on_to_the_next_provider() -> None:
+    """It is a bug like any other: nobody cancelled the attempt."""
+    rig = Rig([FakeProvider("a", [asyncio.CancelledError()]), FakeProvider("b")])
+    delivery = await walk(rig, rig.caller(14.8))
+    assert told(delivery) == [("a", Kind.UNCONFIRMED, None), ("b", Kind.ACCEPTED, None)]
+    assert delivery.verdict.possible_duplicate

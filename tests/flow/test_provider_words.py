@@ -130,7 +130,7 @@ def shown_to_the_caller(record: MessageRecord) -> str:
 
 
 @pytest.mark.parametrize(("case", "made"), CASES, ids=[name for name, _ in CASES])
-async def test_nobody_but_the_messages_own_caller_sees_what_a_provider_said(
+async def test_a_providers_words_reach_only_the_messages_own_caller(
     case: str, made: Callable[[], Any], log_lines: LogCapture
 ) -> None:
     exporter, tracer_provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
@@ -175,9 +175,7 @@ def answers(text: str, status: int) -> Sequence[tuple[str, Outcome]]:
 
 
 @given(TEXTS, TEXTS, st.sampled_from(STATUSES))
-def test_no_classification_puts_a_providers_words_where_everybody_sees_them(
-    before: str, after: str, status: int
-) -> None:
+def test_no_classification_puts_a_providers_words_into_detail(before: str, after: str, status: int) -> None:
     for provider, outcome in answers(f"{before}{CANARY}{after}", status):
         for shown in (outcome.detail, outcome.provider_code, outcome.provider_message_id):
             assert CANARY not in shown, provider

@@ -84,7 +84,7 @@ async def test_what_is_wrong_without_a_certificate_causes_no_fetch(aws_keys: Non
     assert topic.fetched == []
 
 
-async def test_a_slow_fetch_holds_up_nobody_whose_certificate_is_known(page: bytes) -> None:
+async def test_a_slow_fetch_delays_no_callback_with_a_known_certificate(page: bytes) -> None:
     published = Published(page, slow={name(1)})
     certificates = Certificates(published)
     await certificates.get(GOOD, "sns")

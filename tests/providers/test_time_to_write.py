@@ -11,8 +11,8 @@ from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._connecting import Host
 from tests import messages
-from tests.fakes.http import answer, fake_http
-from tests.fakes.smtp import fake_smtp
+from tests.fakes.http import FakeHttp, answer, fake_http
+from tests.fakes.smtp import FakeSmtp, fake_smtp
 from tests.providers.configured import OVER_HTTP, build, message_for, warmed_up
 
 TIMEOUT = 2.0
@@ -49,9 +49,16 @@ async def over_http(name: str) -> tuple[Outcome, int]:
         patient = {f"RELAYPOST_{name.upper()}_CONNECT_TIMEOUT_SECONDS": "10"}
         provider = build(name, {**OVER_HTTP[name](peer.url), **patient})
         outcome = await provider.send(message_for(provider), timeout=TIMEOUT)
-        await asyncio.sleep(0.3)  # A request that was written would arrive by now.
         await provider.close()
+        await _all_read(peer)
         return outcome, len(peer.received)
+
+
+async def _all_read(peer: FakeHttp | FakeSmtp) -> None:
+    """Waits until the peer has read everything on closed connections."""
+    async with asyncio.timeout(10):
+        while peer.ended < peer.connections:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.usefixtures("aws_keys", "slow_to_connect")
@@ -126,8 +133,8 @@ async def with_a_late_reply(command: str) -> tuple[Outcome, int]:
         provider = build("smtp", SMTP | {"SMTP_PORT": str(peer.port)})
         asyncio.get_running_loop().call_later(LATE, release.set)
         outcome = await provider.send(messages.email(), timeout=TIMEOUT)
-        await asyncio.sleep(0.3)  # A message that was written would arrive by now.
         await provider.close()
+        await _all_read(peer)
         return outcome, len(peer.received)
 
 

@@ -55,7 +55,7 @@ def test_a_provider_that_has_a_message_twice_is_noticed() -> None:
     assert broken(submissions=[GOT, GOT]) >= {"twice", "unlogged"}
 
 
-def test_two_copies_that_nobody_was_told_of_are_noticed() -> None:
+def test_two_copies_without_possible_duplicate_are_noticed() -> None:
     entry = replace(ENTRY, attempts=(("ses", "unconfirmed"), ("sendgrid", "accepted")))
     assert broken(submissions=[GOT, replace(GOT, provider="sendgrid")], entries=[entry]) == {"twice"}
 

@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 from relaypost_server.api import errors
 from relaypost_server.api.errors import ApiError
-from relaypost_server.api.in_flight import Calls, InFlight
+from relaypost_server.api.in_flight import Calls, CutOffError, InFlight
 from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.api.wire import is_overfull
 from relaypost_server.core.ports import LogUnavailableError, ReportsBusyError, ReportTooSlowError
@@ -126,10 +126,6 @@ class Edge:
                             yield answer
             except Exception as error:
                 failure = _status_of(error)
-            except asyncio.CancelledError:
-                if not streams.ending:  # The caller went away.
-                    raise
-                failure = errors.shutting_down()
             self._metrics.call(method, _CODES[failure.code] if failure else "OK")
             if failure is not None:
                 await context.abort_with_status(rpc_status.to_status(failure))
@@ -166,9 +162,7 @@ def _watch(behaviour: Behaviour, streams: Calls) -> Behaviour:
         try:
             with streams.one():
                 await behaviour(request, context)
-        except asyncio.CancelledError:
-            if not streams.ending:  # The caller went away.
-                raise
+        except CutOffError:
             await context.abort_with_status(rpc_status.to_status(errors.shutting_down()))
 
     return watch
@@ -185,9 +179,7 @@ def _converse(behaviour: Conversation, streams: Calls) -> Conversation:
             with streams.one():
                 async for answer in behaviour(readable(requests, context), context):
                     yield answer
-        except asyncio.CancelledError:
-            if not streams.ending:  # The caller went away.
-                raise
+        except CutOffError:
             await context.abort_with_status(rpc_status.to_status(errors.shutting_down()))
 
     return converse
@@ -213,6 +205,8 @@ def _status_of(error: Exception) -> status_pb2.Status:
             return error.status
         case InvalidRequestError():
             return errors.invalid(error)
+        case CutOffError():
+            return errors.shutting_down()
         case ReportsBusyError():
             return errors.reports_busy()
         case ReportTooSlowError():

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 
+class CutOffError(Exception):
+    """A shutdown ended the call."""
+
+
 class Calls:
     """Calls of one kind, by the tasks that answer them."""
 
@@ -25,13 +29,17 @@ class Calls:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Registers the current task for the duration of a call."""
+        """Registers the current task for the duration of a call. Raises CutOffError where `end` cancels it."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.tasks.add(task)
         if self.ending:
             task.cancel()
         try:
             yield
+        except asyncio.CancelledError:
+            if not self.ending:  # The caller went away.
+                raise
+            raise CutOffError from None
         finally:
             self.tasks.discard(task)
 

@@ -31,12 +31,6 @@ class Chains:
     budgets: BudgetKeeper | None
 
     @property
-    def first_choices(self) -> Sequence[Any]:
-        """Of each channel that has any, the provider that is asked first."""
-        chains: tuple[Chain[Any], ...] = (self.emails, self.texts)
-        return [chain.links[0].provider for chain in chains if chain.links]
-
-    @property
     def channels(self) -> frozenset[Channel]:
         """Those that have a provider."""
         return frozenset(provider.channel for provider in self.providers)

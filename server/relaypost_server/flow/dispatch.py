@@ -7,6 +7,7 @@ from typing import Any, Generic
 
 import structlog
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.breaker import Permit, Refusal
 from relaypost_server.core.failover import (
     Attempt,
@@ -243,19 +244,26 @@ class Dispatcher(Generic[Content]):
     ) -> Outcome:
         """Asks the provider and settles the permit, whatever happens."""
         outcome = _CUT_OFF
-        caller.attempt = task = asyncio.current_task()
+        caller.attempt = asyncio.current_task()
         try:
             outcome = await link.provider.send(message, timeout=timeout)
-        except asyncio.CancelledError:  # By the caller or a shutdown: no other provider is asked.
-            caller.stopping = True
-            if task is not None:
-                task.uncancel()
-            log.warning("attempt cut off", provider=link.provider.name, message_id=message.id)
-        except Exception:
-            log.exception("provider raised", provider=link.provider.name, message_id=message.id)
-            outcome = Outcome(kind=Kind.UNCONFIRMED, detail="internal error during the attempt")
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                _cut_off(caller)  # By the caller or a shutdown: no other provider is asked.
+                log.warning("attempt cut off", provider=link.provider.name, message_id=message.id)
+            else:
+                log.exception("provider raised", provider=link.provider.name, message_id=message.id)
+                outcome = Outcome(kind=Kind.UNCONFIRMED, detail="internal error during the attempt")
         finally:
             caller.attempt = None
             # That the gateway hung up says nothing about the provider.
             link.settle(permit, _NOT_ASKED if outcome is _CUT_OFF else outcome, began)
         return outcome
+
+
+def _cut_off(caller: Caller) -> None:
+    """The walk goes on to its record."""
+    caller.stopping = True
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from relaypost_server.core.breaker import CircuitState
-from relaypost_server.core.failover import Attempt, SkipReason
+from relaypost_server.core.failover import Attempt, Delivery, SkipReason
 from relaypost_server.core.idempotency import LOST
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import LogUnavailableError
@@ -44,19 +44,8 @@ class SecondSend:
         """One of sent, failed (nobody took it) and given_up (it may not be sent again, or nobody can tell)."""
         if self._screen.among(waiting.message.caller, waiting.message.content.recipients):
             return "given_up"  # They said STOP meanwhile.
-        now = self._clock.monotonic()
         journal = _Journal(self._log, waiting, self._clock)
-        caller = Caller(began=now, end=now + self._limits.budget(None))
-        self._callers.add(caller)
-        try:
-            delivery = await waiting.dispatcher.deliver(
-                second_copy(waiting.message, age=now - waiting.since),
-                caller=caller,
-                journal=journal,
-                in_doubt=journal.before,
-            )
-        finally:
-            self._callers.discard(caller)
+        delivery = await self._deliver(waiting, journal)
         if not journal.claimed:
             return "given_up"
         for attempt in delivery.attempts:
@@ -72,6 +61,20 @@ class SecondSend:
             attempts=[f"{a.provider} {a.kind.value}" for a in attempts],
         )
         return "sent" if sent else "failed"
+
+    async def _deliver(self, waiting: Waiting[Any], journal: "_Journal") -> Delivery:
+        now = self._clock.monotonic()
+        caller = Caller(began=now, end=now + self._limits.budget(None))
+        self._callers.add(caller)
+        try:
+            return await waiting.dispatcher.deliver(
+                second_copy(waiting.message, age=now - waiting.since),
+                caller=caller,
+                journal=journal,
+                in_doubt=journal.before,
+            )
+        finally:
+            self._callers.discard(caller)
 
     async def _finish(self, waiting: Waiting[Any], attempts: Sequence[Attempt], sent_by: str) -> None:
         """What cannot be written stays as it was before the first byte: unconfirmed."""

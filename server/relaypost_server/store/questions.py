@@ -34,7 +34,7 @@ class Questions(Generic[Q, A]):
         """`ask_all`: the answers by question; one that is left out is asked again.
 
         `final`: whether an answer holds for everybody who asks the same now.
-        `commands`: a question is carried out even if every task that sent it was cancelled.
+        `commands`: what was asked is carried out even where each task that asked is cancelled meanwhile.
         """
         self._ask_all = ask_all
         self._final = final
@@ -83,7 +83,7 @@ class Questions(Generic[Q, A]):
                 self._settle(question, answer)
 
     def _settle(self, question: Q, answer: A) -> None:
-        """Gives the answer to the remaining senders: to all if it is final, else to the first."""
+        """Gives the answer to those who still wait: to all where it is final, else to the first."""
         waiting = deque(each for each in self._waiting.pop(question) if not each.done())
         while waiting:
             waiting.popleft().set_result(answer)
