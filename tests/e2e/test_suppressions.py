@@ -87,8 +87,8 @@ async def test_after_a_bounce_no_replica_asks_a_provider(bundled_database: str, 
             assert (attempt.provider, attempt.provider_code) == ("suppression_list", "SUPPRESSED")
             again = await refused(there, request_id="once")
             assert again.message_id == once.message_id
-            [on_record] = (await client.get_message(once.message_id)).attempts
-            assert (on_record.provider, on_record.start_time) == (attempt.provider, attempt.start_time)
+            [logged] = (await client.get_message(once.message_id)).attempts
+            assert (logged.provider, logged.start_time) == (attempt.provider, attempt.start_time)
             with pytest.raises(SendFailedError):
                 await there.send_otp(email=ADA, purpose="sign_in")
             [entry] = [s async for s in client.list_suppressions()]

@@ -135,7 +135,11 @@ async def test_a_walk_after_the_grace_calls_no_provider() -> None:
 
 async def test_a_cancellation_from_within_a_providers_library_goes_on_to_the_next_provider() -> None:
     """It is a bug like any other: nobody cancelled the attempt."""
-    rig = Rig([FakeProvider("a", [asyncio.CancelledError()]), FakeProvider("b")])
+
+    async def cancelled(message: Any, timeout: float) -> Outcome:
+        raise asyncio.CancelledError
+
+    rig = Rig([FakeProvider("a", [cancelled]), FakeProvider("b")])
     delivery = await walk(rig, rig.caller(14.8))
     assert told(delivery) == [("a", Kind.UNCONFIRMED, None), ("b", Kind.ACCEPTED, None)]
     assert delivery.verdict.possible_duplicate
