@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -258,6 +258,33 @@ async def test_doubt_that_comes_late_changes_nothing(replicas: list[Replica]) ->
     doubtful = replace(abandoned.record, state=MessageState.UNCONFIRMED)
     assert not await replicas[1].requests.settle(doubtful, fence=abandoned.fence, kept=False)
     assert await replicas[1].log.get(made.record.id) == sent
+
+
+@leases_end
+async def test_a_request_that_cannot_be_settled_keeps_no_other_from_its_end(
+    replicas: list[Replica], bundled_database: str
+) -> None:
+    """PostgreSQL refuses one of them for good: the others are settled, and old names forgotten."""
+    old, bad, *good = (claim(name) for name in ("old", "bad", "good", "better"))
+    for each in (old, bad, *good):
+        await replicas[0].requests.begin(each)
+    await replicas[0].requests.finish(ended(old, MessageState.SENT), fence=1, kept=True)
+    connection = await asyncpg.connect(bundled_database)
+    await connection.execute(
+        "UPDATE relaypost.requests SET remembered_from = now() - interval '2 hours' WHERE request_id = 'old'"
+    )
+    await connection.execute(
+        f"ALTER TABLE relaypost.messages ADD CHECK (id <> '{bad.record.id}' OR state <> 'unconfirmed')"
+    )
+    await lease_ends()
+    for _ in range(2):
+        with suppress(Exception):
+            await replicas[1].recover()
+    left = await connection.fetch("SELECT request_id FROM relaypost.requests WHERE lease_until IS NOT NULL")
+    known = await connection.fetch("SELECT request_id FROM relaypost.requests WHERE request_id = 'old'")
+    await connection.close()
+    assert [row["request_id"] for row in left] == ["bad"]
+    assert not known
 
 
 async def test_names_are_forgotten_after_their_time(replicas: list[Replica], bundled_database: str) -> None:

@@ -26,10 +26,15 @@ COMMANDS = {
     "demo": "demo:demo",
 }
 """In the order of `relaypost --help`, and where each is."""
+GATEWAYS = ("serve", "work")
+"""The commands that run until a signal ends them."""
 
 
 @click.group(
-    cls=LazyGroup, places=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=LazyGroup,
+    places=COMMANDS,
+    gateways=GATEWAYS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="relaypost-server", prog_name="relaypost")
 def main() -> None:

@@ -1,20 +1,24 @@
 """Commands that are imported when they are called or listed, so that each pays only for what it uses."""
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import click
 
+from relaypost_server.cli._early_end import end_at_once
+
 
 class LazyGroup(click.Group):
     """A group that finds each command, by its name, at `module:attribute` of this package."""
 
-    def __init__(self, *args: Any, places: Mapping[str, str], **settings: Any) -> None:
+    def __init__(self, *args: Any, places: Mapping[str, str], gateways: Collection[str] = (), **settings: Any) -> None:
+        """`gateways`: commands that run until a signal ends them, which may come while they are imported."""
         super().__init__(*args, **settings)
         self._places = places
+        self._gateways = gateways
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._places)
@@ -26,6 +30,13 @@ class LazyGroup(click.Group):
         with _no_garbage():
             command: click.Command = getattr(import_module(f"{__package__}.{module}"), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in self._gateways:
+            end_at_once()
+        return super().resolve_command(ctx, args)
 
 
 @contextmanager

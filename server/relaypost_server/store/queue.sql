@@ -33,6 +33,10 @@ SELECT
 FROM batch WHERE id IN (SELECT message_id FROM named)
 RETURNING message_id, lane, channel, handed_time IS NOT NULL AS handed;
 
+-- name: stored_requests
+-- Those of some messages that are stored under their request's name.
+SELECT message_id FROM relaypost.requests WHERE message_id = ANY($1::uuid[]);
+
 -- name: request_of
 -- The message and the fingerprint of an earlier request.
 SELECT message_id, fingerprint FROM relaypost.requests WHERE caller = $1 AND method = $2 AND request_id = $3;
