@@ -80,7 +80,7 @@ class PostgresRequests:
         document = rows.settled(record, fence=fence, kept=kept)
         if not waiting or kept:
             return await self._database.writer.write(record.id, document)
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             settled = await connection.fetch(QUERIES["write_batch"], rows.batch([document]))
             if settled:
                 await connection.execute(QUERIES["release_queued"], record.id)
