@@ -99,7 +99,8 @@ class PostgresRequests:
             return InProgress()
         if record.id == claim.record.id:  # The answer to our own claim was lost, and it was written twice.
             return Begun(fence=row["fence"], record=claim.record)
-        answer = reconsider(rows.known_request(row, record), claim.fingerprint, datetime.now(UTC))
+        asked = row["fingerprint"] if claim.matches(row["fingerprint"]) else claim.fingerprint
+        answer = reconsider(rows.known_request(row, record), asked, datetime.now(UTC))
         if isinstance(answer, Replay | Resume) and answer.record is not record:
             # The attempts of a gateway that died are recorded before anything else is done. A message that goes on
             # keeps its state until then: FAILED would be told to those who watch it, and would not be true.
