@@ -86,11 +86,12 @@ class Gateway:
         )
         site.shutdown.then(Phase.TELEMETRY, lambda: asyncio.to_thread(site.tracing.stop))
         parts = await open_parts(site, url)
-        if self._config.queue.work_in_serve or not self._serves:
-            run_worker(site, parts.queues, parts.database, parts.senders)
         shares = _shares(self._config)
         http = await self._serve_http(site, parts, shares)
         grpc = await self._serve_grpc(site, parts, templates, shares) if self._serves else ""
+        # Once nothing can fail any more: a start that fails would cut off what has begun to be sent.
+        if self._config.queue.work_in_serve or not self._serves:
+            run_worker(site, parts.queues, parts.database, parts.senders)
         site.supervise([preload()])
         return Endpoints(grpc=grpc, http=http)
 

@@ -5,7 +5,7 @@ claims it, and holds the claim by a lease that a gateway which died cannot renew
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
@@ -40,6 +40,13 @@ class Claim:
     """Who is asked first, if the claim is granted; "" where nobody can be asked now."""
     sent_anyway: bool = False
     """The message is sent even if the log does not answer: what becomes of a claim in doubt is recorded after that."""
+    fingerprint_of_0_1: Callable[[], str] | None = field(default=None, compare=False)
+    """Calculates the fingerprint that release 0.1 stored for this request: needed only where a stored one differs."""
+
+    def matches(self, stored: str) -> bool:
+        """Whether a stored fingerprint is of this request, by whichever release it was stored."""
+        earlier = self.fingerprint_of_0_1
+        return stored == self.fingerprint or (earlier is not None and stored == earlier())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +138,24 @@ def fingerprint(
     return sha256(json.dumps(asked, default=_plain, sort_keys=True).encode()).hexdigest()
 
 
+def fingerprint_of_0_1(
+    content: Email | Sms, guarantee: Guarantee, metadata: Mapping[str, str], confirm_within: float | None = None
+) -> str:
+    """As release 0.1 calculated it: over the message that the gateway made, with headers' names as they were written.
+
+    Requests of that release are repeated during and after an update.
+    """
+    asked = [content, guarantee, metadata] if confirm_within is None else [content, guarantee, metadata, confirm_within]
+    return sha256(json.dumps(asked, default=_as_it_is, sort_keys=True).encode()).hexdigest()
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Email) and value.headers:  # RFC 5322: the case of a header's name means nothing.
         value = replace(value, headers={name.lower(): line for name, line in value.headers.items()})
+    return _as_it_is(value)
+
+
+def _as_it_is(value: Any) -> Any:
     if isinstance(value, bytes):
         return sha256(value).hexdigest()
     return {name: given for name in value.__slots__ if (given := getattr(value, name))}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from relaypost_server.core.idempotency import RequestKey, fingerprint
+from relaypost_server.core.idempotency import RequestKey, fingerprint, fingerprint_of_0_1
 from relaypost_server.core.message import Email, Guarantee, Message, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog
 from relaypost_server.core.queue import TIME_TO_LIVE, Lane, Queued, Schedule
@@ -124,7 +124,7 @@ class Queueing:
         if earlier is None:
             raise LogUnavailableError  # Forgotten this very moment.
         message_id, asked = earlier
-        if asked != message.fingerprint:
+        if asked not in (message.fingerprint, _fingerprint_of_0_1(message)):
             self._metrics.request("reused")
             raise RequestReusedError
         record = await self._log.get(message_id)
@@ -132,6 +132,11 @@ class Queueing:
             raise LogUnavailableError
         self._metrics.request("replayed")
         return Accepted(record=record, replayed=True)
+
+
+def _fingerprint_of_0_1(queued: Queued) -> str:
+    message = queued.message
+    return fingerprint_of_0_1(message.content, message.guarantee, message.metadata)
 
 
 _TTL_SECONDS: Mapping[Lane, float] = {lane: ttl.total_seconds() for lane, ttl in TIME_TO_LIVE.items()}

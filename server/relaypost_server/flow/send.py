@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic
 
 import structlog
@@ -13,6 +14,7 @@ from relaypost_server.core.idempotency import (
     Replay,
     RequestKey,
     fingerprint,
+    fingerprint_of_0_1,
     is_kept,
     still_in_doubt,
     verdict_on,
@@ -166,10 +168,11 @@ class Sender(Generic[Content]):
         """Claims the request first, or answers as an earlier one was answered."""
         suppressed = self._suppressed(message)
         nobody_left = len(suppressed) == len(message.content.recipients)
+        made = message.content, message.guarantee, message.metadata, confirm.within if confirm else None
         claim = Claim(
             key=key,
-            fingerprint=asked
-            or fingerprint(message.content, message.guarantee, message.metadata, confirm.within if confirm else None),
+            fingerprint=asked or fingerprint(*made),
+            fingerprint_of_0_1=partial(fingerprint_of_0_1, *made),
             record=record_at_start(message),
             first_provider="" if nobody_left else self._dispatcher.first_choice(message.caller),
             sent_anyway=self._requests.without_log,

@@ -80,7 +80,7 @@ class PostgresRequests:
         document = rows.settled(record, fence=fence, kept=kept)
         if not waiting or kept:
             return await self._database.writer.write(record.id, document)
-        async with self._database.transaction() as connection:
+        async with self._database.background.transaction() as connection:
             settled = await connection.fetch(QUERIES["write_batch"], rows.batch([document]))
             if settled:
                 await connection.execute(QUERIES["release_queued"], record.id)
@@ -99,7 +99,8 @@ class PostgresRequests:
             return InProgress()
         if record.id == claim.record.id:  # The answer to our own claim was lost, and it was written twice.
             return Begun(fence=row["fence"], record=claim.record)
-        answer = reconsider(rows.known_request(row, record), claim.fingerprint, datetime.now(UTC))
+        asked = row["fingerprint"] if claim.matches(row["fingerprint"]) else claim.fingerprint
+        answer = reconsider(rows.known_request(row, record), asked, datetime.now(UTC))
         if isinstance(answer, Replay | Resume) and answer.record is not record:
             # The attempts of a gateway that died are recorded before anything else is done. A message that goes on
             # keeps its state until then: FAILED would reach streams and webhooks, and would be wrong.
