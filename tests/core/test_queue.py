@@ -1,5 +1,6 @@
 """What follows from a try, and how fast a provider may be sent to."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -23,6 +24,7 @@ from relaypost_server.core.queue import (
     Pointer,
     after,
     longest_pause,
+    on_record,
     state_of,
 )
 from relaypost_server.core.record import MessageRecord
@@ -160,3 +162,16 @@ def test_an_empty_bucket_says_how_long_to_wait() -> None:
     grant = take(pace, level=0.0, age=0.125, wanted=3)
     assert (grant.granted, grant.left) == (0, 0.5)
     assert wait(pace, grant.left) == 0.125
+
+
+def test_tries_in_a_row_that_pass_every_provider_over_leave_the_skips_of_the_last_one() -> None:
+    failed, cooling = attempt(Kind.FAULTED), attempt(Kind.SKIPPED, SkipReason.COOLING)
+    last = attempt(Kind.SKIPPED, SkipReason.CIRCUIT_OPEN)
+
+    def kept(before: tuple[Attempt, ...], *made: Attempt) -> tuple[Attempt, ...]:
+        earlier = replace(job(), record=record(MessageState.SENDING, *before))
+        return on_record(earlier, record(MessageState.FAILED, *before, *made)).attempts
+
+    assert kept((failed, cooling), last) == (failed, last)
+    assert kept((failed, cooling), last, failed) == (failed, cooling, last, failed)
+    assert kept((), last) == (last,)

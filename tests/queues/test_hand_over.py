@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 
 from relaypost_server.core.message import Address, Email, Guarantee
@@ -16,14 +19,24 @@ from relaypost_server.core.queue_ports import Queue, QueueUnavailableError, Step
 from relaypost_server.flow import relay as relay_module
 from relaypost_server.flow.queueing import queued
 from relaypost_server.flow.relay import AT_ONCE, Relay
-from relaypost_server.store import database as database_module, hand_over as hand_over_module
-from relaypost_server.store.hand_over import HandOverByLease
+from relaypost_server.store import hand_over as hand_over_module, pools
+from relaypost_server.store.hand_over import URGENT_FIRST, HandOverByLease, HandOverWithin
 from relaypost_server.store.queue import PostgresQueue
+from relaypost_server.store.sql import QUERIES
 from tests.queues.engines import Rabbit, rabbit
 from tests.store.databases import opened
 
 EMAIL = Email(sender=Address(email="a@example.com"), to=(Address(email="b@example.com"),), subject="s", text="t")
 COUNT = 1000
+MANY = """
+INSERT INTO relaypost.queue (message_id, lane, channel, content, due_time, expire_time, handed_time)
+SELECT
+    gen_random_uuid(), CASE WHEN n % 50 = 0 THEN 'otp' ELSE 'bulk' END, 'email', '',
+    now() + make_interval(hours => CASE WHEN n % 2 = 0 THEN 24 ELSE -1 END), now() + interval '48 hours',
+    CASE WHEN n % 2 = 1 THEN now() END
+FROM generate_series(1, 50000) AS n
+"""
+"""Half of them are scheduled for tomorrow, half are with the engine."""
 HANDED = "SELECT count(*) FROM relaypost.queue WHERE handed_time IS NOT NULL"
 Put = Callable[[Sequence[Pointer]], Awaitable[None]]
 
@@ -79,9 +92,24 @@ class Slow:
             raise
 
 
-def letters(count: int) -> list[Queued]:
+@dataclass
+class Taken:
+    """An engine of either kind that takes what it gets."""
+
+    batches: list[Sequence[Pointer]] = field(default_factory=list)
+
+    async def put(self, pointers: Sequence[Pointer]) -> None:
+        self.batches.append(pointers)
+
+    async def prepare(self) -> None: ...
+
+    async def store(self, _: Any, pointers: Sequence[Pointer]) -> None:
+        self.batches.append(pointers)
+
+
+def letters(count: int, lane: Lane = Lane.BULK) -> list[Queued]:
     now = datetime.now(UTC)
-    schedule = Schedule(due=now, expires=now + timedelta(hours=1), lane=Lane.BULK)
+    schedule = Schedule(due=now, expires=now + timedelta(hours=1), lane=lane)
     return [
         queued(
             EMAIL,
@@ -112,7 +140,7 @@ async def test_an_engine_slower_than_a_transaction_may_be_gets_each_pointer_once
     bundled_database: str, tmp_path: Path, engine: Rabbit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nobody who enqueues waits for it."""
-    monkeypatch.setattr(database_module, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(pools, "IDLE_SECONDS", 0.3)
     slow = Slow(engine, await engine.holder(), seconds=1.3)
     async with queue_of(bundled_database, tmp_path, slow.put) as queue:
         messages = letters(COUNT)
@@ -239,3 +267,35 @@ async def test_rows_that_workers_hold_are_confirmed_when_they_are_free(bundled_d
         assert await handing == 3
         await handed(bundled_database, 3)
     await holder.close()
+
+
+@pytest.mark.parametrize("within", [False, True])
+async def test_codes_are_handed_over_before_a_batch_that_was_due_first(
+    within: bool, bundled_database: str, tmp_path: Path
+) -> None:
+    """A full batch of pointers begins with the urgent lane, however many others are due."""
+    async with opened(bundled_database, tmp_path) as database:
+        taken = Taken()
+        by_lease, local = HandOverByLease(database, taken.put), HandOverWithin(database, taken)
+        queue = PostgresQueue(database, lease=60.0, hand_over=by_lease)
+        for lane, count in ((Lane.BULK, 30), (Lane.TRANSACTIONAL, 3), (Lane.OTP, 3)):
+            await queue.enqueue(letters(count, lane))
+        hand_over = local if within else by_lease
+        assert [await hand_over.run(10) for _ in range(5)] == [10, 10, 10, 6, 0]
+    first, *later = [[pointer.lane for pointer in batch] for batch in taken.batches]
+    assert first == [Lane.OTP] * 3 + [Lane.TRANSACTIONAL] * 3 + [Lane.BULK] * 4
+    assert set(chain(*later)) == {Lane.BULK}
+
+
+@pytest.mark.parametrize("query", ["lease_pointers", "hand_over"])
+async def test_a_look_for_what_is_due_does_not_read_what_is_not(query: str, bundled_database: str) -> None:
+    """However many wait for a later time, or are with the engine."""
+    connection = await asyncpg.connect(bundled_database)
+    await connection.execute(MANY)
+    await connection.execute("VACUUM ANALYZE relaypost.queue")
+    arguments = [200, 30.0, URGENT_FIRST] if query == "lease_pointers" else [200, URGENT_FIRST]
+    explained = await connection.fetch("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + QUERIES[query], *arguments)
+    await connection.close()
+    plan = orjson.loads(explained[0][0])[0]["Plan"]
+    assert "queue_to_hand_over" in explained[0][0]
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 40

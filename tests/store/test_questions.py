@@ -98,3 +98,29 @@ async def test_whatever_a_statement_raises_later_questions_are_answered(error: B
     assert isinstance(failed, LogUnavailableError)
     async with asyncio.timeout(5):
         assert await later == 2
+
+
+@pytest.mark.parametrize("at_that_very_moment", [False, True])
+async def test_an_answer_that_no_task_waits_for_any_more_is_taken_back(at_that_very_moment: bool) -> None:
+    database, taken_back = Database(), list[int]()
+
+    async def take_back(answers: Sequence[int]) -> None:
+        taken_back.extend(answers)
+
+    def final(_: int) -> bool:
+        """Called when the answer is given, and its task has not run yet."""
+        task.cancel()
+        return False
+
+    questions: Questions[str, int] = Questions(database.ask_all, final=final, take_back=take_back)
+    (task,) = await asking(questions, "a")
+    if not at_that_very_moment:
+        task.cancel()
+        await asyncio.wait([task])
+    database.released.set()
+    async with asyncio.timeout(10):
+        while not taken_back:
+            await asyncio.sleep(0)
+    assert taken_back == [1]
+    assert (await asyncio.gather(*await asking(questions, "b")), taken_back) == ([2], [1])
+    assert task.cancelled()

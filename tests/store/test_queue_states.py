@@ -1,5 +1,6 @@
 """The states of queued messages on a real PostgreSQL: what dies, is cancelled, requeued, reported and repeated."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from tests.receipts import event
 from tests.store.databases import opened
 from tests.store.queues import LONG, Replica, letter, opened_replicas, pointer_to
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 
 
@@ -219,3 +221,27 @@ async def test_the_names_of_a_batch_are_not_forgotten_before_the_batch(
     await two.requests.forget(older_than=72 * 3600.0)
     answers = await two.queue.enqueue([place(), letter(name="order-7")])
     assert [a.new for a in answers] == [False, True]
+
+
+async def test_a_claim_whose_worker_was_cancelled_meanwhile_is_given_back(
+    replicas: Sequence[Replica], bundled_database: str
+) -> None:
+    """At once: it does not wait for the lease to end, and the message gets a new pointer."""
+    one, two = replicas
+    message = letter()
+    await one.queue.enqueue([message])
+    holder = await asyncpg.connect(bundled_database)
+    async with asyncio.timeout(30):
+        async with holder.transaction():
+            await holder.execute("SELECT FROM relaypost.queue FOR UPDATE")
+            claiming = asyncio.create_task(one.queue.claim(pointer_to(message)))
+            while not await holder.fetchval(WAITING):
+                await asyncio.sleep(0.02)
+            claiming.cancel()
+            await asyncio.wait([claiming])
+        while not await two.queue.hand_over(10):
+            await asyncio.sleep(0.02)
+    await holder.close()
+    assert await states(two, message) == [MessageState.QUEUED]
+    job = await taken(two, message)
+    assert (job.tries, job.fence) == (1, 2)

@@ -1,7 +1,6 @@
 """QueueService: one message at a time."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
 from relaypost.v1 import queue_service_pb2 as pb, queue_service_pb2_grpc
@@ -29,7 +28,7 @@ from relaypost_server.core.idempotency import Requested, fingerprint
 from relaypost_server.core.message import Channel, Email, Sms
 from relaypost_server.core.ports import LogUnavailableError, Renderer
 from relaypost_server.core.queue import Lane
-from relaypost_server.core.queue_ports import QueueUnavailableError
+from relaypost_server.core.queue_ports import EnqueueInDoubtError, QueueUnavailableError
 from relaypost_server.flow.bulk import Batches, TooManyStreamsError
 from relaypost_server.flow.queueing import Accepted, MessageStateError, Queueing, UnknownMessageError
 from relaypost_server.flow.requests import RequestReusedError
@@ -128,8 +127,12 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             estimator=self._estimator,
         )
         try:
-            with _explained(), self._batches.stream():
+            with self._batches.stream():
                 return await reader.read(requests, context)
+        except RequestReusedError:
+            raise ApiError(errors.request_reused()) from None
+        except (LogUnavailableError, QueueUnavailableError, EnqueueInDoubtError):
+            raise ApiError(queue_errors.batch_interrupted()) from None
         except TooManyStreamsError:
             raise ApiError(queue_errors.too_many_streams(self._batches.most_streams)) from None
 
@@ -185,7 +188,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
         message, requested = read()
         if message.channel not in self._channels:
             raise ApiError(errors.not_configured(message.channel))
-        with _explained():
+        try:
             return await self._queueing.enqueue(
                 message,
                 schedule=schedule,
@@ -196,6 +199,12 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
                 method=method,
                 asked=fingerprint(requested, guarantee, metadata),
             )
+        except RequestReusedError:
+            raise ApiError(errors.request_reused()) from None
+        except (LogUnavailableError, QueueUnavailableError):
+            raise ApiError(queue_errors.queue_unavailable()) from None
+        except EnqueueInDoubtError:
+            raise ApiError(queue_errors.queue_in_doubt(keyed=key is not None)) from None
 
 
 def _message_id(value: str) -> str:
@@ -203,14 +212,3 @@ def _message_id(value: str) -> str:
     message_id = read_message_id(value, bad)
     bad.check()
     return message_id
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Makes answers of what goes wrong in the flow."""
-    try:
-        yield
-    except RequestReusedError:
-        raise ApiError(errors.request_reused()) from None
-    except (LogUnavailableError, QueueUnavailableError):
-        raise ApiError(queue_errors.queue_unavailable()) from None

@@ -26,6 +26,27 @@ def queue_unavailable() -> status_pb2.Status:
     )
 
 
+def batch_interrupted() -> status_pb2.Status:
+    return build(
+        StatusCode.UNAVAILABLE,
+        failure_pb2.ERROR_REASON_QUEUE_UNAVAILABLE,
+        "the queue cannot be reached; a part of the batch may have been queued: repeat the stream with the same "
+        "request_id, and what is queued already is not queued again",
+        retry(5.0),
+    )
+
+
+def queue_in_doubt(*, keyed: bool) -> status_pb2.Status:
+    """`keyed`: the request has a name, so that it may be repeated."""
+    text = "the database did not say whether it stored the message, which may have been queued: "
+    if keyed:
+        text += "repeat the call with the same request_id, and it is queued once"
+    else:
+        text += "repeat the call only where a second message does no harm, and give it a request_id"
+    details = [retry(5.0)] if keyed else []
+    return build(StatusCode.UNAVAILABLE, failure_pb2.ERROR_REASON_QUEUE_IN_DOUBT, text, *details)
+
+
 def not_queued(state: MessageState) -> status_pb2.Status:
     return build(
         StatusCode.FAILED_PRECONDITION,

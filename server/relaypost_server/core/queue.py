@@ -1,7 +1,7 @@
 """Messages that are sent later: how long they live, how often they are tried, and when again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -152,6 +152,19 @@ def after(job: Job, record: MessageRecord, verdict: Verdict, *, elapsed: float, 
 def longest_pause(tries: int) -> float:
     """Seconds, after so many tries."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * float(1 << min(tries - 1, 30)))
+
+
+def on_record(job: Job, record: MessageRecord) -> MessageRecord:
+    """The record of a try as it is kept: tries in a row that pass every provider over leave the skips of the last one.
+
+    Such a try is repeated, without a count, for as long as the message lives.
+    """
+    before, made = job.record.attempts, record.attempts[len(job.record.attempts) :]
+    if any(a.skipped is None for a in made):
+        return record
+    while before and before[-1].skipped is not None:
+        before = before[:-1]
+    return replace(record, attempts=(*before, *made))
 
 
 def state_of(record: MessageRecord, step: Next) -> MessageState:

@@ -48,7 +48,8 @@ class QueueStore(Protocol):
     async def enqueue(self, queued: Sequence[Queued]) -> Sequence[Enqueued]:
         """Stores the messages in one transaction, in the order in which they are given.
 
-        Raises QueueUnavailableError as well.
+        Raises QueueUnavailableError as well; after either error nothing is stored. Raises EnqueueInDoubtError where
+        that is not known.
         """
         ...
 
@@ -120,6 +121,10 @@ class BatchStore(Protocol):
     async def progress(self, batch: Batch) -> BatchProgress:
         """How many of its messages are in which state."""
         ...
+
+
+class EnqueueInDoubtError(Exception):
+    """The database did not answer the COMMIT: the messages may be stored, and then they are sent."""
 
 
 class QueueUnavailableError(Exception):

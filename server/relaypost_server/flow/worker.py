@@ -13,7 +13,7 @@ from relaypost_server.core.background import Task
 from relaypost_server.core.idempotency import Begun, still_in_doubt
 from relaypost_server.core.message import Channel, Email, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, RequestLog
-from relaypost_server.core.queue import Dead, Death, Done, Job, Lane, Next, Pointer, after, state_of
+from relaypost_server.core.queue import Dead, Death, Done, Job, Lane, Next, Pointer, after, on_record, state_of
 from relaypost_server.core.queue_ports import Queue, QueueStore, QueueUnavailableError, Step, Taken
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.flow.background import Background, BackgroundTasks
@@ -188,7 +188,8 @@ class Worker(Background):
             return
         elapsed = self._crew.clock.monotonic() - asked_at
         step = after(job, sent.record, sent.verdict, elapsed=elapsed, draw=random.random())  # noqa: S311 - spreads load
-        await self._settle(job, claimed, replace(sent.record, state=state_of(sent.record, step)), step)
+        record = replace(on_record(job, sent.record), state=state_of(sent.record, step))
+        await self._settle(job, claimed, record, step)
 
     def _claimed(self, job: Job, asked_at: float) -> ClaimedRequest:
         terms = Terms(lease=self._crew.lease, without_log=False, clock=self._crew.clock)

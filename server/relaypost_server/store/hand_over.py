@@ -26,6 +26,8 @@ LEASE_SECONDS = 30.0
 """For which a gateway that died holds messages that it was handing over."""
 CONFIRM_PAUSE = 0.02
 """Before a confirmation is repeated for rows that workers held for a moment."""
+URGENT_FIRST = [lane.value for lane in (Lane.OTP, Lane.TRANSACTIONAL, Lane.BULK)]
+"""A batch is filled lane by lane in this order."""
 
 Put = Callable[[Sequence[Pointer]], Awaitable[None]]
 
@@ -75,7 +77,7 @@ class HandOverWithin:
     async def run(self, limit: int) -> int:
         await self.prepare()
         async with self._database.background.transaction() as connection:
-            pointers = [pointer_of(row) for row in await connection.fetch(QUERIES["hand_over"], limit)]
+            pointers = _in_order(await connection.fetch(QUERIES["hand_over"], limit, URGENT_FIRST))
             if pointers:
                 await self.store(connection, pointers)
         return len(pointers)
@@ -97,12 +99,12 @@ class HandOverByLease:
         """Never called: `within` is False."""
 
     async def run(self, limit: int) -> int:
-        rows = await self._database.background.fetch("lease_pointers", limit, LEASE_SECONDS)
+        rows = await self._database.background.fetch("lease_pointers", limit, LEASE_SECONDS, URGENT_FIRST)
         if not rows:
             return 0
         ids, lease = [row["message_id"] for row in rows], rows[0]["handing_until"]
         try:
-            await self._put_in_time([pointer_of(row) for row in rows])
+            await self._put_in_time(_in_order(rows))
         except BaseException:  # The engine may have some of them; the rest must not wait for the lease to end.
             with contextlib.suppress(LogUnavailableError):
                 await self._database.background.fetch("release_pointers", ids, lease)
@@ -128,3 +130,7 @@ class HandOverByLease:
 def pointer_of(row: Row) -> Pointer:
     """Which message a row of the queue is about."""
     return Pointer(str(row["message_id"]), Lane(row["lane"]), Channel(row["channel"]))
+
+
+def _in_order(rows: Sequence[Row]) -> Sequence[Pointer]:
+    return sorted(map(pointer_of, rows), key=lambda pointer: URGENT_FIRST.index(pointer.lane))

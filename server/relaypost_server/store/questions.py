@@ -7,6 +7,7 @@ together; of several about the same thing one goes at a time.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from relaypost_server.core.ports import LogUnavailableError
@@ -29,15 +30,19 @@ class Questions(Generic[Q, A]):
         *,
         final: Callable[[A], bool],
         commands: bool = False,
+        take_back: Callable[[Sequence[A]], Awaitable[None]] | None = None,
     ) -> None:
         """`ask_all`: the answers by question; one that is left out is asked again.
 
         `final`: whether an answer holds for everybody who asks the same now.
         `commands`: what was asked is carried out even where each task that asked is cancelled meanwhile.
+        `take_back`: gets answers, other than final ones, for which no task waited any more.
         """
         self._ask_all = ask_all
         self._final = final
         self._commands = commands
+        self._take_back = take_back
+        self._unclaimed: list[A] = []
         self._waiting: dict[Q, deque[asyncio.Future[A]]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -45,15 +50,35 @@ class Questions(Generic[Q, A]):
         """The answer. Raises what `ask_all` raised."""
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(question, deque()).append(answer)
+        self._start()
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:  # It came at that very moment.
+                self._leave(answer.result())
+                self._start()
+            raise
+
+    def _start(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
-        return await answer
 
     async def _work(self) -> None:
-        while questions := self._next():
+        while (questions := self._next()) or self._unclaimed:
             await self._ask(questions)
+            await self._take_back_unclaimed()
             if len(questions) > 1:
                 await asyncio.sleep(GATHER_SECONDS)
+
+    def _leave(self, answer: A) -> None:
+        if self._take_back is not None and not self._final(answer):
+            self._unclaimed.append(answer)
+
+    async def _take_back_unclaimed(self) -> None:
+        answers, self._unclaimed = self._unclaimed, []
+        if answers and self._take_back is not None:
+            with suppress(LogUnavailableError):
+                await self._take_back(answers)
 
     def _next(self) -> Sequence[Q]:
         """The oldest questions; one that nobody waits for any more is dropped, for its answer would be lost."""
@@ -63,6 +88,8 @@ class Questions(Generic[Q, A]):
         return list(self._waiting)[:LARGEST]
 
     async def _ask(self, questions: Sequence[Q]) -> None:
+        if not questions:
+            return
         try:
             answers = await self._ask_all(questions)
         except LogUnavailableError as error:
@@ -84,6 +111,8 @@ class Questions(Generic[Q, A]):
     def _settle(self, question: Q, answer: A) -> None:
         """Gives the answer to those who still wait: to all where it is final, else to the first."""
         waiting = deque(each for each in self._waiting.pop(question) if not each.done())
+        if not waiting:
+            self._leave(answer)
         while waiting:
             waiting.popleft().set_result(answer)
             if not self._final(answer):

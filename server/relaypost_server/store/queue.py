@@ -5,22 +5,24 @@ lose or repeat them: whoever follows one has to claim the message here first.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
-from relaypost_server.core.message import Message
+from relaypost_server.core.message import Message, MessageState
 from relaypost_server.core.pace import Grant, Pace, take
 from relaypost_server.core.queue import Again, Dead, Death, Job, Lane, Pointer, Queued
 from relaypost_server.core.queue_ports import DeadLetter, Enqueued, Step
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store import contents, rows
 from relaypost_server.store.database import Database
-from relaypost_server.store.hand_over import HandOver, pointer_of
+from relaypost_server.store.enqueue import Intake
+from relaypost_server.store.hand_over import HandOver
 from relaypost_server.store.questions import Questions
-from relaypost_server.store.rows import Row
+from relaypost_server.store.rows import FIRST_FENCE, Row
 from relaypost_server.store.sql import QUERIES
 
 SWEPT_AT_ONCE = 1000
@@ -35,20 +37,15 @@ class PostgresQueue:
         """`lease`: seconds for which a worker's claim holds."""
         self._database = database
         self._lease = lease
+        self._intake = Intake(database, hand_over)
         self._hand_over = hand_over
-        self._claims: Questions[Pointer, Job | None] = Questions(self._claim_all, final=lambda job: job is None)
+        self._claims: Questions[Pointer, Job | None] = Questions(
+            self._claim_all, final=lambda job: job is None, take_back=self._take_back
+        )
         self._steps: Questions[Step, bool] = Questions(self._settle_all, final=lambda _: True, commands=True)
 
     async def enqueue(self, queued: Sequence[Queued]) -> Sequence[Enqueued]:
-        documents = orjson.dumps([rows.queue_document(q) for q in queued]).decode()
-        await self._hand_over.prepare()
-        async with self._database.transaction() as connection:
-            found = await connection.fetch(QUERIES["enqueue"], documents, self._hand_over.within)
-            pointers = [pointer_of(row) for row in found if row["handed"]]
-            if pointers:
-                await self._hand_over.store(connection, pointers)
-        new = {str(row["message_id"]) for row in found}
-        return [Enqueued(message_id=q.record.id, new=q.record.id in new) for q in queued]
+        return await self._intake.store(queued)
 
     async def earlier(self, queued: Queued) -> tuple[str, str] | None:
         """The message and the fingerprint of the request that had the name before; None where it was forgotten."""
@@ -101,7 +98,7 @@ class PostgresQueue:
     async def _claim_all(self, pointers: Sequence[Pointer]) -> Mapping[Pointer, Job | None]:
         ids = [p.message_id for p in pointers]
         found = {str(row["id"]): row for row in await self._database.fetch("claim_queued", ids, self._lease)}
-        tried = [row["id"] for row in found.values() if row["tries"] > 1]
+        tried = [row["id"] for row in found.values() if row["fence"] > FIRST_FENCE]  # Requeued ones count from 1 again.
         attempts = await self._database.fetch("list_attempts", tried) if tried else []
         records = {record.id: record for record in rows.records(found.values(), attempts)}
         if len(found) < len(ids):
@@ -110,13 +107,24 @@ class PostgresQueue:
             p: _job(found[p.message_id], records[p.message_id]) if p.message_id in found else None for p in pointers
         }
 
+    async def _take_back(self, jobs: Sequence[Job | None]) -> None:
+        """Ends claims whose workers were cancelled meanwhile: other workers need not wait for the lease to end."""
+        held = [job for job in jobs if job is not None]
+        records = [
+            rows.finished(replace(job.record, state=MessageState.QUEUED), fence=job.fence, kept=False) for job in held
+        ]
+        steps = [Step(message_id=job.record.id, fence=job.fence, next=Again(0.0, counted=False)) for job in held]
+        async with self._database.transaction() as connection:
+            await connection.fetch(QUERIES["write_batch"], rows.batch(records))
+            await connection.fetch(QUERIES["settle_queued"], _documents(steps))
+
     async def _drop_orphans(self, message_ids: Sequence[str]) -> None:
         """A message whose row was deleted cannot be sent; left in the queue it would come again for ever."""
         for row in await self._database.fetch("drop_orphans", message_ids):
             log.error("queued message dropped: it is not in the log any more", message_id=str(row["message_id"]))
 
     async def _settle_all(self, steps: Sequence[Step]) -> Mapping[Step, bool]:
-        await self._database.fetch("settle_queued", orjson.dumps([_step_document(s) for s in steps]).decode())
+        await self._database.fetch("settle_queued", _documents(steps))
         return dict.fromkeys(steps, True)
 
 
@@ -151,6 +159,10 @@ def _message(data: bytes, record: MessageRecord) -> Message[Any] | None:
         metadata=record.metadata,
         caller=record.caller,
     )
+
+
+def _documents(steps: Sequence[Step]) -> str:
+    return orjson.dumps([_step_document(step) for step in steps]).decode()
 
 
 def _step_document(step: Step) -> dict[str, Any]:

@@ -33,6 +33,10 @@ SELECT
 FROM batch WHERE id IN (SELECT message_id FROM named)
 RETURNING message_id, lane, channel, handed_time IS NOT NULL AS handed;
 
+-- name: stored_requests
+-- Those of some messages that are stored under their request's name.
+SELECT message_id FROM relaypost.requests WHERE message_id = ANY($1::uuid[]);
+
 -- name: request_of
 -- The message and the fingerprint of an earlier request.
 SELECT message_id, fingerprint FROM relaypost.requests WHERE caller = $1 AND method = $2 AND request_id = $3;
@@ -138,16 +142,20 @@ DELETE FROM relaypost.queue WHERE death IS NOT NULL AND due_time < now() - make_
 
 -- name: lease_pointers
 -- Messages that are due and that an engine beside this database is to get now; at most $1. No other gateway hands
--- them over for $2 seconds.
+-- them over for $2 seconds. The lanes $3 are looked at one after the other, until there are enough.
 UPDATE relaypost.queue AS queue SET handing_until = now() + make_interval(secs => $2)
 FROM (
-    SELECT message_id FROM relaypost.queue
-    WHERE
-        handed_time IS NULL AND death IS NULL AND due_time <= now()
-        AND (handing_until IS NULL OR handing_until < now())
-    ORDER BY due_time
+    SELECT in_lane.message_id
+    FROM unnest($3::text[]) AS wanted (lane) CROSS JOIN LATERAL (
+        SELECT message_id FROM relaypost.queue
+        WHERE
+            queue.lane = wanted.lane AND handed_time IS NULL AND death IS NULL AND due_time <= now()
+            AND (handing_until IS NULL OR handing_until < now())
+        ORDER BY due_time
+        LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    ) AS in_lane
     LIMIT $1
-    FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE queue.message_id = due.message_id
 RETURNING queue.message_id, lane, channel, handing_until;
@@ -180,14 +188,19 @@ FROM (
 WHERE queue.message_id = free.message_id;
 
 -- name: hand_over
--- Messages that are due and not in the hands of the engine in this database; at most $1.
+-- Messages that are due and not in the hands of the engine in this database; at most $1. The lanes $2 are looked at
+-- one after the other, until there are enough.
 UPDATE relaypost.queue AS queue SET handed_time = now()
 FROM (
-    SELECT message_id FROM relaypost.queue
-    WHERE handed_time IS NULL AND death IS NULL AND due_time <= now()
-    ORDER BY due_time
+    SELECT in_lane.message_id
+    FROM unnest($2::text[]) AS wanted (lane) CROSS JOIN LATERAL (
+        SELECT message_id FROM relaypost.queue
+        WHERE queue.lane = wanted.lane AND handed_time IS NULL AND death IS NULL AND due_time <= now()
+        ORDER BY due_time
+        LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    ) AS in_lane
     LIMIT $1
-    FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE queue.message_id = due.message_id
 RETURNING queue.message_id, lane, channel;

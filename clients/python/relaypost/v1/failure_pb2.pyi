@@ -112,7 +112,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUEUE_UNAVAILABLE: _ErrorReason.ValueType  # 31
     """UNAVAILABLE: the database or the engine of the queue cannot be reached.
-    Nothing was queued. Details: RetryInfo.
+    Nothing was queued, except by SendBulk, which may have stored a part of its
+    batch: repeat the stream with the same request_id. Details: RetryInfo.
+    """
+    ERROR_REASON_QUEUE_IN_DOUBT: _ErrorReason.ValueType  # 41
+    """UNAVAILABLE: the database of the queue did not say whether it stored the
+    message, which may be queued and sent. With a google.rpc.RetryInfo (the
+    request has a request_id): repeat the call with the same request_id, and the
+    message is queued once. Without one, repeat it only where a second message
+    does no harm.
     """
     ERROR_REASON_MESSAGE_NOT_QUEUED: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION: the message is not in the queue, or is being sent."""
@@ -256,7 +264,15 @@ address whose last message bounced.
 """
 ERROR_REASON_QUEUE_UNAVAILABLE: ErrorReason.ValueType  # 31
 """UNAVAILABLE: the database or the engine of the queue cannot be reached.
-Nothing was queued. Details: RetryInfo.
+Nothing was queued, except by SendBulk, which may have stored a part of its
+batch: repeat the stream with the same request_id. Details: RetryInfo.
+"""
+ERROR_REASON_QUEUE_IN_DOUBT: ErrorReason.ValueType  # 41
+"""UNAVAILABLE: the database of the queue did not say whether it stored the
+message, which may be queued and sent. With a google.rpc.RetryInfo (the
+request has a request_id): repeat the call with the same request_id, and the
+message is queued once. Without one, repeat it only where a second message
+does no harm.
 """
 ERROR_REASON_MESSAGE_NOT_QUEUED: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION: the message is not in the queue, or is being sent."""
