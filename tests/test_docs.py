@@ -53,6 +53,7 @@ MISSPELT = {"RELAYPOST_GRPC_ADRESS"}
 
 _OF_THE_README = 'What the README says under "What it promises":'
 _OF_RELIABILITY = "What [reliability.md](reliability.md) says, heading by heading:"
+_OF_OTHER_PAGES = "What other pages and the [decisions](decisions/README.md) say:"
 
 of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 of_each_file = pytest.mark.parametrize("file", TOLD, ids=lambda p: str(p.relative_to(ROOT)))
@@ -239,11 +240,12 @@ def test_every_command_that_is_mentioned_exists(page: Path) -> None:
         assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
 
 
-def test_every_promise_of_the_readme_names_tests_that_exist() -> None:
+def test_every_promise_names_tests_that_exist() -> None:
     promises = re.findall(r"^- \*\*(.+?)\*\*", (ROOT / "README.md").read_text(), re.MULTILINE)
     page = ROOT / "docs" / "testing.md"
     assert [row[0] for row in table_after(page, _OF_THE_README)] == promises
-    for _, tests in [*table_after(page, _OF_THE_README), *table_after(page, _OF_RELIABILITY)]:
+    tables = (_OF_THE_README, _OF_RELIABILITY, _OF_OTHER_PAGES)
+    for _, tests in (row for table in tables for row in table_after(page, table)):
         assert tests
         for file, name in (test.strip(" `").split("::") for test in tests.split(",")):
             assert re.search(rf"def {name}\b", (ROOT / "tests" / file).read_text()), f"{file}::{name}"

@@ -50,7 +50,7 @@ class Gateway:
         self._shutdown = Shutdown()
         self._metrics = Metrics()
         self.tasks = BackgroundTasks(on_failure=self._metrics.background_failure)
-        """Everything that goes on in the background while the gateway runs."""
+        """The background tasks of the gateway."""
         self._ready = False
 
     async def start(self) -> Endpoints:
@@ -70,7 +70,7 @@ class Gateway:
         await self._shutdown.run(delay=delay if self._serves else 0.0, grace=grace)
 
     def hurry(self) -> None:
-        """Makes a stop that is under way wait no longer: what is in flight is cut off, and recorded."""
+        """Ends the delay and the grace of a stop: attempts in flight are cut off and recorded."""
         self._shutdown.hurry()
 
     async def _start(self) -> Endpoints:
@@ -144,14 +144,14 @@ async def run(config: Config, *, serves: bool = True) -> None:
     first = await received
     log.info("stopping", signal=first.name)
     hurrying = asyncio.create_task(_hurry(gateway, signals))
-    # Whoever presses Ctrl-C has no load balancer to wait for.
+    # Ctrl-C comes from a terminal: no load balancer to wait for.
     await gateway.stop(delay=0.0 if first is signal.SIGINT else config.gateway.shutdown_delay_seconds)
     hurrying.cancel()
     log.info("stopped")
 
 
 async def _give_up(starting: "asyncio.Task[Endpoints]", received: signal.Signals) -> None:
-    """Ends a start that is still under way, and stops what has been started so far."""
+    """Cancels a start, which stops the parts that were started."""
     log.info("stopping", signal=received.name)
     starting.cancel()
     with suppress(asyncio.CancelledError):
@@ -160,7 +160,7 @@ async def _give_up(starting: "asyncio.Task[Endpoints]", received: signal.Signals
 
 
 async def _hurry(gateway: Gateway, signals: "asyncio.Queue[signal.Signals]") -> None:
-    """A second signal: end sooner, and still lose nothing."""
+    """Waits for a second signal, then ends the delay and the grace of the shutdown."""
     received = await signals.get()
     log.warning("stopping at once", signal=received.name)
     gateway.hurry()

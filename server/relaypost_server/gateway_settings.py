@@ -14,7 +14,7 @@ from relaypost_server.core.suppression import SuppressionPolicy
 from relaypost_server.core.urls import check_database_url
 from relaypost_server.core.webhook_targets import Network, networks
 from relaypost_server.flow.dispatch import Limits
-from relaypost_server.settings import Seconds, Settings, prefixed
+from relaypost_server.settings import NetworkList, Seconds, Settings, listed, prefixed
 from relaypost_server.telemetry.logs import LogFormat
 from relaypost_server.templates.locales import known_tag
 
@@ -43,18 +43,6 @@ def _host_and_port(value: str) -> str:
 def _database_url(url: SecretStr) -> SecretStr:
     check_database_url(url.get_secret_value())
     return url
-
-
-def _networks(text: str) -> str:
-    try:
-        _listed_networks(text)
-    except ValueError:
-        raise ValueError("holds what is no network such as 10.0.0.0/8") from None
-    return text
-
-
-def _listed_networks(text: str) -> tuple[Network, ...]:
-    return networks(part.strip() for part in text.split(",") if part.strip())
 
 
 def _data_dir() -> Path:
@@ -87,21 +75,21 @@ class GatewaySettings(Settings):
         None, description="postgresql://user:password@host/database; default: the bundled PostgreSQL"
     )
     database_request_connections: Connections = Field(
-        4, description="the most connections for what callers wait for, such as one-time passwords and the queue"
+        4, description="the most connections for calls, such as those of one-time passwords and the queue"
     )
     database_request_seconds: Seconds = Field(10.0, description="how long such a statement may take, in seconds")
     database_background_connections: Connections = Field(
-        3, description="the most connections for receipts and for what goes on by itself"
+        3, description="the most connections for receipts and background tasks"
     )
     database_background_seconds: Seconds = Field(30.0, description="how long such a statement may take, in seconds")
     database_report_connections: Connections = Field(
         2, description="the most connections for reports and listings, as for ListMessages and GetCostReport"
     )
     database_report_seconds: Seconds = Field(
-        6.0, description="how long a statement of a report may take, and how long it may wait for its turn, in seconds"
+        6.0, description="how long a report's statement may take, and how long it may wait for a connection, in seconds"
     )
     database_report_queue: Annotated[int, Field(ge=0, le=1000)] = Field(
-        6, description="the most reports and listings that wait for their turn; more are refused at once"
+        6, description="the most reports and listings that wait for a connection; more are refused at once"
     )
     data_dir: Path = Field(
         default_factory=_data_dir, description="where the bundled PostgreSQL keeps its files; default: the user's own"
@@ -166,19 +154,19 @@ class GatewaySettings(Settings):
     max_concurrent_streams: Count = Field(1000, description="the most calls in flight on one connection")
     max_concurrent_calls: Count = Field(2000, description="the most calls in flight; more are refused at once")
     max_pending_calls: Count = Field(
-        300, description="calls that wait to be taken on; the transport refuses more, all of them at 1.5 times as many"
+        250, description="calls that may wait in line; above it the transport refuses some, at 1.5 times as many all"
     )
     max_grpc_connections: Count = Field(1000, description="the most gRPC connections; more are closed at once")
     max_http_connections: Count = Field(
-        500, description="the most HTTP connections; where there is no room, one without a request at work is closed"
+        500, description="the most HTTP connections; above it, the longest idle one is closed for a new one"
     )
     max_http_connections_per_peer: Count = Field(
-        100, description="the most of them from one IPv4 address, or from one IPv6 network of 64 bits"
+        100, description="the most HTTP connections of one IPv4 address, or of one IPv6 /64 network"
     )
-    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+    trusted_proxies: NetworkList = Field(
         "",
-        description="addresses or networks of your proxies, separated by commas, as in 10.0.0.0/8: to these that limit "
-        "does not apply, and their header X-Forwarded-For is believed; default: none",
+        description="addresses or networks of your proxies, separated by commas, as in 10.0.0.0/8: they are exempt "
+        "from the limit per peer, and their X-Forwarded-For is believed; default: none",
     )
     max_bulk_streams: Count = Field(
         50, description="the most SendBulk streams at once; more are refused with RESOURCE_EXHAUSTED"
@@ -208,7 +196,7 @@ class GatewaySettings(Settings):
 
     @property
     def proxies(self) -> tuple[Network, ...]:
-        return _listed_networks(self.trusted_proxies)
+        return networks(listed(self.trusted_proxies))
 
     @property
     def limits(self) -> Limits:

@@ -25,7 +25,7 @@ class NameResolver(Generic[T]):
         self._running: dict[tuple[Any, ...], asyncio.Future[T]] = {}
 
     async def find(self, *question: Any) -> T:
-        """What `look_up` returns when it is called with these arguments. Raises what it raised."""
+        """Calls `look_up` with these arguments, in a thread. Returns its result or raises its exception."""
         running = self._running.get(question)
         if running is None:
             running = self._running[question] = asyncio.ensure_future(self._in_thread(question))
@@ -33,10 +33,10 @@ class NameResolver(Generic[T]):
         return await asyncio.shield(running)
 
     def _forget(self, question: tuple[Any, ...], found: "asyncio.Future[T]") -> None:
-        """An answer is shared by those who waited for it, and not kept: caching is for the resolver."""
+        """Drops a finished look-up: current waiters share its answer, and caching is left to the resolver."""
         del self._running[question]
         if not found.cancelled():
-            found.exception()  # Those who waited may all have given up.
+            found.exception()  # Marks it as retrieved: every waiter may have given up.
 
     async def _in_thread(self, question: tuple[Any, ...]) -> T:
         loop = asyncio.get_running_loop()

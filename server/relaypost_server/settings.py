@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.tariffs import FreeTier, Period
 from relaypost_server.core.urls import check_endpoint, check_host
+from relaypost_server.core.webhook_targets import networks
 
 PREFIX = "RELAYPOST_"
 LARGEST_AMOUNT = 1_000_000_000
@@ -161,6 +162,19 @@ def _endpoint(value: str) -> str:
     return value.rstrip("/")
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a list that is separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _networks(text: str) -> str:
+    try:
+        networks(listed(text))
+    except ValueError:
+        raise ValueError("must be a list of addresses or networks such as 10.0.0.0/8") from None
+    return text
+
+
 def _host(value: str) -> str:
     check_host(value)
     return value
@@ -189,6 +203,7 @@ VerificationKey = Annotated[str, AfterValidator(_verification_key)]
 Dollars = Annotated[Money, BeforeValidator(dollars)]
 FreeUnits = Annotated[FreeTier, BeforeValidator(_free_tier)]
 Prices = Annotated[PriceList, BeforeValidator(_price_list)]
+NetworkList = Annotated[str, AfterValidator(_networks)]
 HostName = Annotated[str, AfterValidator(_host)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 PricesAMinute = Annotated[int, Field(ge=0, le=3000)]

@@ -6,19 +6,15 @@ from pydantic import AfterValidator, Field
 
 from relaypost_server.core.webhook_retry import SUGGESTED_DELAYS
 from relaypost_server.core.webhook_targets import TargetPolicy, networks
-from relaypost_server.settings import Settings, prefixed
+from relaypost_server.settings import NetworkList, Settings, listed, prefixed
 
 DAY_SECONDS = 86_400.0
 MOST_RETRIES = 30
 
 
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
 def _delays(text: str) -> str:
     try:
-        pauses = [float(part) for part in _list(text)]
+        pauses = [float(part) for part in listed(text)]
     except ValueError:
         pauses = [-1.0]
     if len(pauses) > MOST_RETRIES or not all(0 < pause <= 7 * DAY_SECONDS for pause in pauses):
@@ -33,19 +29,11 @@ def _ports(text: str) -> str:
 
 
 def _ranges(text: str) -> tuple[range, ...]:
-    pairs = [part.partition("-") for part in _list(text)]
+    pairs = [part.partition("-") for part in listed(text)]
     try:
         return tuple(range(int(first), int(last or first) + 1) for first, _, last in pairs)
     except ValueError:
         raise ValueError("holds what is no port such as 443 and no range such as 8000-8999") from None
-
-
-def _networks(text: str) -> str:
-    try:
-        networks(_list(text))
-    except ValueError:
-        raise ValueError("holds what is no network such as 10.0.0.0/8") from None
-    return text
 
 
 class WebhookSettings(Settings):
@@ -58,7 +46,7 @@ class WebhookSettings(Settings):
     ports: Annotated[str, AfterValidator(_ports)] = Field(
         "443,8443", description="the ports that may be used, as in 443,8000-8999; add 80 for http"
     )
-    networks: Annotated[str, AfterValidator(_networks)] = Field(
+    networks: NetworkList = Field(
         "",
         description="networks that may be reached although they are not public, as in 10.1.0.0/16; metadata services "
         "never; default: none",
@@ -82,8 +70,8 @@ class WebhookSettings(Settings):
 
     @property
     def targets(self) -> TargetPolicy:
-        return TargetPolicy(ports=_ranges(self.ports), http=self.allow_http, networks=networks(_list(self.networks)))
+        return TargetPolicy(ports=_ranges(self.ports), http=self.allow_http, networks=networks(listed(self.networks)))
 
     @property
     def delays(self) -> tuple[float, ...]:
-        return tuple(float(part) for part in _list(self.retry_delays))
+        return tuple(float(part) for part in listed(self.retry_delays))

@@ -36,7 +36,7 @@ from tests.fakes.providers import FakeClock, FakeProvider, Rig
 from tests.fakes.suppressions import without_database
 from tests.fakes.webhooks import webhooks_without_database
 
-LIMITS = ServerLimits(request_bytes=64 * 1024 * 1024, concurrent_streams=1000, concurrent_calls=2000, pending_calls=300)
+LIMITS = ServerLimits(request_bytes=64 * 1024 * 1024, concurrent_streams=1000, concurrent_calls=2000, pending_calls=250)
 
 
 @dataclass

@@ -160,6 +160,9 @@ async def test_two_tasks_of_one_name_are_a_mistake(scene: Scene) -> None:
 
 
 ON_DEMAND = {
+    "api/server.py": "the shutdown's wait for calls in flight",
+    "app.py": "the start, and the signals that end it",
+    "assembly/shutdown.py": "one shutdown",
     "flow/background.py": "runs the background tasks",
     "flow/fresh.py": "one question",
     "flow/silence.py": "one second send",
@@ -169,6 +172,7 @@ ON_DEMAND = {
     "names.py": "one look-up",
     "providers/_aws.py": "one renewal",
     "providers/_connecting.py": "one look-up",
+    "providers/_sns_certificates.py": "one fetch",
     "queues/_pg_lookout.py": "works while somebody waits, and tells them what failed",
     "queues/_rabbit_lane.py": "one pause",
     "queues/_rabbit_link.py": "one close",

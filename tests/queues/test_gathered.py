@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 
-import pytest
-
 from relaypost_server.queues._sqs_gathered import Gathered
 
 
@@ -26,13 +24,3 @@ async def test_an_item_goes_though_its_sender_is_cancelled() -> None:
         while len(sent) < 3:
             await asyncio.sleep(0)
     assert sorted(sent) == [0, 1, 2]
-
-
-async def test_senders_of_a_call_that_is_cancelled_from_within_do_not_wait_for_ever() -> None:
-    async def call(items: Sequence[int]) -> None:
-        raise asyncio.CancelledError
-
-    gathered = Gathered(call, most=10)
-    async with asyncio.timeout(5):
-        with pytest.raises(asyncio.CancelledError):
-            await gathered.add([1])

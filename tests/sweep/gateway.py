@@ -94,11 +94,6 @@ class Running:
         """Background tasks whose last round failed."""
         return [f"{task.name} fails" for task in self._gateway.tasks.health() if task.failures]
 
-    def abandon(self) -> None:
-        """Stops it without waiting for anything."""
-        self._gateway.hurry()
-        self.run(self._gateway.stop(delay=0.0)).cancel()
-
     def cancel_jobs(self) -> bool:
         """Cancels what a background task began for one message; whether there was any."""
         left = +self._lifelong

@@ -92,14 +92,6 @@ class World:
         self.peers: Peers = await self.running.enter_async_context(peers(self.trouble))
         spool.install(self.trouble, loop)
 
-    async def close(self) -> None:
-        for watch in self._watches:
-            watch.cancel()
-        for gateway in self.gateways:
-            if gateway.stopping is None:
-                gateway.abandon()
-        await self.running.aclose()
-
     def engine(self) -> FakeEngine:
         return FakeEngine(self.control, self.trouble)
 

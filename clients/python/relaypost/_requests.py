@@ -52,14 +52,14 @@ class Words(TypedDict, total=False):
 
 
 class Notes(TypedDict, total=False):
-    """What the gateway keeps beside a message."""
+    """Fields that the gateway stores with a message."""
 
     metadata: Mapping[str, str]
     """Notes that stay in the gateway's message log."""
 
 
 class Options(TypedDict, total=False):
-    """What requests that send one message have in common."""
+    """Fields of every request that sends one message."""
 
     at_most_once: bool
     """True: rather no copy than two, where a provider's answer is lost. Default: rather two."""
@@ -102,7 +102,7 @@ class BulkSmsFields(Notes, Words, total=False):
 
 
 class QueuedSmsOptions(BulkSmsFields, Options, total=False):
-    """What `send_sms` and `enqueue_sms` have in common."""
+    """The arguments that `send_sms` and `enqueue_sms` share."""
 
 
 class SmsFields(QueuedSmsOptions, total=False):

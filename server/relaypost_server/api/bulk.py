@@ -134,7 +134,7 @@ class BulkReader:
                 await intake.add(message, position)
 
     def _content(self, part: pb.BulkMessage, bad: Violations) -> tuple[Email | Sms, Email | Sms | Requested]:
-        """The content, and what the caller asked for."""
+        """The content, and the content as the caller requested it."""
         content: Email | Sms
         if part.WhichOneof("content") == "sms":
             content = sms = read_sms(part.sms, self._templates, bad)

@@ -74,7 +74,7 @@ class Edge:
         )
 
     def _answered(self, method: str, behaviour: Behaviour, cut_off: status_pb2.Status) -> Behaviour:
-        """A method with one answer, in its span. `cut_off`: how a shutdown ends it that cannot wait for it."""
+        """A method with one answer, in its span. `cut_off`: the status of a call that a shutdown cancels."""
         calls = self.in_flight.calls
         tasks = calls.tasks
 

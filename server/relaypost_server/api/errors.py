@@ -116,7 +116,7 @@ def reports_busy() -> status_pb2.Status:
     return build(
         StatusCode.RESOURCE_EXHAUSTED,
         failure_pb2.ERROR_REASON_TOO_MANY_REPORTS,
-        "as many reports and listings run and wait at this gateway as may; sending goes on",
+        "this gateway runs and queues as many reports and listings as its settings allow; repeat the call later",
         retry(5.0),
     )
 
@@ -125,7 +125,7 @@ def report_too_slow() -> status_pb2.Status:
     return build(
         StatusCode.RESOURCE_EXHAUSTED,
         failure_pb2.ERROR_REASON_REPORT_TOO_SLOW,
-        "the report took longer than RELAYPOST_DATABASE_REPORT_SECONDS: ask for fewer days, or filter by more",
+        "the report took longer than RELAYPOST_DATABASE_REPORT_SECONDS: request fewer days, or add filters",
         retry(30.0),
     )
 
@@ -181,7 +181,7 @@ def webhook_limit_reached() -> status_pb2.Status:
 
 
 def shutting_down() -> status_pb2.Status:
-    """For what may be repeated without a second thought."""
+    """For a call that changed nothing, or that may be repeated safely."""
     return build(
         StatusCode.UNAVAILABLE,
         failure_pb2.ERROR_REASON_SHUTTING_DOWN,
@@ -191,12 +191,12 @@ def shutting_down() -> status_pb2.Status:
 
 
 def shut_down() -> status_pb2.Status:
-    """For a call of which nobody knows how far it came."""
+    """For a call that was cut off: it may have taken effect."""
     return build(
         StatusCode.UNAVAILABLE,
         failure_pb2.ERROR_REASON_SHUTTING_DOWN,
-        "this gateway shut down before the call came to its end: what it asked for may have been done, "
-        "so repeat it only with the same request_id, or where a second time does no harm",
+        "this gateway shut down before the call ended, and the call may have taken effect: "
+        "repeat it only with the same request_id, or if it is safe to do twice",
     )
 
 
@@ -259,7 +259,7 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
 
 
 def _fill_attempt(packed: message_pb2.Attempt, attempt: Attempt) -> None:
-    """Errors end up in the logs of callers: they hold no full address."""
+    """Masks addresses, because callers write errors to their logs."""
     pack.fill_attempt(packed, attempt)
     for refused in packed.refused_recipients:
         refused.address = mask(refused.address)

@@ -1,6 +1,6 @@
 """The calls that a gateway is answering, so that a shutdown can end each with a status of its own.
 
-gRPC ends what is in flight at the end of its grace with a bare UNAVAILABLE, which tells a caller nothing.
+At the end of its grace gRPC ends calls with a bare UNAVAILABLE, which does not tell whether the call took effect.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ class Calls:
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.ending = False
-        """The gateway cancels them: it is not their callers who went away."""
+        """Whether the gateway cancels them. Otherwise a cancellation comes from the caller."""
 
     def end(self) -> None:
         """Cancels all of them, and those that begin from now on."""
@@ -25,7 +25,7 @@ class Calls:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Around a call."""
+        """Registers the current task for the duration of a call."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.tasks.add(task)
         if self.ending:
@@ -37,7 +37,7 @@ class Calls:
 
 
 class InFlight:
-    """Every call."""
+    """Every call of a server."""
 
     def __init__(self) -> None:
         self.calls = Calls()

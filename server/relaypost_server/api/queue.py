@@ -176,7 +176,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
     ) -> Accepted:
         """Reads what both requests have, and queues the content unless something is wrong with either.
 
-        `read`: the content, and what the caller asked for.
+        `read`: returns the content, and the content as the caller requested it.
         """
         now = datetime.now(UTC)
         schedule = read_schedule("schedule", request.schedule, Lane.TRANSACTIONAL, now, bad)

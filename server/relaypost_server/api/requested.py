@@ -1,8 +1,8 @@
-"""What a caller asked for: a message without what the gateway added to it.
+"""The content of a request as the caller gave it, for the fingerprint.
 
 Two gateways of one installation may have other templates and another default
-sender for a while, during a rolling update. A repeated request is compared by
-what its caller said, which is the same for both.
+sender for a while, during a rolling update. The caller's own fields are the same
+for both, so a repeated request is compared by these.
 """
 
 from relaypost.v1 import email_pb2, sms_pb2
@@ -15,7 +15,7 @@ _NO_SENDER = Address(email="")
 
 
 def requested_email(packed: email_pb2.Email, read: Email) -> Email | Requested:
-    """`read`: what the gateway made of the email."""
+    """`read`: the same email with the template rendered and the default sender filled in."""
     explicit = packed.HasField("sender")
     if explicit and not packed.template:
         return read
@@ -26,7 +26,7 @@ def requested_email(packed: email_pb2.Email, read: Email) -> Email | Requested:
 
 
 def requested_sms(packed: sms_pb2.Sms, read: Sms) -> Sms | Requested:
-    """`read`: what the gateway made of the text message."""
+    """`read`: the same text message with the template rendered."""
     return _requested(packed, replace(read, text="")) if packed.template else read
 
 

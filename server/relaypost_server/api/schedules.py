@@ -24,7 +24,7 @@ def read_schedule(field: str, schedule: pb.Schedule, default: Lane, now: datetim
         due = _moment(f"{field}.send_at", schedule.send_at, now, bad)
         if not now - _EARLIEST <= due <= now + FARTHEST:
             bad.add(f"{field}.send_at", f"must be from now to {FARTHEST.days} days ahead")
-            due = None  # What is reckoned from it below must not run out of the calendar.
+            due = None  # The sums below would overflow the calendar.
     if schedule.HasField("expire_time"):
         expires, start = _moment(f"{field}.expire_time", schedule.expire_time, now, bad), due or now
         if not max(start, now) < expires <= start + FARTHEST:

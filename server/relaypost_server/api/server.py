@@ -39,9 +39,9 @@ from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
 
 LAST_WORD_SECONDS = 0.2
-"""For calls that a shutdown cannot wait for to be told so."""
+"""For cancelled calls to send their status before the server stops."""
 FOREVER = 24 * 3600.0
-"""Seconds of a grace that somebody else ends."""
+"""A grace in seconds that never ends by itself: `Shutdown` ends it."""
 LARGEST_METADATA = 16 * 1024
 """Bytes of a call's headers; more is refused by the transport."""
 LONGEST_WAIT_SECONDS = 5
@@ -98,7 +98,7 @@ class GrpcServer:
         metrics: Metrics,
         tasks: BackgroundTasks,
     ) -> None:
-        """`tasks` is where what goes on in the background is registered."""
+        """`tasks`: the registry of background tasks."""
         services = [s.full_name for file in _FILES for s in file.DESCRIPTOR.services_by_name.values()]
         self._health = HealthService(health, services)
         self._tasks = tasks
@@ -139,7 +139,7 @@ class GrpcServer:
     async def drain(self) -> None:
         """Takes no new calls, ends streams, and waits for the calls in flight.
 
-        Cancelled, it ends those that are left with a status that says so: gRPC's own would say nothing.
+        On cancellation, ends the remaining calls with SHUTTING_DOWN, in place of gRPC's bare UNAVAILABLE.
         """
         stopping = asyncio.create_task(self._server.stop(FOREVER))
         self._in_flight.streams.end()
@@ -153,7 +153,7 @@ class GrpcServer:
             raise
 
     def cut_off(self) -> None:
-        """Calls are answered when their attempts have ended."""
+        """Does nothing: senders cut off the attempts, which ends the calls."""
 
     async def stop(self, grace: float | None) -> None:
         """Takes no new calls and waits up to `grace` seconds for those in flight."""

@@ -1,4 +1,4 @@
-"""Shares out file descriptors, so that connections from outside never take the last one."""
+"""Divides the file descriptors, so that incoming connections never take the last one."""
 
 import resource
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Loads what libraries would load at the first message that needs it.
+"""Loads modules and data that libraries would load at the first message.
 
 A file that cannot be opened then, because descriptors have run out, fails that
 message, and with some libraries every later one: phonenumbers keeps a lock when
@@ -21,9 +21,9 @@ MODULES = (
     "idna.uts46data",
     "cryptography.hazmat.backends.openssl.backend",
 )
-"""Those that codecs and verifiers import by themselves."""
+"""Modules that codecs and verifiers import at first use."""
 AGAIN_SECONDS = 24 * 3600.0
-"""What is loaded stays loaded: another round finds nothing to do."""
+"""Pause between rounds; a second round finds everything loaded."""
 
 log = structlog.get_logger("relaypost")
 
@@ -35,7 +35,7 @@ def preload() -> Task:
 
 async def _load() -> None:
     await asyncio.to_thread(load)
-    # What is loaded now stays: the collector need not look at it again and again.
+    # Loaded modules stay for good: exempt them from garbage collection.
     gc.collect()
     gc.freeze()
     log.debug("preloaded")

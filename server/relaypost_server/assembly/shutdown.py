@@ -4,11 +4,12 @@
 2. `delay` seconds of service, while load balancers look elsewhere.
 3. Calls and jobs in flight come to their end, together, under one `grace`. New calls are refused and streams end.
 4. ANSWER_SECONDS before the grace is over, attempts that still run are cut off: each is recorded as unconfirmed, no
-   other provider is asked, and its caller is answered. What has no answer at the end of the grace is told so.
+   other provider is asked, and its caller is answered. Calls without an answer at the end of the grace get
+   SHUTTING_DOWN.
 5. The phases of `Phase`, one after the other.
 
-One deadline holds for all of it: what a part takes too long for is cut off, and the parts after it still have the
-time that is kept back for them. `hurry`, for a second signal, ends steps 2 and 3 at once.
+One deadline holds for all steps: a part that takes too long is cancelled, and later phases still have the time that is
+reserved for them. `hurry`, for a second signal, ends steps 2 and 3 at once.
 """
 
 import asyncio
@@ -21,13 +22,13 @@ import structlog
 
 AT_ONCE_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
-"""Of the grace: for the records and the answers of attempts that are cut off, of which there may be thousands."""
+"""Seconds at the end of the grace in which thousands of attempts that were cut off are recorded and answered."""
 LAST_WORD_SECONDS = 0.3
-"""Of that: for what has no answer by then, and is cancelled, to say so."""
+"""Seconds of ANSWER_SECONDS in which cancelled calls send their status."""
 CANCELLED_SECONDS = 0.1
-"""For a part that is cancelled to come to its end."""
+"""Seconds for a cancelled part to end."""
 LONGEST_PHASE = 3.0
-"""Seconds, where the deadline is far."""
+"""Upper bound of a phase, in seconds, however far the deadline is."""
 
 log = structlog.get_logger("relaypost")
 
@@ -35,18 +36,18 @@ Stop = Callable[[], Awaitable[None]]
 
 
 class Phase(IntEnum):
-    """What stops once nothing is in flight. The parts of a phase stop together."""
+    """The order in which parts stop once no call is in flight. The parts of a phase stop together."""
 
     BACKGROUND = 1
-    """Loops that use what follows."""
+    """Background tasks, which use the connections and the log."""
     CONNECTIONS = 2
     """To providers, to the queue's engine, and the HTTP side."""
     RECORDS = 3
-    """What the log has not written yet goes to the database or to the spool."""
+    """Waiting records go to the database or to the spool."""
     TELEMETRY = 4
     """The last spans are exported."""
     BUNDLED_DATABASE = 5
-    """It ends when it has ended: nothing comes after it."""
+    """Has no time limit, because no phase follows it."""
 
 
 KEPT_BACK = {Phase.BACKGROUND: 0.2, Phase.CONNECTIONS: 0.2, Phase.RECORDS: 0.8, Phase.TELEMETRY: 0.3}
@@ -57,16 +58,16 @@ class InFlight(Protocol):
     """Work that a shutdown lets come to its end."""
 
     async def drain(self) -> None:
-        """Takes on nothing new, and waits until nothing is left. Cancelled, it ends what is left."""
+        """Accepts no new work and waits for the rest. On cancellation, ends the rest."""
         ...
 
     def cut_off(self) -> None:
-        """Ends attempts that run, so that everything left is recorded and answered within ANSWER_SECONDS."""
+        """Ends running attempts, so that they are recorded and answered within ANSWER_SECONDS."""
         ...
 
 
 class Shutdown:
-    """What has been started, and how it is stopped."""
+    """The parts that were started, and how each is stopped."""
 
     def __init__(self) -> None:
         self._at_once: list[Stop] = []
@@ -75,15 +76,15 @@ class Shutdown:
         self._hurried = asyncio.Event()
 
     def at_once(self, stop: Stop) -> None:
-        """Called when the shutdown begins. It must not wait for anything outside the process."""
+        """Calls `stop` when the shutdown begins. It must not wait for anything outside the process."""
         self._at_once.append(stop)
 
     def in_flight(self, work: InFlight) -> None:
-        """Waited for under the grace."""
+        """Waits for `work` under the grace."""
         self._in_flight.append(work)
 
     def then(self, phase: Phase, stop: Stop) -> None:
-        """Called in the phase. It may take a moment; what it raises is logged."""
+        """Calls `stop` in the phase. Exceptions are logged."""
         self._parts[phase].append(stop)
 
     def hurry(self) -> None:
@@ -133,7 +134,7 @@ class Shutdown:
 
 
 async def _end(tasks: Collection["asyncio.Future[None]"], seconds: float, cancelled: float = CANCELLED_SECONDS) -> bool:
-    """Whether they ended within the time; those that did not are cancelled, and get `cancelled` seconds for it."""
+    """Waits for the tasks; cancels the late ones and waits `cancelled` seconds more. Returns whether none was late."""
     if not tasks:
         return True
     _, late = await asyncio.wait(tasks, timeout=seconds)
@@ -145,7 +146,7 @@ async def _end(tasks: Collection["asyncio.Future[None]"], seconds: float, cancel
 
 
 def _report(tasks: Collection["asyncio.Future[None]"]) -> None:
-    """A part that fails to stop keeps no other from it."""
+    """Logs the exceptions of parts that failed to stop."""
     for task in tasks:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             log.error("part failed to stop", exc_info=error)

@@ -18,7 +18,7 @@ class Site:
 
     config: Config
     shutdown: Shutdown
-    """Where each part that has been started says how it is stopped."""
+    """Each part that is started registers here how it is stopped."""
     tracing: Tracing
     clock: Clock = field(default_factory=Clock)
     metrics: Metrics = field(default_factory=Metrics)

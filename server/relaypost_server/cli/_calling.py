@@ -1,4 +1,4 @@
-"""What the commands share that call a gateway."""
+"""Shared code of the commands that call a gateway."""
 
 import sys
 from collections.abc import Iterator

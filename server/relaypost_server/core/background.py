@@ -1,4 +1,4 @@
-"""Background tasks: what one is, how long a failed one waits, and when it counts as failing."""
+"""Background tasks: their declaration, the backoff after a failure, and the health of each."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Supervisor(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskHealth:
-    """How one background task is."""
+    """The health of one background task."""
 
     name: str
     failures: int = 0

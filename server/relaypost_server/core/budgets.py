@@ -97,7 +97,7 @@ class Ledger:
     ) -> None:
         """`callers`: their budgets, so that the others need not be counted; None: each is counted.
 
-        Callers name themselves, so there may be any number: `most_callers` bounds what is remembered of them.
+        Callers choose their names, so there may be any number: `most_callers` bounds those that are counted one by one.
         """
         self._budgets = callers
         self._most_callers = most_callers

@@ -89,12 +89,12 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayHealth:
-    """What a gateway does beside sending."""
+    """The health of the message log and of the background tasks."""
 
     message_log: MessageLogHealth
     tasks: tuple[TaskHealth, ...]
 
     @property
     def degraded(self) -> bool:
-        """Whether something is wrong that does not keep the gateway from sending."""
+        """Whether the log is away or a task fails. The gateway still sends."""
         return not self.message_log.available or any(task.failing for task in self.tasks)

@@ -66,7 +66,7 @@ class KnownRequest:
     started: Started | None
     record: MessageRecord
     waiting: bool = False
-    """The queue holds the message: what was not sent, another worker sends."""
+    """The queue holds the message: another worker sends it if it was not sent."""
     dead: bool = False
     """The queue has given the message up."""
 
@@ -155,7 +155,7 @@ def settle(known: KnownRequest, now: datetime) -> MessageRecord:
     """The record of a request whose gateway died: what was started and has no outcome may have been sent.
 
     A provider's receipt knows better: where there is one, the state is left as it is. A queued message that was
-    not sent goes back to the queue at once: it is never FAILED, for that would end it for those who watch it.
+    not sent goes back to the queue at once: it is never FAILED, because FAILED ends streams and fires webhooks.
     """
     attempts = known.record.attempts
     if known.started is not None:

@@ -93,11 +93,11 @@ class Outcome:
 
     kind: Kind
     detail: str = ""
-    """The gateway's own words. Health, spans and logs show them to everybody."""
+    """The gateway's own words. Health, spans and logs show them to all callers and operators."""
     provider_text: str = ""
     """The provider's words. They may repeat the message, so only the attempt of that message shows them."""
     provider_code: str = ""
-    """The provider's error code; "" where what it sent does not look like one."""
+    """The provider's error code; "" if its answer holds none of a known shape."""
     provider_message_id: str = ""
     retry_after: float | None = None
     """Seconds to leave the provider alone; only for THROTTLED and SKIPPED."""
@@ -116,7 +116,7 @@ class Outcome:
     opted_out: bool = False
     """REJECTED only: the recipient has asked this provider for no more messages."""
     neutral: bool = False
-    """The circuit learns nothing from it, whatever its kind says."""
+    """Counts as neither success nor failure, in place of the effect of its kind."""
     given_up_after: float | None = None
     """Seconds that the provider had when the attempt's time was over; None where something else ended the attempt."""
 

@@ -50,7 +50,7 @@ class Callback:
     body: bytes = field(repr=False)
     receive_time: datetime
     peer: str = ""
-    """Who sent it, as limits count peers."""
+    """The sender's address or network, by which limits count."""
 
 
 class Disbelief(StrEnum):
@@ -167,7 +167,7 @@ class LogUnavailableError(Exception):
 
 
 class ReportsBusyError(LogUnavailableError):
-    """As many reports and listings run, and wait for their turn, as may."""
+    """The limits of running and of waiting reports are reached."""
 
 
 class ReportTooSlowError(LogUnavailableError):
@@ -230,7 +230,7 @@ class RequestLog(Protocol):
         ...
 
     async def record_unproven(self, record: MessageRecord, *, kept: bool) -> bool:
-        """Records what was sent although `begin` was not answered: the claim may have been granted, or not.
+        """Records a message that was sent although `begin` was not answered. The claim may or may not exist.
 
         As durable as `MessageLog.append`; never raises.
         """

@@ -50,7 +50,7 @@ class Schedule:
     """When a message is to be sent."""
 
     due: datetime | None
-    """None: at once. When that is, the database's clock tells, as it tells what is due and what has expired."""
+    """None: at once. The database's clock decides when that is, and when a message is due or has expired."""
     expires: datetime | None
     """None: once the lane's time to live is over, counted from `due`."""
     lane: Lane

@@ -25,7 +25,7 @@ class Step:
 
     message_id: str
     fence: int
-    """Of the claim under which it was tried: one that was taken over has no say any more."""
+    """The fence of the claim under which it was tried. A step with an outdated fence has no effect."""
     next: Next
 
 
@@ -150,7 +150,7 @@ class Queue(Protocol):
         ...
 
     def tasks(self) -> Sequence[Task]:
-        """What has to go on in the background from `start` to `close`."""
+        """The background tasks of the engine, to run from `start` to `close`."""
         ...
 
     async def put(self, pointers: Sequence[Pointer]) -> None:

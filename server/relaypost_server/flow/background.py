@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import structlog
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.background import Task, TaskHealth, backoff
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.flow.clock import Clock
@@ -57,7 +58,7 @@ class RunningTask:
         except BaseException as error:
             # Something the round awaited may have been cancelled: that is a failure like any other. Only a
             # cancellation of this very task ends it.
-            if isinstance(error, asyncio.CancelledError) and self._is_cancelled():
+            if isinstance(error, asyncio.CancelledError) and (self._stopping.is_set() or is_cancelled()):
                 raise
             return self._failed(error)
         finally:
@@ -71,9 +72,6 @@ class RunningTask:
         if not self.health.failures:
             return None
         return asyncio.get_running_loop().call_later(self._registry.longest, self._recovered)
-
-    def _is_cancelled(self) -> bool:
-        return self._stopping.is_set() or self._loop.cancelling() > 0
 
     def _failed(self, error: BaseException) -> float:
         failures, incident_id = self.health.failures + 1, uuid.uuid4().hex
@@ -147,7 +145,7 @@ class Background:
     running: Sequence[RunningTask] = ()
 
     def tasks(self) -> Sequence[Task]:
-        """What goes on from start to stop."""
+        """The tasks to run from start to stop."""
         raise NotImplementedError
 
     def start(self, registry: BackgroundTasks | None = None) -> None:
@@ -156,5 +154,5 @@ class Background:
         self.running = [registry.start(task) for task in self.tasks()]
 
     async def stop(self) -> None:
-        """Ends the tasks wherever they are."""
+        """Cancels the tasks."""
         await asyncio.gather(*(running.stop() for running in self.running))

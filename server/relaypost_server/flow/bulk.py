@@ -26,7 +26,7 @@ MOST_WATCHERS = 100
 
 
 class TooManyStreamsError(Exception):
-    """As many streams are read as may be."""
+    """The limit of concurrent streams is reached."""
 
 
 class Batches:

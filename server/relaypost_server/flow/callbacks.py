@@ -58,7 +58,7 @@ class Callbacks:
             raise
 
     def kind(self, provider: str, head: Callback) -> str:
-        """A name for the callbacks that share room: people's replies do not share it with receipts."""
+        """The name of the room that the callback takes. Replies and receipts have separate rooms."""
         reader = self._readers[provider]
         return f"{provider} replies" if isinstance(reader, ReplyReader) and reader.is_reply(head) else provider
 

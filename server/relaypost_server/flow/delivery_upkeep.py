@@ -81,5 +81,5 @@ class DeliveryUpkeep(Background):
         try:
             await self.round()
         except LogUnavailableError:
-            self.rates = ()  # What is not known is not shown.
+            self.rates = ()  # Outdated rates are not shown.
             raise

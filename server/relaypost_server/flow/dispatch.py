@@ -225,7 +225,7 @@ class Dispatcher(Generic[Content]):
         obstacle: SkipReason | None = SkipReason.NOT_ON_RECORD
         try:
             obstacle = await journal.starting(link.provider.name, attempts)
-            if obstacle is None and caller.stopping:  # It began to stop meanwhile; no byte has left.
+            if obstacle is None and caller.stopping:  # A shutdown began meanwhile; nothing was written yet.
                 obstacle = SkipReason.SHUTTING_DOWN
         finally:
             if obstacle is not None:
@@ -246,7 +246,7 @@ class Dispatcher(Generic[Content]):
         caller.attempt = task = asyncio.current_task()
         try:
             outcome = await link.provider.send(message, timeout=timeout)
-        except asyncio.CancelledError:  # Whoever cancelled: no other provider is asked.
+        except asyncio.CancelledError:  # By the caller or a shutdown: no other provider is asked.
             caller.stopping = True
             if task is not None:
                 task.uncancel()

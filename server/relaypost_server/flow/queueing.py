@@ -31,7 +31,7 @@ class UnknownMessageError(Exception):
 
 
 class MessageStateError(Exception):
-    """The state of the message does not allow what was asked."""
+    """The state of the message does not allow the operation."""
 
     def __init__(self, state: MessageState) -> None:
         super().__init__(state.value)

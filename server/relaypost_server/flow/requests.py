@@ -180,7 +180,7 @@ class Requests:
         )
 
     async def record_unproven(self, record: MessageRecord, *, kept: bool) -> None:
-        """Records what was sent although the log did not answer the claim. Never raises."""
+        """Records a message that was sent although the log did not answer the claim. Never raises."""
         await self._requests.record_unproven(record, kept=kept)
 
     def _refuse(self, why: InProgress | Reused) -> NoReturn:
@@ -206,7 +206,7 @@ class Recovery(Background):
         settled = await asyncio.gather(*(self._settle(known) for known in abandoned), return_exceptions=True)
         await self._requests.forget(older_than=self._retention)
         for failure in settled:
-            if failure is not None:  # It keeps none of the others from being settled.
+            if failure is not None:  # Raised only after all the others were settled.
                 raise failure
         return len(abandoned)
 

@@ -131,15 +131,15 @@ class Sender(Generic[Content]):
         return self._dispatcher.first_choice()
 
     async def drain(self) -> None:
-        """Waits until every message has come to its end, and is on record."""
+        """Waits until every message in flight is finished and recorded."""
         await self._walks.drain()
 
     def cut_off(self) -> None:
-        """Ends every attempt that runs as unconfirmed, and begins no other; what came of it is recorded and told."""
+        """Ends running attempts as unconfirmed and begins no other; each message is still recorded and answered."""
         self._walks.cut_off()
 
     async def _send_unproven(self, message: Message[Content], caller: Caller) -> Sent:
-        """Sends without the log's word, which may have granted the claim: its record ends that claim too."""
+        """Sends although the log did not answer the claim. The record also ends the claim, if it was granted."""
         delivery = await self._deliver(message, caller, self._suppressed(message))
         sent = Sent(record=self._report(message, delivery, caller), verdict=delivery.verdict)
         await self._requests.record_unproven(sent.record, kept=is_kept(sent.record, cut_short=sent.verdict.cut_short))

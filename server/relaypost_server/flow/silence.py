@@ -127,7 +127,7 @@ class Silences(Background):
         return [Task(name="confirmations", round=self._round)]
 
     async def drain(self) -> None:
-        """Forgets what waits, and waits for second sends that are under way. Cancelled, it cancels them."""
+        """Drops waiting messages and waits for second sends in flight. On cancellation, cancels these."""
         self._stopped = True
         await super().stop()
         if self._waiting:
@@ -145,7 +145,7 @@ class Silences(Background):
             raise
 
     def cut_off(self) -> None:
-        """Ends second sends that are under way, as unconfirmed; what came of each is still recorded."""
+        """Ends second sends in flight as unconfirmed; each is still recorded."""
         self._again.cut_off()
 
     def follow(

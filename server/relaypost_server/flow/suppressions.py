@@ -83,7 +83,7 @@ class Suppressions(Background):
         """Something waits to be written."""
         self._horizon = 0
         self._told: tuple[datetime, float] | None = None
-        """The database's time, and the monotonic time when it told it."""
+        """The database's time, and the monotonic time at which it was read."""
         self._loaded_at = self._fresh_at = float("-inf")
         self._began = clock.monotonic()
         self._refreshing = asyncio.Lock()

@@ -30,7 +30,7 @@ WALK_SECONDS = 25.0
 WAIT_SECONDS = 1.0
 """For the next pointer of a lane."""
 LAST_TAKE_SECONDS = 2 * WAIT_SECONDS
-"""For a lane that still waits for a pointer when the gateway stops."""
+"""Seconds for a lane to end its wait for a pointer when the gateway stops."""
 PAUSE_SECONDS = 1.0
 """After the engine or the database was out of reach."""
 
@@ -82,7 +82,7 @@ class Worker(Background):
         super().start(registry)
 
     async def stop_claiming(self) -> None:
-        """At once: claims nothing more, gives back what waits for its turn, and begins no attempt."""
+        """Stops claiming at once, gives back waiting pointers, and begins no attempt."""
         if self._stopped.is_set():
             return
         self._stopped.set()
@@ -94,7 +94,7 @@ class Worker(Background):
             caller.stopping = True
 
     async def drain(self) -> None:
-        """Waits for attempts that run, and for their records. Cancelled, it gives back what is left."""
+        """Waits for running attempts and their records. On cancellation, gives back the rest."""
         await self.stop_claiming()
         try:
             await asyncio.gather(*(lane.stop(grace=LAST_TAKE_SECONDS) for lane in self.running))
@@ -124,7 +124,7 @@ class Worker(Background):
         if self._stopped.is_set():
             return
         for taken in await self._take(lane, hands - len(jobs)):
-            if self._stopped.is_set():  # It came while the lane was being stopped.
+            if self._stopped.is_set():  # Received while the lane stops.
                 await self._give_back(taken)
                 continue
             job = asyncio.create_task(self._follow(taken))
@@ -165,7 +165,7 @@ class Worker(Background):
             log.warning("pointer comes again by itself", message_id=taken.pointer.message_id)
 
     async def _try(self, pointer: Pointer) -> bool:
-        """Whether the pointer is of no use any more."""
+        """Sends the message of a pointer. Returns whether the pointer is done with."""
         sender: Sender[Email] | Sender[Sms] = (
             self._crew.emails if pointer.channel is Channel.EMAIL else self._crew.texts
         )
@@ -222,7 +222,7 @@ class Worker(Background):
 
     async def _settle(self, job: Job, claimed: ClaimedRequest, record: MessageRecord, step: Next) -> None:
         settlement = Step(message_id=record.id, fence=job.fence, next=step)
-        if isinstance(step, Dead):  # First: what is DEAD must not be tried again, wherever this process ends.
+        if isinstance(step, Dead):  # First, so that a crash in between leaves the message dead in the queue.
             await self._crew.store.settle(settlement)
             await claimed.finish(record, kept=False)
         else:

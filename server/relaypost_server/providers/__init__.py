@@ -1,4 +1,4 @@
-"""The ways out. A new provider is one file, one for its settings, and one entry in PROVIDERS."""
+"""Provider adapters. A new provider is one file, one for its settings, and one entry in PROVIDERS."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,7 +16,7 @@ from relaypost_server.providers._twilio_settings import TwilioSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKind:
-    """What is known of a provider before it is loaded, which only one that takes part is."""
+    """The description of a provider. Its module is loaded only if the provider takes part."""
 
     name: str
     channel: Channel

@@ -49,5 +49,5 @@ class AttemptTime:
 
 
 def no_room(what: str, seconds: float) -> Outcome:
-    """The outcome of an attempt for which the gateway itself had no room in time: the provider was not asked."""
+    """The outcome of an attempt that got no connection or thread of the gateway in time: SKIPPED, nothing was sent."""
     return Outcome(kind=Kind.SKIPPED, detail=f"{what} within {max(0.0, seconds):.1f} s")

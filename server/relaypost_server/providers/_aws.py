@@ -43,7 +43,7 @@ class Keys(NamedTuple):
     token: str | None
 
     def __repr__(self) -> str:
-        return "Keys(...)"  # A tuple would show what it holds.
+        return "Keys(...)"  # A tuple's own repr would show the secret.
 
 
 class Credentials:

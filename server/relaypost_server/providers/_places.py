@@ -1,4 +1,4 @@
-"""A bounded number of places, handed on in the order in which they were asked for."""
+"""A fair semaphore with a time-out: places are granted in the order of the requests."""
 
 import asyncio
 from collections import OrderedDict

@@ -124,7 +124,7 @@ class Pool:
         except aiosmtplib.SMTPException as error:
             smtp.close()
             if isinstance(error, TimeoutError):
-                await self.close()  # The network lost it in silence, and the older ones most likely with it.
+                await self.close()  # Most likely the network dropped the older connections too.
             attempt.waited(began)
             return None
         except BaseException:

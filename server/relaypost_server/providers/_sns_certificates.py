@@ -25,7 +25,7 @@ FETCHES_A_MINUTE = 30
 FETCHES_A_MINUTE_PER_PEER = 5
 MINUTE = 60.0
 MISSING_SECONDS = 30.0
-"""For which a certificate that could not be fetched is not asked for again."""
+"""Seconds before a failed fetch of a certificate is repeated."""
 MOST_MISSING = 256
 
 
@@ -56,14 +56,14 @@ class HttpFetcher:
 
 
 class Certificates:
-    """Keeps what was fetched, and for a while what could not be."""
+    """A cache of certificates and, for MISSING_SECONDS, of failed fetches."""
 
     def __init__(self, fetcher: Fetcher, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._fetcher = fetcher
         self._monotonic = monotonic
         self._known: dict[str, Certificate] = {}
         self._missing: dict[str, float] = {}
-        """Until when each is not asked for again."""
+        """The monotonic time until which each URL is not fetched again."""
         self._running: dict[str, asyncio.Task[Certificate]] = {}
         self._begun: deque[tuple[float, str]] = deque()
         """When the fetches of the last minute began, and for which peers."""
@@ -71,7 +71,7 @@ class Certificates:
     async def get(self, url: str, peer: str) -> Certificate:
         """The certificate, from memory where it is known. Raises CallbackUnverifiedError.
 
-        `peer` is who asks: no peer may use up the fetches of all.
+        `peer`: the sender of the callback; each peer has a limit of its own.
         """
         found = self._known.get(url)
         if found is not None:
@@ -81,7 +81,7 @@ class Certificates:
             self._check(url, peer)
             self._begun.append((self._monotonic(), peer))
             running = self._running[url] = asyncio.create_task(self._fetch(url))
-        return await asyncio.shield(running)  # Others may wait for it too.
+        return await asyncio.shield(running)  # Shared with other callers.
 
     def _check(self, url: str, peer: str) -> None:
         now = self._monotonic()
@@ -91,9 +91,9 @@ class Certificates:
             self._begun.popleft()
         of_peer = sum(1 for _, other in self._begun if other == peer)
         if len(self._running) >= MOST_FETCHES or len(self._begun) >= FETCHES_A_MINUTE:
-            raise CallbackUnverifiedError("too many certificates are asked for")
+            raise CallbackUnverifiedError("the limit of certificate fetches is reached")
         if of_peer >= FETCHES_A_MINUTE_PER_PEER:
-            raise CallbackUnverifiedError("this peer asks for too many certificates")
+            raise CallbackUnverifiedError("the limit of certificate fetches for this peer is reached")
 
     async def _fetch(self, url: str) -> Certificate:
         try:

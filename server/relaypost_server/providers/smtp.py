@@ -96,7 +96,7 @@ class Smtp:
 
 
 class _Limit:
-    """The time of the dialogue: at first what is left to write the message, then what is left for the answer."""
+    """The time-out of the dialogue: first the time left to write the message, then the time left for the answer."""
 
     def __init__(self, attempt: AttemptTime) -> None:
         self._attempt = attempt

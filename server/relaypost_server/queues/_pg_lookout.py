@@ -65,7 +65,7 @@ class Lookout:
     async def _look_once(self) -> None:
         try:
             found = await self._look(sorted(set(self._waiting.values())))
-        except Exception as error:  # Those who wait are told, also of a bug: nobody waits for this task itself.
+        except Exception as error:  # Also a bug reaches the waiters: this task is not awaited.
             expected = isinstance(error, QueueUnavailableError)
             for heard in self._waiting:
                 if not heard.done():

@@ -12,6 +12,7 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ChannelNotFoundEntity
 from aiormq.abc import AbstractConnection as Underlying
 from aiormq.channel import Channel
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.queue_ports import QueueUnavailableError
 
 CONNECT_SECONDS = 5.0
@@ -83,8 +84,7 @@ async def reaching(seconds: float) -> AsyncIterator[None]:
     except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
         raise QueueUnavailableError(type(error).__name__) from error
     except asyncio.CancelledError as error:  # aiormq cancels what waits on a channel that closes.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_cancelled():
             raise
         raise QueueUnavailableError("closed") from error
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.queue_ports import QueueUnavailableError
 
 T = TypeVar("T")
@@ -44,18 +45,12 @@ class Gathered(Generic[T]):
                 await self._call([item for item, _ in batch])
             except Exception as error:
                 _settle(batch, error)
-            except asyncio.CancelledError:  # Those who wait must not wait for ever.
+            except asyncio.CancelledError:  # Otherwise the senders would wait for ever.
                 _settle(batch, QueueUnavailableError("cancelled"))
-                if _is_cancelled():
+                if is_cancelled():
                     raise
             else:
                 _settle(batch, None)
-
-
-def _is_cancelled() -> bool:
-    """Whether this task is, and not something that it waits for."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 def _settle(batch: Iterable[tuple[object, asyncio.Future[None]]], error: Exception | None) -> None:

@@ -50,7 +50,7 @@ class RabbitQueue:
             log.warning("queue out of reach", error=str(error))
 
     def tasks(self) -> Sequence[Task]:
-        return []  # The connection's own heartbeat keeps what is in hand.
+        return []  # The connection's own heartbeat holds the messages.
 
     async def put(self, pointers: Sequence[Pointer]) -> None:
         channel = await self._publisher()

@@ -38,7 +38,7 @@ def runs(documents: Iterable[tuple[str, bytes]]) -> Iterator[Documents]:
 
 
 async def write(connection: "asyncpg.Connection", documents: Documents) -> Written:
-    """Writes the documents, all but those that PostgreSQL refuses for what they are.
+    """Writes the documents, except those that PostgreSQL refuses because of their content.
 
     Raises what the connection raised; then some may have been written.
     """
@@ -49,7 +49,7 @@ async def write(connection: "asyncpg.Connection", documents: Documents) -> Writt
 
 
 async def _write(connection: "asyncpg.Connection", ids: list[str], documents: Documents, written: Written) -> None:
-    """Halves what is refused until the documents at fault are alone."""
+    """Bisects a refused batch until each document at fault is alone."""
     try:
         written.effective |= await _execute(connection, {i: documents[i] for i in ids})
     except (asyncpg.PostgresError, ValueError, TypeError) as error:

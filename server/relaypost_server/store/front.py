@@ -8,6 +8,7 @@ from typing import Protocol
 import asyncpg
 import structlog
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.postgres_errors import is_unavailable, lacks_schema
 
@@ -22,7 +23,7 @@ class Terminable(Protocol):
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """While a connection is opened or given back: whatever fails means that there is none."""
+    """While a connection is opened or given back: every error means that there is no connection."""
     try:
         yield
     except (Exception, asyncio.CancelledError) as error:
@@ -34,7 +35,7 @@ def reaching() -> Iterator[None]:
 
 @contextmanager
 def using(connection: Terminable, *, migrated: bool) -> Iterator[None]:
-    """While statements are made. What PostgreSQL calls wrong is a bug, and raised as it is.
+    """While statements run. An error about the statement itself is a bug, and raised unchanged.
 
     `migrated`: whether the schema is known to be in place; until then a missing table is no bug.
     """
@@ -57,9 +58,8 @@ def _loses(error: BaseException, *, migrated: bool) -> bool:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether this very task is being cancelled, and not something that it waits for."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
+    """Whether the error is the cancellation of the current task."""
+    return isinstance(error, asyncio.CancelledError) and is_cancelled()
 
 
 def _report(error: BaseException) -> None:

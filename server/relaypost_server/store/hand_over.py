@@ -21,9 +21,9 @@ from relaypost_server.store.rows import Row
 from relaypost_server.store.sql import QUERIES
 
 PUT_SECONDS = 20.0
-"""For the engine to take a batch; then it counts as out of reach."""
+"""Seconds for the engine to accept a batch; then it counts as unavailable."""
 LEASE_SECONDS = 30.0
-"""For which a gateway that died holds messages that it was handing over."""
+"""Seconds for which the messages of a gateway that died in the hand-over stay leased."""
 CONFIRM_PAUSE = 0.02
 """Before a confirmation is repeated for rows that workers held for a moment."""
 URGENT_FIRST = [lane.value for lane in (Lane.OTP, Lane.TRANSACTIONAL, Lane.BULK)]

@@ -13,7 +13,7 @@ from relaypost_server.store.spool import Batch, Record, Spool
 MOST_PENDING = 20_000
 """Documents that wait in memory for the disk; some 20 MB."""
 LAST_WRITE_SECONDS = 3.0
-"""For the disk to take what is pending when the gateway stops."""
+"""Seconds to write pending documents to the disk when the gateway stops."""
 REST_SECONDS = 1.0
 """Before a disk that could not be read is read again."""
 
@@ -122,7 +122,7 @@ class Overflow:
         await self._on_disk(lambda: self._spool.advance(batch))
 
     async def refuse(self, document: bytes, reason: str) -> None:
-        """Keeps a document that the database does not accept where people can look at it."""
+        """Keeps a document that the database refuses in a file for operators."""
         record = _record(document)
         self._on_drop(1)
         log.error("message dropped from the log", message_id=record.message_id, why=reason)

@@ -36,9 +36,9 @@ class DatabaseTerms:
     """The terms of each purpose."""
 
     requests: PoolTerms = PoolTerms(connections=4, seconds=10)
-    """What callers wait for: one-time passwords, claims, the queue, single messages."""
+    """Calls: one-time passwords, claims, the queue, single messages."""
     background: PoolTerms = PoolTerms(connections=3, seconds=30)
-    """What goes on by itself, and receipts."""
+    """Background tasks and receipts."""
     reports: PoolTerms = PoolTerms(connections=2, seconds=6, queue=6)
     """Listings and sums, which may read much."""
 

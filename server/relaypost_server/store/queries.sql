@@ -67,8 +67,8 @@ WITH batch AS MATERIALIZED (
 ), changed_messages AS (
     UPDATE relaypost.messages AS message
     SET
-        -- A provider's receipt outweighs the walk that asked the provider. `held` has looked at the table of
-        -- transitions; it is looked at again for a row that somebody changed in between.
+        -- A provider's receipt outweighs the result of the send. `held` has checked the table of transitions;
+        -- it is checked again, because the row may have changed in between.
         state = CASE
             WHEN message.delivery_rank > 0 THEN message.state
             WHEN batch.op = 'settle' AND NOT legal_recovery(message.state, batch.state) THEN message.state

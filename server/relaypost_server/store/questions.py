@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.ports import LogUnavailableError
 
 LARGEST = 200
@@ -35,7 +36,7 @@ class Questions(Generic[Q, A]):
         """`ask_all`: the answers by question; one that is left out is asked again.
 
         `final`: whether an answer holds for everybody who asks the same now.
-        `commands`: what was asked is carried out even where each task that asked is cancelled meanwhile.
+        `commands`: a question is carried out even if every task that sent it was cancelled.
         `take_back`: gets answers, other than final ones, for which no task waited any more.
         """
         self._ask_all = ask_all
@@ -81,7 +82,7 @@ class Questions(Generic[Q, A]):
                 await self._take_back(answers)
 
     def _next(self) -> Sequence[Q]:
-        """The oldest questions; one that nobody waits for any more is dropped, for its answer would be lost."""
+        """The oldest questions. Drops those whose senders were all cancelled, unless they are commands."""
         if not self._commands:
             for question in [q for q, waiting in self._waiting.items() if all(answer.done() for answer in waiting)]:
                 del self._waiting[question]
@@ -100,16 +101,16 @@ class Questions(Generic[Q, A]):
             else:  # One of them is at fault: the others must not fail with it.
                 for question in questions:
                     await self._ask([question])
-        except asyncio.CancelledError:  # Those who wait must not wait for ever.
+        except asyncio.CancelledError:  # Otherwise the senders would wait for ever.
             self._fail(questions, LogUnavailableError())
-            if self._task is not None and self._task.cancelling():
+            if is_cancelled():
                 raise
         else:
             for question, answer in answers.items():
                 self._settle(question, answer)
 
     def _settle(self, question: Q, answer: A) -> None:
-        """Gives the answer to those who still wait: to all where it is final, else to the first."""
+        """Gives the answer to the remaining senders: to all if it is final, else to the first."""
         waiting = deque(each for each in self._waiting.pop(question) if not each.done())
         if not waiting:
             self._leave(answer)

@@ -85,7 +85,7 @@ RETURNING message_id;
 
 -- name: settle_queued
 -- What follows from tries: 'done', 'again' after a pause, or 'dead'. `counted`: the try counts as one. A worker
--- whose claim another one has taken over since has no say any more.
+-- whose claim was taken over has no effect.
 WITH settled AS MATERIALIZED (
     SELECT document.*
     FROM jsonb_to_recordset($1::jsonb) AS document (
@@ -161,9 +161,9 @@ WHERE queue.message_id = due.message_id
 RETURNING queue.message_id, lane, channel, handing_until;
 
 -- name: confirm_pointers
--- The engine has pointers to these messages. Those are left alone whose lease is not $2 any more: a worker has settled
--- them, or another gateway hands them over. The rest, which somebody holds for a moment, are returned: to wait for them
--- here could end in a deadlock.
+-- The engine has pointers to these messages. Rows whose lease is no longer $2 are skipped: a worker has settled them, or
+-- another gateway hands them over. Rows that another transaction has locked are returned, because waiting for them could
+-- end in a deadlock.
 WITH leased AS (
     SELECT message_id FROM relaypost.queue WHERE message_id = ANY($1::uuid[]) AND handing_until = $2
 ), free AS MATERIALIZED (
@@ -178,7 +178,7 @@ WITH leased AS (
 SELECT message_id FROM leased EXCEPT SELECT message_id FROM confirmed;
 
 -- name: release_pointers
--- The engine did not say that it has pointers to these messages: any gateway may hand them over.
+-- The engine did not confirm these pointers: any gateway may hand the messages over.
 UPDATE relaypost.queue AS queue SET handing_until = NULL
 FROM (
     SELECT message_id FROM relaypost.queue

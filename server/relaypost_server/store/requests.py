@@ -102,7 +102,7 @@ class PostgresRequests:
         answer = reconsider(rows.known_request(row, record), claim.fingerprint, datetime.now(UTC))
         if isinstance(answer, Replay | Resume) and answer.record is not record:
             # The attempts of a gateway that died are recorded before anything else is done. A message that goes on
-            # keeps its state until then: FAILED would be told to those who watch it, and would not be true.
+            # keeps its state until then: FAILED would reach streams and webhooks, and would be wrong.
             state = answer.record.state if isinstance(answer, Replay) else record.state
             end = rows.finished(
                 replace(answer.record, state=state), fence=row["fence"], kept=isinstance(answer, Replay)
@@ -123,7 +123,7 @@ class PostgresRequests:
 
 
 async def _record(connection: PoolConnectionProxy, row: Row) -> MessageRecord | None:
-    """The record of a request's message; None where somebody deleted it."""
+    """The record of a request's message; None if it was deleted."""
     messages = await connection.fetch(QUERIES["get_message"], row["message_id"])
     attempts = await connection.fetch(QUERIES["list_attempts"], [row["message_id"]])
     return next(iter(rows.records(messages, attempts)), None)

@@ -67,7 +67,7 @@ def finished(record: MessageRecord, *, fence: int, kept: bool) -> bytes:
 
 
 def unproven(record: MessageRecord, *, kept: bool) -> bytes:
-    """The document that records what was sent although its claim was not answered: granted or not."""
+    """The document of a message that was sent although its claim was not answered."""
     return orjson.dumps(_message_document("unproven", record) | {"fence": FIRST_FENCE, "kept": kept})
 
 

@@ -86,7 +86,7 @@ class PostgresSuppressions:
     async def hear(self, reply: Reply) -> int:
         async with self._database.background.transaction() as connection:
             if not await connection.fetch(QUERIES["keep_reply"], reply.provider, reply.id):
-                return 0  # An old reply, reported again: what was written since must not be undone.
+                return 0  # A replayed reply must not undo later changes.
             if reply.wants_messages:
                 return len(await connection.fetch(QUERIES["lift_stops"], reply.address, reply.provider))
             return len(await connection.fetch(QUERIES["note_suppressions"], await _stops(connection, reply)))
@@ -148,7 +148,7 @@ def _opted_out(address: str, caller: str, provider: str) -> Suppression:
 
 
 def _noted_now(suppressions: Iterable[Suppression]) -> str:
-    """As `_documents`, dated by the database: what is compared with its own times must not come from another clock."""
+    """As `_documents`, dated by the database, because the times are compared with the database's own."""
     return orjson.dumps([_document(s) | {"create_time": None} for s in suppressions]).decode()
 
 

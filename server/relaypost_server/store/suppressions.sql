@@ -123,7 +123,7 @@ SELECT DISTINCT caller FROM relaypost.messages
 WHERE recipients @> ARRAY[$1] AND provider = $2 AND create_time > now() - make_interval(secs => $3);
 
 -- name: keep_reply
--- Notes that a person's reply has been heard; nothing where it had been before.
+-- Records a reply by its id; returns no row if it is known.
 INSERT INTO relaypost.replies (provider, reply_id) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING reply_id;
 
 -- name: lift_stops

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import structlog
 
+from relaypost_server.cancellation import is_cancelled
 from relaypost_server.core.background import Running, Supervisor, Task
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.store.batch_statement import runs, write
@@ -60,7 +61,7 @@ class BatchWriter:
         self._on_drop = on_drop
         self._backlog: deque[Entry] = deque()
         self._batch: dict[str, Entry] = {}
-        """What is on its way, by message: a second document about one waits for the next statement."""
+        """The documents in flight, by message. A second document of a message waits for the next statement."""
         self._work = asyncio.Event()
         self._overflow = Overflow(spool, on_kept=self._work.set, on_drop=on_drop, tasks=tasks)
         self._late = False
@@ -92,7 +93,7 @@ class BatchWriter:
             await asyncio.wait_for(self._tried.wait(), seconds)
 
     async def stop(self, *, seconds: float) -> None:
-        """Writes what waits, for at most `seconds`; what is left then goes to the disk, for the next process."""
+        """Writes waiting documents for at most `seconds`, then spools the rest for the next process."""
         if self._task is None:
             return
         with contextlib.suppress(TimeoutError):
@@ -145,7 +146,7 @@ class BatchWriter:
                 written = await self._write_batch()
                 await self._drain()
             except (Exception, asyncio.CancelledError) as error:
-                if _is_cancelled():
+                if is_cancelled():
                     raise
                 self._retreat(error)
                 await asyncio.sleep(PAUSES[min(self._failures, len(PAUSES)) - 1])
@@ -181,7 +182,7 @@ class BatchWriter:
         return written
 
     def _fill_batch(self) -> None:
-        """A record is written though its sender is gone; a question that has lost its sender is not asked."""
+        """Takes documents into the next statement. A claim whose sender was cancelled is left out; a record is not."""
         while self._backlog and len(self._batch) < LARGEST_BATCH and self._backlog[0].id not in self._batch:
             entry = self._backlog.popleft()
             if entry.spoolable or not entry.answer.cancelled():
@@ -233,9 +234,3 @@ class BatchWriter:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody ends this task; a CancelledError may also come out of what it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -76,7 +76,7 @@ class CallbackRoutes:
 
 
 def _head(request: web.Request, peer: str) -> Callback:
-    """What is known of a callback before its body is read."""
+    """The callback without its body."""
     return Callback(
         path=request.raw_path,
         headers={name.lower(): value for name, value in request.headers.items()},

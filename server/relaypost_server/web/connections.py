@@ -1,8 +1,8 @@
 """Bounds the connections of the HTTP side, ahead of aiohttp.
 
 A connection on which no request is at work is idle: it is closed after a few
-seconds, and sooner where a newcomer needs its place. So connections that send
-nothing, or a header line now and then, keep nobody out.
+seconds, and sooner if a new connection needs its place. So connections that send
+nothing, or a header line now and then, do not block others.
 """
 
 import asyncio

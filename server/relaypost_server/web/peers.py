@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, as far as limits are concerned."""
+"""Identifies the peer of a connection, for the limits per peer."""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network

@@ -151,21 +151,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     have. Nothing was registered.
     """
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 40
-    """UNAVAILABLE: the gateway shut down before the call came to its end. With a
+    """UNAVAILABLE: the gateway shut down before the call ended. With a
     google.rpc.RetryInfo (streams): repeat the call, which another gateway will
-    answer. Without one, what the call asked for may have been done: repeat it
-    with the same request_id, or where a second time does no harm. A message
-    whose attempt was cut off is no error: it is answered with OK and the state
-    UNCONFIRMED.
+    answer. Without one, the call may have taken effect: repeat it with the same
+    request_id, or if it is safe to do twice. A message whose attempt was cut
+    off is no error: it is answered with OK and the state UNCONFIRMED.
     """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 45
-    """RESOURCE_EXHAUSTED: this gateway reads as many SendBulk streams as it may.
+    """RESOURCE_EXHAUSTED: the limit of concurrent SendBulk streams is reached.
     Nothing of the stream was read. Details: RetryInfo.
     """
     ERROR_REASON_TOO_MANY_REPORTS: _ErrorReason.ValueType  # 35
-    """RESOURCE_EXHAUSTED: as many reports and listings run and wait at this
-    gateway as may, as of ListMessages and GetCostReport. Details: RetryInfo.
-    Sending goes on.
+    """RESOURCE_EXHAUSTED: this gateway runs and queues as many reports and
+    listings, such as ListMessages and GetCostReport, as its settings allow.
+    Details: RetryInfo. Sending is not affected.
     """
     ERROR_REASON_REPORT_TOO_SLOW: _ErrorReason.ValueType  # 36
     """RESOURCE_EXHAUSTED: a report or a listing took longer than this gateway
@@ -303,21 +302,20 @@ ERROR_REASON_WEBHOOK_LIMIT_REACHED: ErrorReason.ValueType  # 30
 have. Nothing was registered.
 """
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 40
-"""UNAVAILABLE: the gateway shut down before the call came to its end. With a
+"""UNAVAILABLE: the gateway shut down before the call ended. With a
 google.rpc.RetryInfo (streams): repeat the call, which another gateway will
-answer. Without one, what the call asked for may have been done: repeat it
-with the same request_id, or where a second time does no harm. A message
-whose attempt was cut off is no error: it is answered with OK and the state
-UNCONFIRMED.
+answer. Without one, the call may have taken effect: repeat it with the same
+request_id, or if it is safe to do twice. A message whose attempt was cut
+off is no error: it is answered with OK and the state UNCONFIRMED.
 """
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 45
-"""RESOURCE_EXHAUSTED: this gateway reads as many SendBulk streams as it may.
+"""RESOURCE_EXHAUSTED: the limit of concurrent SendBulk streams is reached.
 Nothing of the stream was read. Details: RetryInfo.
 """
 ERROR_REASON_TOO_MANY_REPORTS: ErrorReason.ValueType  # 35
-"""RESOURCE_EXHAUSTED: as many reports and listings run and wait at this
-gateway as may, as of ListMessages and GetCostReport. Details: RetryInfo.
-Sending goes on.
+"""RESOURCE_EXHAUSTED: this gateway runs and queues as many reports and
+listings, such as ListMessages and GetCostReport, as its settings allow.
+Details: RetryInfo. Sending is not affected.
 """
 ERROR_REASON_REPORT_TOO_SLOW: ErrorReason.ValueType  # 36
 """RESOURCE_EXHAUSTED: a report or a listing took longer than this gateway

@@ -25,7 +25,7 @@ class _GatewayState:
 class _GatewayStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GatewayState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     GATEWAY_STATE_UNSPECIFIED: _GatewayState.ValueType  # 0
-    """Not known."""
+    """Unknown."""
     GATEWAY_STATE_READY: _GatewayState.ValueType  # 1
     """The message log can be written, and every background task works."""
     GATEWAY_STATE_DEGRADED: _GatewayState.ValueType  # 2
@@ -34,10 +34,10 @@ class _GatewayStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GatewayS
     """
 
 class GatewayState(_GatewayState, metaclass=_GatewayStateEnumTypeWrapper):
-    """Whether everything in a gateway works, beside its providers."""
+    """The state of a gateway, its providers aside."""
 
 GATEWAY_STATE_UNSPECIFIED: GatewayState.ValueType  # 0
-"""Not known."""
+"""Unknown."""
 GATEWAY_STATE_READY: GatewayState.ValueType  # 1
 """The message log can be written, and every background task works."""
 GATEWAY_STATE_DEGRADED: GatewayState.ValueType  # 2

@@ -106,7 +106,7 @@ RULES = (
         Cause.SECOND_COPY,
         {S.SENT, S.DEFERRED},
         {S.DEFERRED, S.FAILED} | _ARRIVED,
-        "nobody holds a second copy, so the failure of the first provider counts",
+        "no provider holds a second copy, so the failure of the first one counts",
     ),
     _rule(Cause.SECOND_COPY, {S.DELIVERED}, {S.BOUNCED, S.COMPLAINED}, "a receipt of a higher rank counts again"),
     _rule(Cause.CANCEL, {S.QUEUED, S.DEAD}, {S.CANCELLED}, "it was not sent, and no worker holds it"),

@@ -1,5 +1,5 @@
--- What people wrote to a provider's number that changed the suppression list: each counts once, by the provider's
--- own id, for a request with an old STOP or START in it stays signed for ever. No address and no text.
+-- The STOP and START replies that changed the suppression list. Each counts once, by the provider's own id, because the
+-- signature of an old reply never expires. No address and no text.
 CREATE TABLE relaypost.replies (
     provider text NOT NULL,
     reply_id text NOT NULL,

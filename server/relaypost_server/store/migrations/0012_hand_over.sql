@@ -1,4 +1,4 @@
--- Engines beside the database get pointers while no transaction is open. Until when a gateway is at it; NULL: none is.
+-- The lease of a gateway that hands a pointer to an engine outside the database; NULL: no gateway holds one.
 ALTER TABLE relaypost.queue ADD COLUMN handing_until timestamptz;
 
 -- Each lane is looked at on its own, the urgent one first: a code does not wait behind a batch that is due.

@@ -1,5 +1,5 @@
--- A message that is still to be sent cannot be deleted from the log: its worker, and whoever asks after it, need the
--- row. A DELETE leaves such rows out, whatever it was meant to delete, and deletes the others.
+-- A message that is still to be sent cannot be deleted from the log: its worker and repeated requests need the row.
+-- A DELETE skips such rows and deletes the others.
 
 CREATE FUNCTION relaypost.keep_unsent() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -117,7 +117,7 @@ class SpoolFile:
         self._subtract(replaced, after=self._read_to)
 
     def refuse(self, record: Record, reason: str) -> None:
-        """Keeps a document that the database does not accept, for people to look at."""
+        """Keeps a document that the database refuses, for operators."""
         with self._transaction():
             self._connection.execute(_REFUSE, (record.message_id, reason, record.document))
 
@@ -161,7 +161,7 @@ class SpoolFile:
             self._count_roughly(len(found.documents) + len(found.altered))
 
     def close(self) -> None:
-        """Leaves what waits to the next process; a file in which nothing waits goes."""
+        """Leaves waiting documents to the next process. Removes an empty file."""
         try:
             with translated():
                 self._count()
