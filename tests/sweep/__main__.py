@@ -69,6 +69,8 @@ class Sweep:
         """One or two cases of each scenario; each mode has three."""
         for name in SCENARIOS:
             self._pool.run([Case(scenario=name)], lambda case, result, _: self._know(case.scenario, result))
+        if self.errors:
+            return
         modes = list(Mode)
         cases = []
         for place, (name, dry) in enumerate(sorted(self._dry.items())):

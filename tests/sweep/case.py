@@ -194,6 +194,7 @@ class Run:
         if first is not None and first.stopping is None:
             facts.missing_tasks = [
                 *first.missing(),
+                *first.failing(),
                 *(f"no more: {s}" for s in sorted(self._case.expected - set(seen))),
             ]
         return Result(

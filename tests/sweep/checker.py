@@ -229,7 +229,8 @@ def _a_story(facts: Facts, who: str, message_id: str, states: Sequence[str]) -> 
     for before, after in pairwise(states):
         ways = AFTER_AN_END.get(before)
         if ways is not None and before != after and not any((before, way) in left for way in ways):
-            yield Violation(who, f"told {before}, then {after}")
+            ways_taken = [f"{c.before or None} -> {c.after}" for c in facts.changes if c.message_id == message_id]
+            yield Violation(who, f"told {before}, then {after}; the log: {ways_taken}")
 
 
 def _taken(facts: Facts) -> Mapping[str, list[str]]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from relaypost_server.core.background import Task
 from relaypost_server.core.message import Channel
 from relaypost_server.core.queue import Lane, Pointer
 from relaypost_server.core.queue_ports import QueueUnavailableError, Taken
@@ -27,6 +28,10 @@ class FakeEngine:
         self._in_hand: set[int] = set()
 
     async def start(self) -> None: ...
+
+    def tasks(self) -> Sequence[Task]:
+        """An engine that only answers has none."""
+        return ()
 
     async def close(self) -> None:
         await self._return(list(self._in_hand))

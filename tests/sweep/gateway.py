@@ -90,6 +90,10 @@ class Running:
         """What no longer runs of it."""
         return sorted((self._lifelong - self.tasks()).elements())
 
+    def failing(self) -> list[str]:
+        """Background tasks whose last round failed."""
+        return [f"{task.name} fails" for task in self._gateway.tasks.health() if task.failures]
+
     def cancel_jobs(self) -> bool:
         """Cancels what a background task began for one message; whether there was any."""
         left = +self._lifelong
@@ -112,7 +116,10 @@ def _name(task: "asyncio.Task[Any]") -> str:
     """Empty for what is not the gateway's own code."""
     work: Any = task.get_coro()
     code = getattr(work, "cr_code", None)
-    return work.__qualname__ if code is not None and "/relaypost_server/" in code.co_filename else ""
+    if code is None or "/relaypost_server/" not in code.co_filename:
+        return ""
+    # All supervised tasks run the same function, and each has a name.
+    return task.get_name() if code.co_filename.endswith("/flow/background.py") else work.__qualname__
 
 
 def _is_job(task: "asyncio.Task[Any]") -> bool:

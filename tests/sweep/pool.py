@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from relaypost_server.assembly import preload
 from tests.sweep import case, database
 from tests.sweep.case import Case, Result
 from tests.sweep.world import KILLED
@@ -109,6 +110,7 @@ def _ended(slot: _Slot, code: int, done: Done) -> None:
 def pool(size: int) -> Iterator[Pool]:
     """Makes the databases, and drops them at the end."""
     names = asyncio.run(_create(size))
+    preload.load()
     gc.collect()
     gc.freeze()
     try:

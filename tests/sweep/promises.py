@@ -1,35 +1,23 @@
-"""Which state of a message may follow which. The gateway's own table replaces this one once it has one."""
+"""Which state of a message may follow which, from the gateway's own table."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
-_RECEIPTS = frozenset({"sent", "deferred", "delivered", "bounced", "complained", "failed"})
-_RESULTS = frozenset({"sent", "unconfirmed", "rejected", "failed"})
+from relaypost_server.core.messages.transitions import INITIAL, LEGAL
 
-TRANSITIONS: Mapping[str, frozenset[str]] = {
-    "": _RESULTS | {"sending", "queued"},
-    "queued": frozenset({"sending", "cancelled", "dead"}) | _RECEIPTS - {"failed"},
-    "sending": _RESULTS | _RECEIPTS | {"queued", "dead"},
-    "sent": _RECEIPTS,
-    "unconfirmed": frozenset({"sending", "queued", "dead", "rejected"}) | _RECEIPTS,
-    "failed": frozenset({"sending"}) | _RECEIPTS,
-    "rejected": _RECEIPTS - {"failed"},
-    "dead": frozenset({"queued", "cancelled"}) | _RECEIPTS - {"failed"},
-    "cancelled": _RECEIPTS - {"failed"},
-    "deferred": _RECEIPTS,
-    "delivered": frozenset({"bounced", "complained"}),
-    "bounced": _RECEIPTS,
-    "complained": frozenset(),
-}
+_ENDS = ("delivered", "bounced", "complained", "rejected", "failed", "dead", "cancelled")
+
+
+def _table(pairs: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
+    found = defaultdict[str, set[str]](set)
+    for before, after in pairs:
+        found[before].add(after)
+    return {before: frozenset(after) for before, after in found.items()}
+
+
+TRANSITIONS = _table([("", state.value) for state in INITIAL] + [(a.value, b.value) for a, b in LEGAL])
 """Empty stands for a message that is new."""
 NEVER_QUEUED = frozenset({"failed"})
 """States that a message of the queue never has: what is not sent goes back, or is dead."""
-AFTER_AN_END: Mapping[str, frozenset[str]] = {
-    "delivered": frozenset({"bounced", "complained"}),
-    "bounced": frozenset({"delivered", "complained"}),
-    "complained": frozenset(),
-    "rejected": frozenset(),
-    "failed": frozenset({"sending"}),
-    "dead": frozenset({"queued", "cancelled"}),
-    "cancelled": frozenset(),
-}
+AFTER_AN_END = {end: TRANSITIONS.get(end, frozenset()) for end in _ENDS}
 """States that end a stream, and what may come after: a repeated request, a requeued dead letter, a late receipt."""

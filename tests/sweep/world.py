@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 from relaypost.v1 import message_pb2, messaging_service_pb2
 
+from relaypost_server.store.spool.file import SUFFIX
 from tests.e2e.gateway import AWS_KEYS
 from tests.sweep import spool
 from tests.sweep.calls import CallFailedError
@@ -274,8 +275,11 @@ class World:
                     messaging_service_pb2.GetProviderHealthResponse.FromString,
                 )
                 found[f"records that wait in gateway {gateway.number}"] = health.message_log.waiting
-        spools = list(self.home.parent.glob("*/spool/*/*.log"))
-        found["spool files"] = len(spools)
+        living = {gateway.number for gateway in self.gateways if gateway.stopping is None}
+        files = [f for f in self.home.parent.glob("*/spool/*") if f.suffix == SUFFIX]
+        found["spool files"] = max(0, len(files) - len(living))  # Each gateway has one of its own.
+        found["spool files set aside"] = len(list(self.home.parent.glob("*/spool/*.corrupt")))
+        found["spool files with refused records"] = len(list(self.home.parent.glob("*/spool/*.refused")))
         return found
 
     def _unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

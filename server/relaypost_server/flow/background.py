@@ -29,9 +29,13 @@ class RunningTask:
         self._stopping = asyncio.Event()
         self._loop = asyncio.create_task(self._run(), name=task.name)
 
+    def finish(self) -> None:
+        """Begins no other round; the present one goes on."""
+        self._stopping.set()
+
     async def stop(self, *, grace: float = 0.0) -> None:
         """Begins no other round, and lets the present one run for at most `grace` seconds."""
-        self._stopping.set()
+        self.finish()
         if grace:
             await asyncio.wait([self._loop], timeout=grace)
         self._loop.cancel()

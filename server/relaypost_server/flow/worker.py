@@ -86,6 +86,8 @@ class Worker(Background):
         if self._stopped.is_set():
             return
         self._stopped.set()
+        for lane in self.running:
+            lane.finish()  # A lane that may take nothing has nothing to wait for: its rounds would follow at once.
         for job in self._in_line:
             job.cancel()
         for caller in self._callers:

@@ -36,7 +36,7 @@ class Questions(Generic[Q, A]):
         """`ask_all`: the answers by question; one that is left out is asked again.
 
         `final`: whether an answer holds for everybody who asks the same now.
-        `commands`: what was asked is carried out even where each task that asked is cancelled meanwhile.
+        `commands`: a question is carried out even if every task that sent it was cancelled.
         `take_back`: gets answers, other than final ones, for which no task waited any more.
         """
         self._ask_all = ask_all
