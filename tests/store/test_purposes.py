@@ -13,6 +13,7 @@ from relaypost_server.store.queue import PostgresQueue
 from relaypost_server.store.requests import PostgresRequests
 from relaypost_server.store.spool import Spool
 from relaypost_server.telemetry.metrics import Metrics
+from tests.store.databases import opened
 from tests.store.queues import SHORT, LocalEngine, letter, pointer_to
 
 
@@ -34,3 +35,14 @@ async def test_recovery_takes_no_connection_that_callers_need(bundled_database: 
             await asyncio.sleep(0.05)
     assert await queue.claim(pointer_to(message))
     await database.stop()
+
+
+async def test_no_statement_is_compiled_first(bundled_database: str, tmp_path: Path) -> None:
+    """PostgreSQL compiles what it thinks costly, for half a second; a take of jobs, which may not sort, looks so."""
+    async with opened(bundled_database, tmp_path) as database:
+        for pool in (database.requests, database.background, database.reports):
+            async with pool.session() as session:
+                assert [row["jit"] for row in await session.fetch_text("SHOW jit")] == ["off"]
+        connection = await database.connect()
+        assert await connection.fetchval("SHOW jit") == "off"
+        await connection.close()

@@ -141,8 +141,12 @@ class Pool:
 
 
 def session_settings(*, statement_seconds: float | None = None) -> dict[str, str]:
-    """Settings of a connection: a process that is stopped within a transaction must not keep others from its rows."""
-    settings = {"idle_in_transaction_session_timeout": str(round(IDLE_SECONDS * 1000))}
+    """Settings of a connection.
+
+    A process that is stopped within a transaction must not keep others from its rows. No statement is compiled: those
+    of a gateway run for milliseconds, and compiling one that PostgreSQL takes for a costly one lasts half a second.
+    """
+    settings = {"idle_in_transaction_session_timeout": str(round(IDLE_SECONDS * 1000)), "jit": "off"}
     if statement_seconds is not None:
         settings["statement_timeout"] = str(round(statement_seconds * 1000))
     return settings
