@@ -5,7 +5,6 @@ import json
 import os
 import random
 import ssl
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tests.sweep import calls, clock, database
 from tests.sweep.checker import check
 from tests.sweep.gateway import Running, clocked_site
 from tests.sweep.scenarios import SCENARIOS
-from tests.sweep.steps import KILLS, LASTING, TROUBLE_SECONDS, Mode, Step, Steps
+from tests.sweep.steps import LASTING, TROUBLE_SECONDS, Mode, Step, Steps
 from tests.sweep.world import World
 
 STOP_SECONDS = 31.0
@@ -239,11 +238,3 @@ def run(case: Case, name: str, home: Path, *, after_kill: bool) -> None:
         result = Result(error="".join(traceback.format_exception(error))[-3000:], log=this.log)
         result.steps = [(s.label, s.number) for s in this.world.steps.taken]
     (home / "result.json").write_text(json.dumps(asdict(result)))
-
-
-def modes_at(step: Step) -> Sequence[Mode]:
-    """What can go wrong there."""
-    return list(Mode)
-
-
-__all__ = ["KILLS", "Case", "Result", "Run", "modes_at", "run"]
