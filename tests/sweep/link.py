@@ -89,8 +89,9 @@ class Link:
         self._answered(None)
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        if self._server is not None:
-            self._server.transport.abort()
+        server, self._server = self._server, None  # What is asked from now on would never be answered.
+        if server is not None:
+            server.transport.abort()
 
     async def run(self) -> None:
         parameters = await self._first_message()
@@ -261,7 +262,7 @@ class Link:
         # Whatever came before the end is the client's to hear.
         if self._held:
             self._hand_on(bytes(self._held))
-        self._answered(None)
+        self._drop_server()
         if not self.silent:
             self._writer.close()
 
