@@ -34,7 +34,7 @@ END
 $$;
 """
 _NOTE = """
-CREATE TRIGGER sweep_note AFTER INSERT OR UPDATE OF state ON relaypost.messages
+CREATE OR REPLACE TRIGGER sweep_note AFTER INSERT OR UPDATE OF state ON relaypost.messages
 FOR EACH ROW EXECUTE FUNCTION sweep.note()
 """
 EMPTY = f"""
@@ -51,7 +51,9 @@ BEGIN
     UPDATE sweep.clock SET time = '{EPOCH.isoformat()}';
 END
 $$;
+{_NOTE};
 """
+"""With the trigger, which went with the schema where an earlier case made the schema anew."""
 RESET_CLOCK = f"UPDATE sweep.clock SET time = '{EPOCH.isoformat()}'; DELETE FROM sweep.states"
 _LEFT_OVER = {
     "queued messages": "SELECT count(*) FROM relaypost.queue WHERE death IS NULL",

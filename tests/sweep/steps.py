@@ -30,7 +30,6 @@ class Mode(StrEnum):
     """The process ends after the peer did what it was asked, before its answer."""
 
 
-KILLS = frozenset({Mode.KILL_BEFORE, Mode.KILL_AFTER})
 LASTING = frozenset({Mode.GONE, Mode.HANG, Mode.READ_ONLY, Mode.STANDBY})
 """Modes whose trouble goes on until the world is healed."""
 TROUBLE_SECONDS = 45.0

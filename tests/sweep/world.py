@@ -222,6 +222,11 @@ class World:
 
         self._watches.append(gateway.run(follow()))
 
+    @property
+    def watching(self) -> bool:
+        """Whether some stream goes on."""
+        return not all(watch.done() for watch in self._watches)
+
     async def post(self, path: str, headers: Mapping[str, str], body: bytes) -> int:
         """A provider's callback; the status, 0 where no answer came."""
         try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from relaypost.v1 import admin_service_pb2 as admin
 
-from tests.sweep.proxy import PEER as DATABASE
+from tests.sweep.link import PEER as DATABASE
 from tests.sweep.scenarios.base import Scenario, send_email, send_sms
 from tests.sweep.steps import Mode
 from tests.sweep.world import Wanted, World
