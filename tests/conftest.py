@@ -52,8 +52,8 @@ __all__ = [
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, for much of a test's time is waiting."""
-    return len(os.sched_getaffinity(0)) + 1
+    """One for each core: with more, tests that start several processes take the time of others."""
+    return len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,7 +40,7 @@ async def test_what_is_queued_is_sent_once(running: World) -> None:
     async with grpc.aio.insecure_channel(running.gateway.grpc) as channel:
         stub = stubs.QueueServiceStub(channel)
         accepted = await asyncio.gather(*(stub.EnqueueEmail(request(number)) for number in range(COUNT)))
-    await until(lambda: running.providers.received("ses") >= COUNT, 30.0)
+    await until(lambda: running.providers.received("ses") >= COUNT, 120.0)
     await asyncio.sleep(0.2)
     sent = [s.message_id for s in running.providers.submissions()]
     assert sorted(sent) == sorted(answer.message.message_id for answer in accepted)

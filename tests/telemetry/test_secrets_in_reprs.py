@@ -77,6 +77,9 @@ def _filled(cell: types.CellType) -> bool:
 
 
 @pytest.mark.usefixtures("aws_keys")
+# The shutdown may end before the library of RabbitMQ has begun to close its connection.
+@pytest.mark.filterwarnings("ignore:.*Connection.close:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:coroutine .Connection.close. was never awaited:RuntimeWarning")
 async def test_no_object_of_a_gateway_shows_a_secret(bundled_database: str, tmp_path: Path) -> None:
     gateway = Gateway(load(environment(bundled_database, tmp_path)))
     await gateway.start()

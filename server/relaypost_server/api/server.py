@@ -44,8 +44,6 @@ FOREVER = 24 * 3600.0
 """A grace in seconds that never ends by itself: `Shutdown` ends it."""
 LARGEST_METADATA = 16 * 1024
 """Bytes of a call's headers; more is refused by the transport."""
-LONGEST_WAIT_SECONDS = 5
-"""A call that waits longer than this to be taken on is refused unread. gRPC counts whole seconds."""
 
 HANDSHAKE_MS = 5_000
 
@@ -173,7 +171,6 @@ def _options(limits: ServerLimits) -> list[tuple[str, int]]:
         # From the limit on a growing part of new calls is refused, and all of them at the hard limit. The transport
         # does that outside of Python: a refusal by a handler would cost as much as a bare call.
         ("grpc.server.max_pending_requests_hard_limit", limits.pending_calls * 3 // 2),
-        ("grpc.server_max_unrequested_time_in_server", LONGEST_WAIT_SECONDS),
         # A connection whose peer vanished is noticed within 80 s, and clients
         # may ping every 10 s: load balancers cut connections that are quiet.
         ("grpc.keepalive_time_ms", 60_000),
