@@ -20,7 +20,7 @@ PAUSE_SECONDS = 0.1
 
 
 class _UnansweredError(LogUnavailableError):
-    """The COMMIT was sent, and nobody knows what became of it."""
+    """The COMMIT was sent and had no answer: its outcome is unknown."""
 
 
 class Intake:
