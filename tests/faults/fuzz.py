@@ -43,8 +43,6 @@ ALLOWED = frozenset(
 ALLOWED_OF_METHODS = frozenset(
     {
         ("NoSuchMethod", "UNIMPLEMENTED"),
-        # Seen once in some ten runs, under load. The cause is not known; it is an answer that clients may repeat.
-        ("SendBulk", "UNAVAILABLE"),
     }
 )
 ALERTS = frozenset({"otp pumping suspected"})
@@ -73,6 +71,14 @@ class Size:
         return f"{self.memory / 2**20:.1f} MiB, {self.threads} threads, {self.files} files"
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a call ended."""
+
+    status: str
+    details: str = ""
+
+
 @dataclass
 class Result:
     """What a run found."""
@@ -84,11 +90,11 @@ class Result:
     warm: Size | None = None
     end: Size | None = None
 
-    def count(self, number: int, method: Method, data: bytes, status: str) -> None:
-        self.statuses[method.path, status] += 1
-        allowed = status in ALLOWED or (method.path.rpartition("/")[2], status) in ALLOWED_OF_METHODS
+    def count(self, number: int, method: Method, data: bytes, end: "End") -> None:
+        self.statuses[method.path, end.status] += 1
+        allowed = end.status in ALLOWED or (method.path.rpartition("/")[2], end.status) in ALLOWED_OF_METHODS
         if not allowed:
-            self.problems.append(f"call {number}, {method.path}: {status} to {data[:200].hex()}")
+            self.problems.append(f"call {number}, {method.path}: {end.status} ({end.details}) to {data[:200].hex()}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,31 +168,31 @@ async def _make(
         while left > 0:
             left -= 1
             number, (method, data) = next(todo)
-            result.count(number, method, data, await _status(channel, method, data))
+            result.count(number, method, data, await _end(channel, method, data))
 
     await asyncio.gather(*(work(channels[i % len(channels)]) for i in range(AT_ONCE)))
 
 
-async def _status(channel: grpc.aio.Channel, method: Method, data: bytes) -> str:
-    """How the call ended; that of a stream that answered and would go on is OK."""
+async def _end(channel: grpc.aio.Channel, method: Method, data: bytes) -> End:
+    """How the call ended; a stream that answered and would go on is OK."""
     try:
         if not method.streams:
             unary: Any = channel.unary_unary(method.path)
             await unary(data, timeout=LONGEST_CALL)
-            return "OK"
+            return End("OK")
         if method.streams == "requests":
             feed: Any = channel.stream_unary(method.path)
             await feed(iter([method.first, data]), timeout=LONGEST_CALL)
-            return "OK"
+            return End("OK")
         stream = channel.unary_stream if method.streams == "answer" else channel.stream_stream
         open_stream: Any = stream(method.path)
         call = open_stream(data if method.streams == "answer" else iter([data]), timeout=LONGEST_CALL)
         await call.read()
         if not call.cancel():
-            return str((await call.code()).name)
+            return End(str((await call.code()).name), str(await call.details()))
     except grpc.aio.AioRpcError as error:
-        return str(error.code().name)
-    return "OK"
+        return End(str(error.code().name), f"{error.details()}, {error.debug_error_string()}")
+    return End("OK")
 
 
 async def _judge(running: Server, channel: grpc.aio.Channel, result: Result) -> None:

@@ -8,17 +8,26 @@ from pathlib import Path
 from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.store.database import Database
 from relaypost_server.store.messages import PostgresLog
+from relaypost_server.store.pools import DatabaseTerms
 from relaypost_server.store.spool import Spool
 from relaypost_server.telemetry.metrics import Metrics
+
+_DEFAULT = DatabaseTerms()
 
 
 @asynccontextmanager
 async def opened(
-    url: str, home: Path, *, spool_bytes: int = 64 * 1024 * 1024, auto_migrate: bool = True
+    url: str,
+    home: Path,
+    *,
+    spool_bytes: int = 64 * 1024 * 1024,
+    auto_migrate: bool = True,
+    terms: DatabaseTerms = _DEFAULT,
 ) -> AsyncIterator[Database]:
     """`home` holds the spool."""
     spool = Spool.open(home / "spool", max_bytes=spool_bytes)
-    database = Database(url, spool, auto_migrate=auto_migrate, metrics=Metrics(), tasks=BackgroundTasks())
+    tasks = BackgroundTasks()
+    database = Database(url, spool, auto_migrate=auto_migrate, metrics=Metrics(), tasks=tasks, terms=terms)
     await database.start()
     try:
         yield database

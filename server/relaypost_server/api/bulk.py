@@ -89,7 +89,7 @@ class BulkReader:
         header = await _header(requests, context)
         if header.validate_only:
             await self._store(requests, header, None)
-            return self._answer(None)
+            return self._answer()
         intake = await self._batches.open(
             caller=header.caller,
             request_id=header.request_id,
@@ -97,8 +97,11 @@ class BulkReader:
             lane=header.schedule.lane,
         )
         await self._store(requests, header, intake)
-        await intake.close()
-        return self._answer(await self._batches.get(header.caller, batch_id=intake.batch.id))
+        batch = await intake.close()
+        response = self._answer()
+        # Everything is stored: an answer without the counts is better than none.
+        fill_batch(response.batch, await self._batches.count(batch) or BatchProgress(batch=batch, states={}))
+        return response
 
     async def _store(self, requests: AsyncIterator[pb.SendBulkRequest], header: _Header, intake: Intake | None) -> None:
         position = 0
@@ -148,15 +151,13 @@ class BulkReader:
             raise ApiError(errors.not_configured(content.channel))
         return content, requested
 
-    def _answer(self, progress: BatchProgress | None) -> pb.SendBulkResponse:
+    def _answer(self) -> pb.SendBulkResponse:
         tally = self._tally
         response = pb.SendBulkResponse(
             refused_count=tally.refused, refusals=tally.refusals, valid_count=tally.valid, segments=tally.segments
         )
         if tally.cost is not None:
             pack.fill_money(response.estimated_cost, tally.cost)
-        if progress is not None:
-            fill_batch(response.batch, progress)
         return response
 
 

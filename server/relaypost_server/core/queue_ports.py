@@ -110,8 +110,8 @@ class BatchStore(Protocol):
         """A new batch, or the one that has the name."""
         ...
 
-    async def advance(self, batch_id: str, *, stored: int, closed: bool) -> None:
-        """Every place up to `stored` is stored or was refused."""
+    async def advance(self, batch_id: str, *, stored: int, closed: bool) -> Batch:
+        """The batch, of which every place up to `stored` is stored or was refused."""
         ...
 
     async def find(self, caller: str, *, batch_id: str = "", request_id: str = "") -> Batch | None:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 from relaypost_server.core.message import Email
+from relaypost_server.core.ports import LogUnavailableError, ReportsBusyError, ReportTooSlowError
 from relaypost_server.core.queue import Batch, BatchProgress, Lane, Queued
 from relaypost_server.core.queue_ports import BatchStore, QueueStore
 from relaypost_server.flow.clock import Clock
@@ -76,10 +77,17 @@ class Batches:
         batch = await self._store.find(caller, batch_id=batch_id, request_id=request_id)
         return None if batch is None else await self._store.progress(batch)
 
+    async def count(self, batch: Batch) -> BatchProgress | None:
+        """How far a stored batch is; None where that cannot be counted now: other reports come first."""
+        try:
+            return await self._store.progress(batch)
+        except LogUnavailableError:
+            return None
+
     async def watch(self, caller: str, batch_id: str) -> AsyncGenerator[BatchProgress, None]:
         """The batch, and again whenever it has changed, until nothing of it waits or LONGEST_WATCH is over.
 
-        Raises LogUnavailableError or TooManyWatchersError.
+        A look that other reports leave no room for is left out. Raises LogUnavailableError or TooManyWatchersError.
         """
         if self._watchers >= MOST_WATCHERS:
             raise TooManyWatchersError
@@ -94,7 +102,12 @@ class Batches:
         shown: BatchProgress | None = None
         end = self._clock.monotonic() + LONGEST_WATCH
         while (began := self._clock.monotonic()) < end:
-            progress = await self.get(caller, batch_id=batch_id)
+            try:
+                progress = await self.get(caller, batch_id=batch_id)
+            except (ReportsBusyError, ReportTooSlowError):
+                if shown is None:
+                    raise
+                progress = shown
             if progress is None:
                 return
             if progress != shown:
@@ -146,10 +159,10 @@ class Intake:
         """Passes a place by whose message was refused."""
         self._position = position
 
-    async def close(self) -> None:
-        """Stores what is left; the stream came to its end."""
+    async def close(self) -> Batch:
+        """Stores what is left; the stream came to its end. The batch as it is now."""
         await self._flush()
-        await self._store.advance(self.batch.id, stored=self._position, closed=True)
+        return await self._store.advance(self.batch.id, stored=self._position, closed=True)
 
     async def _flush(self) -> None:
         if self._chunk:

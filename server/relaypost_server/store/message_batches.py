@@ -22,8 +22,9 @@ class PostgresBatches:
         (row,) = await self._database.fetch("open_batch", batch_id, caller, request_id, fingerprint)
         return _batch(row)
 
-    async def advance(self, batch_id: str, *, stored: int, closed: bool) -> None:
-        await self._database.fetch("advance_batch", batch_id, stored, closed)
+    async def advance(self, batch_id: str, *, stored: int, closed: bool) -> Batch:
+        (row,) = await self._database.fetch("advance_batch", batch_id, stored, closed)
+        return _batch(row)
 
     async def find(self, caller: str, *, batch_id: str = "", request_id: str = "") -> Batch | None:
         found = await self._database.fetch("get_batch", caller, batch_id or None, request_id or None)

@@ -271,7 +271,8 @@ RETURNING *;
 
 -- name: advance_batch
 -- How far the stream came; a batch that is closed stays closed.
-UPDATE relaypost.batches SET stored = greatest(stored, $2), closed = closed OR $3 WHERE id = $1;
+UPDATE relaypost.batches SET stored = greatest(stored, $2), closed = closed OR $3 WHERE id = $1
+RETURNING *;
 
 -- name: get_batch
 SELECT * FROM relaypost.batches WHERE caller = $1 AND (id = $2 OR request_id = $3);

@@ -641,7 +641,10 @@ class SendBulkResponse(_message.Message):
     """Segments of the valid text messages."""
     @_builtins.property
     def batch(self) -> Global___Batch:
-        """The batch. Without an id if the header said `validate_only`."""
+        """The batch. Without an id if the header said `validate_only`. Without `size`,
+        `states` and `cost` where reports kept the gateway from counting them: the
+        batch is stored all the same, and GetBatch counts it.
+        """
 
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___BulkRefusal]:
