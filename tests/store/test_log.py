@@ -168,7 +168,7 @@ async def test_the_disk_that_is_used_is_bounded(bundled_database: str, tmp_path:
         log = PostgresLog(database)
         answers = await asyncio.gather(*(log.append(record()) for _ in range(200)))
         assert 1 <= sum(answers) < 100
-        assert database.health().waiting == sum(answers)
+        assert database.health().waiting == len(answers)  # The others wait in memory.
         assert database.health().spool_bytes <= 10_000
 
 

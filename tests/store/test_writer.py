@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.record import MessageRecord
-from relaypost_server.store import batch_statement, rows, writer as batch_writer
+from relaypost_server.store import batch_statement, overflow, rows, writer as batch_writer
 from relaypost_server.store.messages import PostgresLog
 from relaypost_server.store.spool import Spool, SpoolError
 from tests.databases import over_tcp, socket_of
@@ -193,25 +193,106 @@ async def test_the_writer_goes_on_whatever_a_round_raises(
     assert await log.get(made.id) == made
 
 
-@pytest.mark.parametrize("method", ["peek", "append"])
-async def test_a_disk_that_fails_stops_nothing(
-    shaky: tuple[PostgresLog, Proxy], monkeypatch: pytest.MonkeyPatch, method: str
+async def test_a_disk_that_cannot_be_read_for_a_moment_stops_nothing(
+    shaky: tuple[PostgresLog, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record for which there is no room is dropped, counted and named; a later one is kept."""
     log, between = shaky
-    real, left = getattr(Spool, method), iter([True])
-
-    def fail(*arguments: Any) -> Any:
-        if next(left, False):
-            raise SpoolError(errno.ENOSPC, "database or disk is full")
-        return real(*arguments)
-
-    monkeypatch.setattr(Spool, method, fail)
+    monkeypatch.setattr(Spool, "peek", failing(Spool.peek, times=1))
     between.cut()
-    answers = [await log.append(record()) for _ in range(2)]
-    assert answers == [method == "peek", True]
+    assert await log.append(record())
     between.mend()
     await caught_up(log)
+
+
+async def test_a_record_that_the_disk_refuses_for_a_while_reaches_it_later(
+    shaky: tuple[PostgresLog, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for it, and it is not lost."""
+    monkeypatch.setattr(overflow, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(Spool, "append", failing(Spool.append, times=3))
+    log, between = shaky
+    between.cut()
+    made = [record() for _ in range(3)]
+    assert not await log.append(made[0])
+    async with asyncio.timeout(30):
+        while not await log.append(made[1]):
+            made[1] = record()
+    between.mend()
+    await caught_up(log)
+    assert await all_of(log, made[:2]) == made[:2]
+
+
+async def test_records_that_the_disk_always_refuses_go_to_the_database_once_it_is_back(
+    shaky: tuple[PostgresLog, Proxy], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(overflow, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(Spool, "append", failing(Spool.append, times=1_000_000))
+    log, between = shaky
+    between.cut()
+    made = [record() for _ in range(5)]
+    assert [await log.append(r) for r in made] == [False] * len(made)
+    assert log.health().waiting == len(made)
+    between.mend()
+    await caught_up(log)
+    assert await all_of(log, made) == made
+
+
+async def test_only_records_beyond_the_memory_are_dropped_and_each_is_counted(
+    shaky: tuple[PostgresLog, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overflow, "MOST_PENDING", 3)
+    monkeypatch.setattr(overflow, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(Spool, "append", failing(Spool.append, times=1_000_000))
+    log, between = shaky
+    dropped = 0
+
+    def count(lost: int) -> None:
+        nonlocal dropped
+        dropped += lost
+
+    monkeypatch.setattr(log._database.writer._overflow, "_on_drop", count)
+    between.cut()
+    made = [record() for _ in range(5)]
+    for each in made:
+        assert not await log.append(each)
+    assert dropped == 2
+    between.mend()
+    await caught_up(log)
+    assert await all_of(log, made[:3]) == made[:3]
+
+
+async def test_what_comes_during_the_last_write_of_a_slow_disk_is_written_too(
+    bundled_database: str, tmp_path: Path, disk: SlowDisk
+) -> None:
+    made = [record() for _ in range(2)]
+    async with proxy(socket_of(bundled_database)) as between:
+        between.cut()
+        async with opened(over_tcp(bundled_database, between.port), tmp_path) as database:
+            first = asyncio.ensure_future(PostgresLog(database).append(made[0]))
+            await reached(disk.reached)
+            stopping = asyncio.create_task(database.stop())
+            await asyncio.sleep(1.0)  # Longer than STOP_SECONDS: the writer has ended.
+            second = asyncio.ensure_future(PostgresLog(database).append(made[1]))
+            await asyncio.sleep(0)
+            disk.released.set()
+            await stopping
+            assert [await first, await second] == [True, True]
+    async with opened(bundled_database, tmp_path) as database:
+        log = PostgresLog(database)
+        await caught_up(log)
+        assert await all_of(log, made) == made
+
+
+def failing(method: Callable[..., Any], *, times: int) -> Callable[..., Any]:
+    """Finds the disk full so many times."""
+    left = iter(range(times))
+
+    def call(*arguments: Any) -> Any:
+        if next(left, None) is not None:
+            raise SpoolError(errno.ENOSPC, "database or disk is full")
+        return method(*arguments)
+
+    return call
 
 
 async def execute(url: str, statement: str) -> None:

@@ -15,7 +15,7 @@ MOST_PENDING = 20_000
 LAST_WRITE_SECONDS = 3.0
 """Seconds to write pending documents to the disk when the gateway stops."""
 REST_SECONDS = 1.0
-"""Before a disk that could not be read is read again."""
+"""Before a disk that failed, or had no room, is tried again."""
 
 T = TypeVar("T")
 
@@ -58,6 +58,9 @@ class Overflow:
         self._pending: list[Entry] = []
         self._writing = 0
         self._rests = False
+        """The disk could not be read."""
+        self._refuses = False
+        """The disk could not be written, or had no room."""
         self._stopping = False
         self._work = asyncio.Event()
         self._disk = asyncio.Lock()
@@ -92,17 +95,31 @@ class Overflow:
         self._work.set()
         if self._task is not None:
             await self._task.stop(grace=LAST_WRITE_SECONDS)
+        lost, self._pending = self._pending, []
+        self._drop(lost, "the disk did not take it before the gateway stopped")
         await self._on_disk(self._spool.close)
 
     def keep(self, entries: Iterable[Entry]) -> None:
-        """Settles each entry: true once it is on disk, false where there is no room for it. An entry is taken once."""
+        """Settles each entry: true once it is on disk, false where that has to wait. An entry is taken once.
+
+        What the disk does not take waits in memory, and is dropped only where that is full.
+        """
         new = [entry for entry in entries if not entry.overflowed]
         for entry in new:
             entry.overflowed = True
         room = max(0, MOST_PENDING - len(self._pending))
         self._pending += new[:room]
-        self._drop(new[room:], "the disk is too slow")
+        self._drop(new[room:], "the disk does not take it")
         self._work.set()
+
+    def take_back(self) -> Sequence[Entry]:
+        """The entries that the disk refuses, once nothing older is on it: the database may take them directly."""
+        if not self._refuses or self._spool.waiting:
+            return []
+        entries, self._pending = self._pending, []
+        for entry in entries:
+            entry.overflowed = False
+        return entries
 
     async def peek(self, limit: int) -> Batch | None:
         """The oldest documents on disk; None where there are none, or where the disk cannot be read now."""
@@ -132,25 +149,43 @@ class Overflow:
             log.warning("refused record not kept", message_id=record.message_id, error=error.strerror)
 
     async def _run(self) -> None:
-        while not self._stopping:
+        while not (self._stopping and not self._pending):
             await self._work.wait()
             self._work.clear()
-            await self._write_pending()
+            if self._stopping or not self._refuses:
+                await self._write_pending()
+            if self._stopping and self._refuses:
+                return
             self._on_kept()
 
     async def _write_pending(self) -> None:
-        """Whatever happens, each entry is either on disk, or dropped and counted."""
+        """Whatever happens, each entry is either on disk, or pending as before."""
         entries, self._pending = self._pending, []
-        self._writing, kept, why = len(entries), 0, "the spool is full"
+        self._writing, self._refuses = len(entries), False
+        written: list[int] = []
         try:
-            kept = await self._on_disk(lambda: self._spool.append([_record(e.document) for e in entries]))
+            await self._on_disk(lambda: written.append(self._spool.append([_record(e.document) for e in entries])))
         except Exception as error:
-            why = "the spool cannot be written"
-            log.error(why, error=str(error))  # noqa: TRY400 - the text says it all
-        self._writing = 0
-        for entry in entries[:kept]:
-            entry.settle(True)
-        self._drop(entries[kept:], why)
+            log.error("spool cannot be written", error=str(error))  # noqa: TRY400 - the text says it all
+        finally:  # Also when cancelled: the thread came to its end.
+            self._writing, kept = 0, sum(written)
+            for entry in entries[:kept]:
+                entry.settle(True)
+            self._put_back(entries[kept:])
+
+    def _put_back(self, entries: Sequence[Entry]) -> None:
+        """Nobody waits for entries that the disk refuses; they are tried again later."""
+        if not entries:
+            return
+        for entry in entries:
+            entry.settle(False)
+        self._pending[:0] = entries
+        self._refuses = True
+        asyncio.get_running_loop().call_later(REST_SECONDS, self._try_again)
+
+    def _try_again(self) -> None:
+        self._refuses = False
+        self._work.set()
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         """One thread at a time."""

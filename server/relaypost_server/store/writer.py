@@ -197,7 +197,9 @@ class BatchWriter:
         await self._overflow.refuse(entry.document, reason)
 
     async def _drain(self) -> None:
-        """Takes a batch back from the disk."""
+        """Takes a batch back from the disk, or what the disk refuses."""
+        for entry in self._overflow.take_back():
+            self._put(entry)
         if not self._overflow.readable or self._connection is None:
             return
         found = await self._overflow.peek(LARGEST_BATCH)
