@@ -9,7 +9,7 @@ from tests.e2e.gateway import AWS_KEYS, environment
 
 VENDORS = {"boto3", "botocore", "sendgrid", "twilio", "aiosmtplib"}
 ENGINES = {"aio_pika", "aiormq", "redis"}
-SERVERS = {"aiohttp", "asyncpg", "babel", "jinja2", "opentelemetry", "pgqueuer", "phonenumbers", "prometheus_client"}
+SERVERS = {"aiohttp", "asyncpg", "babel", "jinja2", "opentelemetry", "phonenumbers", "prometheus_client"}
 SERVERS |= {"pydantic", "structlog", "uvloop"}
 """What a gateway uses, and no command that calls one."""
 COMMAND = """
