@@ -58,6 +58,12 @@ def test_a_send_needs_the_client_alone() -> None:
     assert found & (VENDORS | ENGINES | SERVERS) == set()
 
 
+def test_a_gateway_hides_rich_from_structlog_which_would_load_it_for_nothing() -> None:
+    found = imported(COMMAND, "serve", "--help")
+    assert "structlog" in found
+    assert found & {"rich", "pygments"} == set()
+
+
 async def test_a_gateway_that_prints_loads_no_vendors_library_and_no_other_engine(bundled_database: str) -> None:
     found = await asyncio.to_thread(imported, SERVE, RELAYPOST_DATABASE_URL=bundled_database)
     assert found & (VENDORS | ENGINES) == set()
