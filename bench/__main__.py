@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from bench import keyed, latency, log_writes, otp, queues, receipts, skip
+from bench import keyed, latency, log_writes, otp, queues, receipts, skip, startup
 from bench.databases import new_database, postgres
 from bench.load import Shape, cpu_per_call, sent_so_far
 from bench.processes import Server, gateway, module
@@ -84,6 +84,7 @@ def main() -> None:
         _print_costs(costs)
         _print_others(servers[FULL], ok, new_database(url, "log"), new_database(url, "receipts"))
         _print_otp(*otp.measure(echo, servers[FULL], databases[FULL], 3200, options.rounds))
+        startup.show(startup.measure(new_database(url, "startup"), options.rounds))
         queues.show(queues.measure(url, ok, queues.DEPTHS))
 
 

@@ -47,20 +47,42 @@ def module(name: str, *arguments: str) -> Iterator[Server]:
 @contextlib.contextmanager
 def gateway(environ: Mapping[str, str]) -> Iterator[Server]:
     """`relaypost serve` with these settings and no others, on free ports."""
+    with tempfile.TemporaryFile("w+") as log, _started(environ, log) as server:
+        _wait_until_ready(server.http, server.process, log)
+        yield server
+
+
+def cpu_until_serving(environ: Mapping[str, str]) -> float:
+    """CPU seconds of a gateway's own process, all its threads, when it logs that it serves."""
+    with _started(environ, subprocess.PIPE) as server:
+        told = []
+        for line in server.process.stderr or ():
+            told.append(line)
+            if '"event": "serving"' in line:
+                return server.cpu_seconds()
+        raise RuntimeError(f"the gateway did not start: {''.join(told)}")
+
+
+@contextlib.contextmanager
+def _started(environ: Mapping[str, str], stderr: int | TextIO) -> Iterator[Server]:
+    """Just started, in a directory of its own; ended afterwards."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
     grpc, http = _free_port(), f"127.0.0.1:{_free_port()}"
     listen = {"RELAYPOST_GRPC_ADDRESS": f"127.0.0.1:{grpc}", "RELAYPOST_HTTP_ADDRESS": http}
-    with tempfile.TemporaryFile("w+") as log:
-        command = [sys.executable, "-m", "relaypost_server", "serve", "--json"]
+    with tempfile.TemporaryDirectory(prefix="relaypost-bench-") as home:
+        os.chmod(home, 0o755)  # noqa: PTH101 - PostgreSQL may run as nobody.
         process = subprocess.Popen(
-            command, env=inherited | dict(environ) | listen, stdout=subprocess.DEVNULL, stderr=log, text=True
+            [sys.executable, "-m", "relaypost_server", "serve", "--json"],
+            env=inherited | {"RELAYPOST_DATA_DIR": home} | dict(environ) | listen,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            text=True,
         )
         try:
-            _wait_until_ready(http, process, log)
             yield Server(process, grpc, http)
         finally:
             process.terminate()
-            process.wait()
+            process.communicate()
 
 
 def _free_port() -> int:

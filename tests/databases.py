@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from relaypost_server.queues.postgres import PgQueue
 from relaypost_server.store import migrations
 from relaypost_server.store.embedded import EmbeddedPostgres
 from tests.peers import open_up
@@ -139,16 +138,13 @@ def _on(server: str, name: str) -> str:
 
 
 async def _migrated(server: str) -> None:
-    """Creates the database that others are copies of, with the tables of the log and of the queue."""
+    """Creates the database that others are copies of."""
     await _execute(server, f"CREATE DATABASE {MIGRATED}")
     url = _on(server, MIGRATED)
     await _execute(url, guard())
     connection = await asyncpg.connect(url)
     await migrations.migrate(connection)
     await connection.close()
-    queue = PgQueue(lambda: asyncpg.connect(url), auto_migrate=True)
-    await queue.start()
-    await queue.close()
 
 
 async def _execute(url: str, *statements: str) -> None:

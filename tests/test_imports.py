@@ -9,7 +9,7 @@ from tests.e2e.gateway import AWS_KEYS, environment
 
 VENDORS = {"boto3", "botocore", "sendgrid", "twilio", "aiosmtplib"}
 ENGINES = {"aio_pika", "aiormq", "redis"}
-SERVERS = {"aiohttp", "asyncpg", "babel", "jinja2", "opentelemetry", "pgqueuer", "phonenumbers", "prometheus_client"}
+SERVERS = {"aiohttp", "asyncpg", "babel", "jinja2", "opentelemetry", "phonenumbers", "prometheus_client"}
 SERVERS |= {"pydantic", "structlog", "uvloop"}
 """What a gateway uses, and no command that calls one."""
 COMMAND = """
@@ -56,6 +56,12 @@ def test_a_send_needs_the_client_alone() -> None:
     found = imported(COMMAND, "send-sms", "--help")
     assert "relaypost" in found
     assert found & (VENDORS | ENGINES | SERVERS) == set()
+
+
+def test_a_gateway_hides_rich_from_structlog_which_would_load_it_for_nothing() -> None:
+    found = imported(COMMAND, "serve", "--help")
+    assert "structlog" in found
+    assert found & {"rich", "pygments"} == set()
 
 
 async def test_a_gateway_that_prints_loads_no_vendors_library_and_no_other_engine(bundled_database: str) -> None:

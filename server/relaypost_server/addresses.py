@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import phonenumbers
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat, ValidationResult
-
-SPECIAL_USE_DOMAIN_NAMES.clear()  # A gateway of one's own may well send to mail.local or localhost.
 
 _PLAIN_EMAIL = re.compile(
     r"(?=.{6,254}\Z)(?=[^@]{1,64}@)[a-zA-Z0-9_+-]+(?:\.[a-zA-Z0-9_+-]+)*"
@@ -44,11 +41,19 @@ def parse_email(text: str) -> str:
         return text
     if "=?" in text:  # Mail servers have been seen to decode it, and to find another address inside.
         raise AddressError("must not be an encoded word (RFC 2047)")
+    return _uncommon_email(text)
+
+
+def _uncommon_email(text: str) -> str:
+    """As `parse_email`. Its library is loaded by `assembly.preload`, once the gateway serves."""
+    import email_validator
+
+    email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()  # A gateway of one's own may well send to mail.local or localhost.
     try:
-        found = validate_email(
+        found = email_validator.validate_email(
             text, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False, strict=True
         )
-    except EmailNotValidError:
+    except email_validator.EmailNotValidError:
         raise AddressError("is not an email address such as ada@example.com") from None
     if found.ascii_email is None:
         raise AddressError("must be ASCII before the @")

@@ -22,7 +22,7 @@ from relaypost_server.flow.watch import Watcher
 from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.telemetry.metrics import Metrics
 from relaypost_server.telemetry.tracing import Tracing
-from relaypost_server.templates.check import open_templates
+from relaypost_server.templates.check import gateway_templates
 from relaypost_server.templates.render import Templates
 from relaypost_server.web.app import HttpServer, build
 from relaypost_server.web.callbacks import CallbackRoutes
@@ -75,7 +75,7 @@ class Gateway:
 
     async def _start(self) -> Endpoints:
         gateway = self._config.gateway
-        templates = await asyncio.to_thread(open_templates, gateway.templates_dir, gateway.default_locale)
+        templates = await asyncio.to_thread(gateway_templates, gateway.templates_dir, gateway.default_locale)
         url = await database_url(gateway, self._shutdown)
         site = Site(
             config=self._config,
@@ -92,7 +92,7 @@ class Gateway:
         # Once nothing can fail any more: a start that fails would cut off what has begun to be sent.
         if self._config.queue.work_in_serve or not self._serves:
             run_worker(site, parts.queues, parts.database, parts.senders)
-        site.supervise([preload()])
+        site.supervise([preload(templates.warm_up)])
         return Endpoints(grpc=grpc, http=http)
 
     async def _serve_http(self, site: Site, parts: Parts, shares: Shares) -> str:

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -19,9 +18,10 @@ from relaypost_server.core.queue import Lane
 from relaypost_server.core.queue_ports import Queue
 from relaypost_server.flow.background import BackgroundTasks
 from relaypost_server.queues._urls import RabbitAddress, SqsAddress, parse
-from relaypost_server.queues.postgres import PgQueue, _queries
+from relaypost_server.queues.postgres import STATEMENTS, PgQueue
 from relaypost_server.queues.rabbitmq import RabbitQueue
 from relaypost_server.queues.sqs import SqsQueue
+from relaypost_server.store import migrations
 from tests.databases import fresh_database, over_tcp, socket_of
 from tests.fakes.proxy import Proxy, proxy
 
@@ -58,7 +58,7 @@ class Engine(Protocol):
 
 @dataclass
 class Postgres:
-    """PgQueuer."""
+    """The table of pointers."""
 
     url: str
     way: Proxy
@@ -72,8 +72,7 @@ class Postgres:
     async def holder(self, patience: float = PATIENCE) -> Queue:
         queue = PgQueue(
             lambda: asyncpg.connect(over_tcp(self.url, self.way.port), timeout=patience),
-            auto_migrate=True,
-            silence=timedelta(seconds=self.silence),
+            silence=self.silence,
             heartbeat=0.2,
             ask=patience,
         )
@@ -86,7 +85,7 @@ class Postgres:
 
     async def garbage(self, lane: Lane, text: str) -> None:
         connection = await asyncpg.connect(self.url)
-        await _queries(connection).enqueue(lane.value, text.encode())
+        await connection.execute(STATEMENTS["store_pointers"], [lane.value], [text])
         await connection.close()
 
 
@@ -203,7 +202,7 @@ async def delete_queues(url: str) -> None:
 async def postgres(server: str) -> AsyncIterator[Postgres]:
     async with fresh_database(server) as url, proxy(socket_of(url)) as way:
         connection = await asyncpg.connect(url)
-        await connection.execute("CREATE SCHEMA relaypost")
+        await migrations.migrate(connection)
         await connection.close()
         yield Postgres(url, way)
 

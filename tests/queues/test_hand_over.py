@@ -101,8 +101,6 @@ class Taken:
     async def put(self, pointers: Sequence[Pointer]) -> None:
         self.batches.append(pointers)
 
-    async def prepare(self) -> None: ...
-
     async def store(self, _: Any, pointers: Sequence[Pointer]) -> None:
         self.batches.append(pointers)
 

@@ -45,8 +45,6 @@ class LocalEngine:
 
     handed: list[Pointer]
 
-    async def prepare(self) -> None: ...
-
     async def store(self, _: Any, pointers: Sequence[Pointer]) -> None:
         self.handed.extend(pointers)
 

@@ -108,7 +108,7 @@ async def changed(url: str, what: str) -> None:
 @asynccontextmanager
 async def working(replica: Replica, rig: Rig, url: str) -> AsyncIterator[PgQueue]:
     """A worker on a real engine, with the providers of the rig."""
-    engine = PgQueue(lambda: asyncpg.connect(url), auto_migrate=True)
+    engine = PgQueue(lambda: asyncpg.connect(url))
     await engine.start()
     crew = Crew(
         queue=engine,

@@ -98,7 +98,7 @@ class Run:
         parts: list[tuple[Any, str, Any]] = [
             (grpc.aio, "server", calls.FakeAioServer),
             (app, "Site", clocked_site),
-            (app, "open_templates", lambda *_: TEMPLATES),
+            (app, "gateway_templates", lambda *_: TEMPLATES),
             (app, "gc", _NoCollector),
             (ssl, "create_default_context", lambda: TLS),
             (queueing, "open_queue", lambda *_, **__: self.world.engine()),

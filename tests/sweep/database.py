@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import asyncpg
 import orjson
 
-from relaypost_server.queues.postgres import _queries
 from relaypost_server.store import migrations
 from tests.databases import OUTSIDE
 from tests.sweep.checker import Change, Entry
@@ -57,7 +56,7 @@ $$;
 RESET_CLOCK = f"UPDATE sweep.clock SET time = '{EPOCH.isoformat()}'; DELETE FROM sweep.states"
 _LEFT_OVER = {
     "queued messages": "SELECT count(*) FROM relaypost.queue WHERE death IS NULL",
-    "pointers with PgQueuer": "SELECT count(*) FROM relaypost.pgqueuer",
+    "pointers": "SELECT count(*) FROM relaypost.pointers",
     "pointers with the engine": "SELECT count(*) FROM sweep.pointers",
     "leases": "SELECT count(*) FROM relaypost.requests WHERE lease_until IS NOT NULL",
     "receipts that wait": "SELECT count(*) FROM relaypost.delivery_events WHERE waiting",
@@ -83,12 +82,10 @@ async def create(*, migrated: bool = True) -> str:
     await _run(url, _CLOCK)
     await _run(url, f"ALTER DATABASE {name} SET search_path = sweep, pg_catalog, public")
     await _run(url, f"ALTER DATABASE {name} SET synchronous_commit = off")  # The disk is not what is swept.
-    await _run(url, f"ALTER DATABASE {name} SET jit = off")  # PgQueuer's settings make the clock's table look dear.
     if migrated:
         connection = await asyncpg.connect(url)
         try:
             await migrations.migrate(connection)
-            await _queries(connection).upgrade()
         finally:
             await connection.close()
         await watch(url)

@@ -7,11 +7,12 @@ import re
 import struct
 from dataclasses import dataclass, field
 
+from relaypost_server.queues.postgres import STATEMENTS
 from relaypost_server.store.sql import QUERIES
 
 SSL_REQUEST = 80877103
 CANCEL_REQUEST = 80877102
-_NAMES = {text: name for name, text in QUERIES.items()}
+_NAMES = {text: name for name, text in (*QUERIES.items(), *STATEMENTS.items())}
 _WORDS = re.compile(r"[A-Za-z_.]+")
 _WORDS_IN_A_LABEL = 5
 _OF_THE_LIBRARY = ("typeinfo_tree", "current_setting('jit')", "pg_advisory_unlock_all()", "BEGIN")

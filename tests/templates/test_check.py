@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from relaypost_server.assembly.preload import preload
 from relaypost_server.settings import SettingsError
-from relaypost_server.templates.check import open_templates
+from relaypost_server.templates.check import gateway_templates, open_templates
 from relaypost_server.templates.declaration import read_declaration
 from relaypost_server.templates.files import LARGEST_FILE, MOST_FILES
 from tests.templates.directory import TOML, greeting, opened, problems, write
@@ -219,3 +220,21 @@ def test_the_example_in_the_documentation_is_valid() -> None:
     text = (Path(__file__).parents[2] / "docs/templates.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     assert set(read_declaration(example).variables) == {"name", "trial_ends", "note"}
+
+
+async def test_the_built_in_templates_are_compiled_once_the_gateway_serves() -> None:
+    templates = gateway_templates(None, "en")
+    assert not templates.sandbox.cache
+    await preload(templates.warm_up).round()
+    compiled = {path for _, path in templates.sandbox.cache or {}}
+    assert compiled == {path for path in templates.sandbox.files if not path.endswith(".toml")}
+
+
+def test_a_gateway_finds_mistakes_of_its_own_directory_before_it_serves(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError):
+        gateway_templates(write(tmp_path, {"otp/en/sms.txt": "{{ unknown }}"}), "en")
+
+
+def test_a_gateway_refuses_a_default_language_that_no_template_has() -> None:
+    with pytest.raises(SettingsError):
+        gateway_templates(None, "fi")

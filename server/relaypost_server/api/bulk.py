@@ -85,7 +85,7 @@ class BulkReader:
         self._tally = _Tally()
 
     async def read(self, requests: AsyncIterator[pb.SendBulkRequest], context: Context) -> pb.SendBulkResponse:
-        """Raises ApiError, InvalidRequestError, RequestReusedError, LogUnavailableError or QueueUnavailableError."""
+        """Raises ApiError, InvalidRequestError, RequestReusedError, LogUnavailableError or EnqueueInDoubtError."""
         header = await _header(requests, context)
         if header.validate_only:
             await self._store(requests, header, None)

@@ -28,7 +28,7 @@ from relaypost_server.core.idempotency import Requested, fingerprint
 from relaypost_server.core.message import Channel, Email, Sms
 from relaypost_server.core.ports import LogUnavailableError, Renderer
 from relaypost_server.core.queue import Lane
-from relaypost_server.core.queue_ports import EnqueueInDoubtError, QueueUnavailableError
+from relaypost_server.core.queue_ports import EnqueueInDoubtError
 from relaypost_server.flow.bulk import Batches, TooManyStreamsError
 from relaypost_server.flow.queueing import Accepted, MessageStateError, Queueing, UnknownMessageError
 from relaypost_server.flow.requests import RequestReusedError
@@ -131,7 +131,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
                 return await reader.read(requests, context)
         except RequestReusedError:
             raise ApiError(errors.request_reused()) from None
-        except (LogUnavailableError, QueueUnavailableError, EnqueueInDoubtError):
+        except (LogUnavailableError, EnqueueInDoubtError):
             raise ApiError(queue_errors.batch_interrupted()) from None
         except TooManyStreamsError:
             raise ApiError(queue_errors.too_many_streams(self._batches.most_streams)) from None
@@ -201,7 +201,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
             )
         except RequestReusedError:
             raise ApiError(errors.request_reused()) from None
-        except (LogUnavailableError, QueueUnavailableError):
+        except LogUnavailableError:
             raise ApiError(queue_errors.queue_unavailable()) from None
         except EnqueueInDoubtError:
             raise ApiError(queue_errors.queue_in_doubt(keyed=key is not None)) from None

@@ -8,6 +8,7 @@ begin to serve, so it is loaded in a thread once the gateway serves.
 
 import asyncio
 import gc
+from collections.abc import Callable
 from importlib import import_module
 
 import structlog
@@ -16,6 +17,7 @@ from relaypost_server.addresses import load_numbering_plans
 from relaypost_server.core.background import Task
 
 MODULES = (
+    "email_validator",
     "encodings.idna",
     "encodings.punycode",
     "idna.uts46data",
@@ -28,21 +30,22 @@ AGAIN_SECONDS = 24 * 3600.0
 log = structlog.get_logger("relaypost")
 
 
-def preload() -> Task:
-    """Loads everything once the gateway serves; where that fails, it is tried again."""
-    return Task(name="preload", round=_load, pause=AGAIN_SECONDS)
+def preload(*more: Callable[[], None]) -> Task:
+    """Loads everything once the gateway serves, `more` included; where that fails, it is tried again."""
 
+    async def load_all() -> None:
+        for step in (load, *more):
+            await asyncio.to_thread(step)
+        # Loaded modules stay for good: exempt them from garbage collection.
+        gc.collect()
+        gc.freeze()
+        log.debug("preloaded")
 
-async def _load() -> None:
-    await asyncio.to_thread(load)
-    # Loaded modules stay for good: exempt them from garbage collection.
-    gc.collect()
-    gc.freeze()
-    log.debug("preloaded")
+    return Task(name="preload", round=load_all, pause=AGAIN_SECONDS)
 
 
 def load() -> None:
-    """Loads everything. Raises ImportError or OSError; then it may be called again."""
+    """Loads everything of libraries. Raises ImportError or OSError; then it may be called again."""
     load_numbering_plans()
     for name in MODULES:
         import_module(name)

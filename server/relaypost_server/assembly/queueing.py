@@ -34,14 +34,9 @@ class Queues:
 
 
 async def open_queues(site: Site, database: Database) -> Queues:
-    gateway, settings = site.config.gateway, site.config.queue
+    settings = site.config.queue
     url = settings.url and settings.url.get_secret_value()
-    engine = (
-        open_queue(url, endpoint=settings.endpoint)
-        if url
-        else PgQueue(database.connect, auto_migrate=gateway.auto_migrate)
-    )
-
+    engine = open_queue(url, endpoint=settings.endpoint) if url else PgQueue(database.connect)
     hand_over = (
         HandOverWithin(database, engine) if isinstance(engine, PgQueue) else HandOverByLease(database, engine.put)
     )

@@ -1,8 +1,9 @@
 """Commands that are imported when they are called or listed, so that each pays only for what it uses."""
 
 import gc
+import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -27,7 +28,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._places:
             return None
         module, _, attribute = self._places[cmd_name].partition(":")
-        with _no_garbage():
+        with _no_garbage(), _hidden("rich") if cmd_name in self._gateways else nullcontext():
             command: click.Command = getattr(import_module(f"{__package__}.{module}"), attribute)
         return command
 
@@ -41,9 +42,26 @@ class LazyGroup(click.Group):
 
 @contextmanager
 def _no_garbage() -> Iterator[None]:
-    """Pauses the collector: what an import makes stays, and searching it costs a tenth of the import."""
+    """Pauses the collector, and exempts what was made: it stays, and searching it costs a tenth of the import."""
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def _hidden(library: str) -> Iterator[None]:
+    """Makes an optional library look as if it was not installed, unless it is loaded: `import` raises ImportError.
+
+    structlog loads rich to print tracebacks with local variables, which logs must not show: it is loaded for nothing.
+    """
+    if library in sys.modules:
+        yield
+        return
+    sys.modules[library] = None  # type: ignore[assignment]  # docs.python.org/3/reference/import.html#the-module-cache
+    try:
+        yield
+    finally:
+        del sys.modules[library]

@@ -48,8 +48,7 @@ class QueueStore(Protocol):
     async def enqueue(self, queued: Sequence[Queued]) -> Sequence[Enqueued]:
         """Stores the messages in one transaction, in the order in which they are given.
 
-        Raises QueueUnavailableError as well; after either error nothing is stored. Raises EnqueueInDoubtError where
-        that is not known.
+        After LogUnavailableError nothing is stored. Raises EnqueueInDoubtError as well, where that is not known.
         """
         ...
 

@@ -71,7 +71,8 @@ class Queueing:
     ) -> Accepted:
         """Stores a message. `asked`: the fingerprint of the request, as in `Sender.send`.
 
-        Raises RequestReusedError, LogUnavailableError or QueueUnavailableError."""
+        Raises RequestReusedError, LogUnavailableError or EnqueueInDoubtError.
+        """
         message = queued(
             content,
             schedule=schedule,

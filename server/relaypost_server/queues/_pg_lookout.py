@@ -1,8 +1,4 @@
-"""Waits for jobs in the database, on behalf of all lanes at once.
-
-A take that finds nothing costs nearly what one costs that finds something, and
-each lane made ten a second. Now one look serves all of them, and is cheaper.
-"""
+"""Waits for pointers in the database, on behalf of all lanes at once: one statement looks for those of every lane."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -12,20 +8,6 @@ from relaypost_server.core.queue_ports import QueueUnavailableError
 
 POLL_SECONDS = 0.1
 """Between two looks, which are made while somebody waits."""
-
-LOOK = """
-SELECT lane FROM unnest($1::text[]) AS lane
-WHERE
-    EXISTS (
-        SELECT FROM relaypost.pgqueuer AS job
-        WHERE job.entrypoint = lane AND job.status = 'queued' AND job.execute_after < now()
-    )
-    OR EXISTS (
-        SELECT FROM relaypost.pgqueuer AS job
-        WHERE job.entrypoint = lane AND job.status = 'picked' AND job.heartbeat < now() - $2::interval
-    )
-"""
-"""What a take would find: new jobs, and those of workers that have not been heard of for $2."""
 
 
 class Lookout:

@@ -7,7 +7,7 @@ import orjson
 
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.queue import Queued
-from relaypost_server.core.queue_ports import Enqueued, EnqueueInDoubtError, QueueUnavailableError
+from relaypost_server.core.queue_ports import Enqueued, EnqueueInDoubtError
 from relaypost_server.store import rows
 from relaypost_server.store.database import Database
 from relaypost_server.store.hand_over import HandOver, pointer_of
@@ -31,8 +31,7 @@ class Intake:
         self._hand_over = hand_over
 
     async def store(self, queued: Sequence[Queued]) -> Sequence[Enqueued]:
-        """Raises LogUnavailableError or QueueUnavailableError where nothing was stored, and EnqueueInDoubtError."""
-        await self._hand_over.prepare()
+        """Raises LogUnavailableError where nothing was stored, and EnqueueInDoubtError where that is not known."""
         try:
             new = await self._insert(queued)
         except _UnansweredError:
@@ -66,7 +65,7 @@ class Intake:
         while True:
             try:
                 return await self._insert(queued) | await self._stored(queued)
-            except (LogUnavailableError, QueueUnavailableError) as error:
+            except LogUnavailableError as error:
                 if time() + PAUSE_SECONDS > end:
                     raise EnqueueInDoubtError from error
             await asyncio.sleep(PAUSE_SECONDS)

@@ -33,28 +33,25 @@ Put = Callable[[Sequence[Pointer]], Awaitable[None]]
 
 
 class HandOver(Protocol):
-    """The way to one engine. Every method raises LogUnavailableError and QueueUnavailableError."""
+    """The way to one engine."""
 
     within: bool
     """Whether pointers are stored in the transaction that stores their messages, by `store`."""
-
-    async def prepare(self) -> None:
-        """Does whatever the engine needs before `store`. Called while no transaction is open."""
-        ...
 
     async def store(self, connection: Any, pointers: Sequence[Pointer]) -> None:
         """Stores pointers in the transaction of the connection."""
         ...
 
     async def run(self, limit: int) -> int:
-        """Gives the engine pointers to at most `limit` messages that are due; how many there were."""
+        """Gives the engine pointers to at most `limit` messages that are due; how many there were.
+
+        Raises LogUnavailableError and QueueUnavailableError.
+        """
         ...
 
 
 class LocalEngine(Protocol):
     """An engine that keeps its pointers in this database."""
-
-    async def prepare(self) -> None: ...
 
     async def store(self, connection: Any, pointers: Sequence[Pointer]) -> None: ...
 
@@ -68,14 +65,10 @@ class HandOverWithin:
         self._database = database
         self._engine = engine
 
-    async def prepare(self) -> None:
-        await self._engine.prepare()
-
     async def store(self, connection: Any, pointers: Sequence[Pointer]) -> None:
         await self._engine.store(connection, pointers)
 
     async def run(self, limit: int) -> int:
-        await self.prepare()
         async with self._database.background.transaction() as connection:
             pointers = _in_order(await connection.fetch(QUERIES["hand_over"], limit, URGENT_FIRST))
             if pointers:
@@ -92,11 +85,8 @@ class HandOverByLease:
         self._database = database
         self._put = put
 
-    async def prepare(self) -> None:
-        """Nothing is stored with messages: their pointers follow."""
-
     async def store(self, connection: Any, pointers: Sequence[Pointer]) -> None:
-        """Never called: `within` is False."""
+        """Never called, `within` being False: pointers follow their messages."""
 
     async def run(self, limit: int) -> int:
         rows = await self._database.background.fetch("lease_pointers", limit, LEASE_SECONDS, URGENT_FIRST)

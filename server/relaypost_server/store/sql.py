@@ -1,4 +1,4 @@
-"""Loads the named statements of the `.sql` files beside it.
+"""The named statements of the `.sql` files beside it.
 
 A statement that writes `messages.state` asks `legal_CAUSE(from, to)`, where
 CAUSE is one of `core.messages.transitions`: here it becomes a comparison with
@@ -6,23 +6,17 @@ the pairs of that table.
 """
 
 import re
-from importlib.resources import files
 
 from relaypost_server.core.messages.transitions import BY_CAUSE, Cause
+from relaypost_server.statements import load_statements
 
-_NAMED = re.compile(r"^-- name: (\w+)\n(.*?)(?=^-- name: |\Z)", re.DOTALL | re.MULTILINE)
 _LEGAL = re.compile(r"\blegal_(\w+)\(([^(),]+), ([^(),]+)\)")
 
 
 def load_queries() -> dict[str, str]:
-    """Each statement by its name, the comments that explain it left out."""
-    found = (f for f in files("relaypost_server.store").iterdir() if f.name.endswith(".sql"))
-    texts = [file.read_text() for file in sorted(found, key=lambda f: f.name)]
-    return {name: _statement(body) for text in texts for name, body in _NAMED.findall(text)}
-
-
-def _statement(body: str) -> str:
-    return _LEGAL.sub(_condition, re.sub(r"^--.*\n", "", body, flags=re.MULTILINE).strip())
+    """Each statement by its name, the legal state changes filled in."""
+    found = load_statements("relaypost_server.store")
+    return {name: _LEGAL.sub(_condition, statement) for name, statement in found.items()}
 
 
 def _condition(asked: re.Match[str]) -> str:

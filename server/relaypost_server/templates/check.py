@@ -1,6 +1,6 @@
 """Reads templates and finds every mistake in them, before the first message needs one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
@@ -18,11 +18,32 @@ BUILT_IN = Path(__file__).parent / "builtin"
 DIRECTORY = "RELAYPOST_TEMPLATES_DIR"
 
 
+def gateway_templates(directory: Path | None, default_locale: str) -> Templates:
+    """As `open_templates`, but the built-in templates by themselves are not checked: the tests do, before a release.
+
+    They are compiled by `Templates.warm_up`, or when they are first filled in. Raises SettingsError.
+    """
+    if directory is not None:
+        return open_templates(directory, default_locale)
+    templates, problems = _read(None, default_locale, BUILT_IN)
+    if problems:
+        raise SettingsError(problems)
+    return templates
+
+
 def open_templates(directory: Path | None, default_locale: str, *, built_in: Path = BUILT_IN) -> Templates:
     """The built-in templates, overlaid file by file with those of a directory, all of them checked.
 
     Raises SettingsError with every mistake that was found.
     """
+    templates, problems = _read(directory, default_locale, built_in)
+    problems += _Checker(templates).problems()
+    if problems:
+        raise SettingsError(dict.fromkeys(problems))  # A shared file is at fault in every language.
+    return templates
+
+
+def _read(directory: Path | None, default_locale: str, built_in: Path) -> tuple[Templates, list[Problem]]:
     files, problems = read_files(built_in)
     if directory is not None:
         if not directory.is_dir():
@@ -32,20 +53,15 @@ def open_templates(directory: Path | None, default_locale: str, *, built_in: Pat
         files |= own
         problems += mistakes_of_own
     catalog, misplaced = read_catalog(files, default_locale)
-    problems += misplaced
-    templates = Templates(catalog, Sandbox(files))
-    problems += _Checker(files, templates).problems()
-    if problems:
-        raise SettingsError(dict.fromkeys(problems))  # A shared file is at fault in every language.
-    return templates
+    return Templates(catalog, Sandbox(files)), [*problems, *misplaced]
 
 
 class _Checker:
     """Looks through files one by one, then at each template as a whole."""
 
-    def __init__(self, files: Mapping[str, str], templates: Templates) -> None:
-        self._sources = {path: text for path, text in files.items() if not path.endswith(DECLARATION)}
+    def __init__(self, templates: Templates) -> None:
         self._sandbox = templates.sandbox
+        self._sources = {path: text for path, text in self._sandbox.files.items() if not path.endswith(DECLARATION)}
         self._templates = templates
         self._trees: dict[str, nodes.Template] = {}
         self._broken: set[str] = set()

@@ -68,7 +68,7 @@ class Sandbox(SandboxedEnvironment):
             cache_size=-1,
             auto_reload=False,
         )
-        self._files = files
+        self.files = files
         self.filters = dict(FILTERS)
         self.tests = {name: test for name, test in self.tests.items() if name in _TESTS}
         self.globals = {"range": _short_range}
@@ -76,7 +76,7 @@ class Sandbox(SandboxedEnvironment):
     def join_path(self, template: str, parent: str) -> str:
         """The path of the file that `parent` calls `template`: beside its languages, or in the directory itself."""
         own = f"{parent.partition('/')[0]}/{template}"
-        return own if own in self._files else template
+        return own if own in self.files else template
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return attr in _LOOP and super().is_safe_attribute(obj, attr, value)

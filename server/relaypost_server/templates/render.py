@@ -83,6 +83,14 @@ class Templates:
             raise FillError(path, complaint)
         return text
 
+    def warm_up(self) -> None:
+        """Compiles every template and loads the data of its languages, by filling in the samples. Raises FillError."""
+        for template in self.by_name.values():
+            for locale, parts in template.parts.items():
+                choice = Choice.of(locale)
+                for part in parts:
+                    self.fill(template, choice, part, template.declaration.samples)
+
     def _fill(
         self, template: Template, choice: Choice, parts: Iterable[Part], variables: Mapping[str, str]
     ) -> dict[Part, str]:
