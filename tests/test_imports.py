@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import tempfile
 
 from relaypost_server.providers import PROVIDERS
 from tests.e2e.gateway import AWS_KEYS, environment
@@ -35,14 +36,15 @@ main(["serve", "--json"])
 
 def imported(*command: str, **environ: str) -> set[str]:
     """The packages and modules that a program has imported, by what it prints last."""
-    done = subprocess.run(
-        [sys.executable, "-c", *command],
-        env=environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as home:  # Of its own: gateways with other databases share none.
+        done = subprocess.run(
+            [sys.executable, "-c", *command],
+            env=environment({"RELAYPOST_DATA_DIR": home}, environ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert done.stdout, done.stderr
     return set(done.stdout.splitlines()[-1].split())
 
