@@ -11,7 +11,7 @@ from relaypost_server.core.failover import Ending, SkipReason
 from relaypost_server.core.message import Guarantee
 from relaypost_server.core.outcome import Kind
 
-MAY_RETRY = {Kind.SKIPPED, Kind.UNREACHABLE, Kind.FAULTED, Kind.THROTTLED}
+MAY_RETRY = {Kind.SKIPPED, Kind.UNREACHABLE, Kind.FAULTED, Kind.THROTTLED, Kind.DEFERRED}
 """The kinds after which the same message may be sent later; the table's last column."""
 MAY_HAVE_SENT = {Kind.ACCEPTED, Kind.UNCONFIRMED}
 WAIT = 1.0

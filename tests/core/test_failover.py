@@ -350,3 +350,18 @@ def test_a_provider_that_has_the_message_is_passed_over() -> None:
 def test_a_lost_answer_at_the_end_of_a_chain_is_not_cut_short() -> None:
     verdict = judge([attempt("a", Kind.UNCONFIRMED)])
     assert (verdict.ending, verdict.cut_short) == (Ending.UNCONFIRMED, False)
+
+
+def test_a_recipient_whom_one_provider_calls_unknown_is_rejected_once_all_refused() -> None:
+    blamed = attempt("a", Kind.UNSUPPORTED, blames_recipient=True)
+    assert judge([blamed, attempt("b", Kind.UNAUTHORIZED)]).ending is Ending.REJECTED
+    assert judge([attempt("b", Kind.UNSUPPORTED), blamed]).ending is Ending.REJECTED
+    assert judge([attempt("b", Kind.UNSUPPORTED)]).ending is Ending.EXHAUSTED
+
+
+@pytest.mark.parametrize("kind", [k for k in Kind if POLICY[k].caller_may_retry])
+def test_a_recipient_is_not_rejected_while_another_provider_may_reach_it_later(kind: Kind) -> None:
+    blamed = attempt("a", Kind.UNSUPPORTED, blames_recipient=True)
+    verdict = judge([blamed, attempt("b", kind)])
+    assert verdict.ending is Ending.EXHAUSTED
+    assert verdict.retry_after is not None

@@ -17,6 +17,7 @@ def test_the_policy_is_the_documented_one() -> None:
         "throttled": ("yes", "neutral", True),
         "unauthorized": ("yes", "account_fault", False),
         "unsupported": ("yes", "neutral", False),
+        "deferred": ("yes", "neutral", True),
         "rejected": ("no", "neutral", False),
     }
 
@@ -31,7 +32,7 @@ def test_only_what_may_have_been_sent_depends_on_the_guarantee() -> None:
 
 
 def test_no_message_at_fault_benches_a_provider() -> None:
-    for kind in (Kind.REJECTED, Kind.UNSUPPORTED, Kind.THROTTLED, Kind.SKIPPED):
+    for kind in (Kind.REJECTED, Kind.DEFERRED, Kind.UNSUPPORTED, Kind.THROTTLED, Kind.SKIPPED):
         assert POLICY[kind].effect is Effect.NEUTRAL
 
 

@@ -133,6 +133,7 @@ class BulkReader:
                     batch_id=intake.batch.id,
                     now=datetime.now(UTC),
                     asked=fingerprint(requested, header.guarantee, metadata),
+                    adjustments=bad.adjustments,
                 )
                 await intake.add(message, position)
 

@@ -71,7 +71,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         key = read_key("SendEmail", request.request_id, caller, bad)
         bad.check()
         asked = fingerprint(requested_email(request.email, email), guarantee, metadata) if key else ""
-        sent = await _send(self._emails, email, guarantee, metadata, caller, key, asked, context)
+        sent = await _send(self._emails, email, guarantee, metadata, caller, key, asked, context, bad)
         response = pb.SendEmailResponse(replayed=sent.replayed)
         pack.fill_message(response.message, sent.record)
         return response
@@ -90,7 +90,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         bad.check()
         confirm = None if within is None else Confirm(within=within)
         asked = fingerprint(requested_sms(request.sms, sms), guarantee, metadata, within) if key else ""
-        sent = await _send(self._texts, sms, guarantee, metadata, caller, key, asked, context, confirm)
+        sent = await _send(self._texts, sms, guarantee, metadata, caller, key, asked, context, bad, confirm)
         response = pb.SendSmsResponse(replayed=sent.replayed, confirm_until=pack.time(sent.confirm_until))
         pack.fill_message(response.message, sent.record)
         return response
@@ -165,6 +165,7 @@ async def _send(
     key: RequestKey | None,
     asked: str,
     context: Context,
+    read: Violations,
     confirm: Confirm | None = None,
 ) -> Sent:
     if not sender.configured:
@@ -179,6 +180,7 @@ async def _send(
             key=key,
             asked=asked,
             confirm=confirm,
+            adjustments=read.adjustments,
         )
     except RequestReusedError:
         raise ApiError(errors.request_reused()) from None

@@ -6,6 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import gateway_health_pb2, message_pb2, provider_health_pb2
 
+from relaypost_server.core.adjustments import AdjustmentKind
 from relaypost_server.core.background import TaskHealth
 from relaypost_server.core.breaker import CircuitState, OpenReason
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
@@ -27,6 +28,7 @@ _EVENTS = {t: message_pb2.DeliveryEventType.Value(f"DELIVERY_EVENT_TYPE_{t.name}
 _REJECT_REASONS = {r: message_pb2.RejectReason.Value(f"REJECT_REASON_{r.name}") for r in RejectReason} | {
     None: message_pb2.REJECT_REASON_UNSPECIFIED
 }
+_ADJUSTMENTS = {k: message_pb2.AdjustmentKind.Value(f"ADJUSTMENT_KIND_{k.name}") for k in AdjustmentKind}
 _CIRCUITS = {c: message_pb2.CircuitState.Value(f"CIRCUIT_STATE_{c.name}") for c in CircuitState}
 _REASONS = {r: provider_health_pb2.CircuitReason.Value(f"CIRCUIT_REASON_{r.name}") for r in OpenReason} | {
     None: provider_health_pb2.CIRCUIT_REASON_UNSPECIFIED
@@ -55,6 +57,10 @@ def fill_message(packed: message_pb2.Message, record: MessageRecord) -> None:
         packed.tags.update(record.tags)
     if record.metadata:
         packed.metadata.update(record.metadata)
+    for adjustment in record.adjustments:
+        packed.adjustments.add(
+            field=adjustment.field, kind=_ADJUSTMENTS[adjustment.kind], description=adjustment.description
+        )
     for event in record.events:
         _fill_event(packed.events.add(), event)
 

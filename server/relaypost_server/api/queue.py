@@ -198,6 +198,7 @@ class QueueServicer(queue_service_pb2_grpc.QueueServiceServicer):
                 key=key,
                 method=method,
                 asked=fingerprint(requested, guarantee, metadata),
+                adjustments=bad.adjustments,
             )
         except RequestReusedError:
             raise ApiError(errors.request_reused()) from None

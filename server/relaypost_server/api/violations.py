@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from relaypost_server.core.adjustments import Adjustment, AdjustmentKind
+
 MOST_SHOWN = 30
 """Violations in one answer: they ride in trailers, which fail as a whole beyond about 8 KiB."""
 
@@ -24,10 +26,23 @@ class InvalidRequestError(Exception):
 
 
 class Violations:
-    """A growing list of complaints. No complaint repeats the value it is about."""
+    """A growing list of complaints, and of what was changed in place of a complaint.
+
+    Neither repeats the value it is about.
+    """
 
     def __init__(self) -> None:
         self._found: list[tuple[str, str]] = []
+        self._adjustments: list[Adjustment] = []
+
+    @property
+    def adjustments(self) -> tuple[Adjustment, ...]:
+        """What was changed so that it can be sent."""
+        return tuple(self._adjustments)
+
+    def adjusted(self, field: str, kind: AdjustmentKind, description: str) -> None:
+        """Notes a change of a field."""
+        self._adjustments.append(Adjustment(field=field, kind=kind, description=description))
 
     def add(self, field: str, complaint: str) -> None:
         self._found.append((field, complaint))

@@ -243,6 +243,8 @@ def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
     if Kind.REJECTED in kinds:
         ours = attempts[kinds.index(Kind.REJECTED)].provider == SUPPRESSION_LIST
         return Verdict(ending=Ending.SUPPRESSED if ours else Ending.REJECTED)
+    if _all_refuse_the_recipient(attempts):
+        return Verdict(ending=Ending.REJECTED)
     skips = {a.skipped for a in attempts}
     if SkipReason.CALLER_OVER_BUDGET in skips:
         return Verdict(ending=Ending.OVER_BUDGET)
@@ -251,6 +253,12 @@ def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
     if SkipReason.NO_TIME in skips:
         return Verdict(ending=Ending.DEADLINE, retry_after=TRY_AGAIN_SECONDS)
     return Verdict(ending=Ending.EXHAUSTED, retry_after=_retry_after(attempts))
+
+
+def _all_refuse_the_recipient(attempts: Sequence[Attempt]) -> bool:
+    """Whether every provider refused for good, and one of them because there is no such recipient."""
+    outcomes = [a.outcome for a in attempts]
+    return any(o.blames_recipient for o in outcomes) and not any(o.policy.caller_may_retry for o in outcomes)
 
 
 def _may_be_doubled(kinds: Sequence[Kind]) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Generic, Self, TypeVar
 
+from relaypost_server.core.adjustments import Adjustment
 from relaypost_server.core.money import Money
 from relaypost_server.core.value import value
 
@@ -50,6 +51,21 @@ class SmsType(StrEnum):
     PROMOTIONAL = "promotional"
 
 
+class Tracking(StrEnum):
+    """Whether the provider tells opened emails and followed links."""
+
+    OFF = "off"
+    ON = "on"
+
+
+@value(frozen=True, slots=True, kw_only=True)
+class IndiaDlt:
+    """What India's registry for commercial messages asks of each text: the ids of the sender and the template."""
+
+    entity_id: str
+    template_id: str
+
+
 @value(frozen=True, slots=True, kw_only=True)
 class Address:
     """An email address (ASCII, validated) with an optional name."""
@@ -87,6 +103,10 @@ class Email:
     attachments: tuple[Attachment, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    envelope_sender: str = ""
+    """Where bounces go: the MAIL FROM of SMTP; "" for the sender's address."""
+    tracking: Tracking | None = None
+    """None: as the provider's account is set."""
 
     channel = Channel.EMAIL
     country = ""
@@ -119,10 +139,13 @@ class Sms:
     """ISO 3166-1 alpha-2 code of the number's country; "" for none."""
     text: str = field(repr=False)
     sender_id: str = ""
+    sender_number: str = ""
+    """A number (E.164) or short code (digits) of the account's to send from; "" for the provider's default."""
     type: SmsType = SmsType.TRANSACTIONAL
     max_price: Money | None = None
     validity: float | None = None
     """Seconds after which it is not worth delivering any more."""
+    india_dlt: IndiaDlt | None = None
 
     channel = Channel.SMS
     tags: ClassVar[Mapping[str, str]] = {}
@@ -151,6 +174,8 @@ class Message(Generic[Content]):
     metadata: Mapping[str, str] = field(default_factory=dict)
     caller: str = ""
     """The service that asked for it; "" for one that does not say who it is."""
+    adjustments: tuple[Adjustment, ...] = ()
+    """What was changed in the content when the request was read."""
 
     def only_to(self, recipients: Collection[str]) -> "Message[Content]":
         """The same message for these recipients alone."""

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
+from relaypost_server.core.adjustments import Adjustment
 from relaypost_server.core.money import Money
 from relaypost_server.core.redaction import printable, safe_text
 from relaypost_server.core.value import value
@@ -19,7 +20,7 @@ _ID = re.compile(r"[!-?A-~]+")
 
 
 class Kind(StrEnum):
-    """The nine ways in which an attempt can end."""
+    """The ten ways in which an attempt can end."""
 
     ACCEPTED = "accepted"
     SKIPPED = "skipped"
@@ -29,6 +30,7 @@ class Kind(StrEnum):
     UNAUTHORIZED = "unauthorized"
     FAULTED = "faulted"
     UNSUPPORTED = "unsupported"
+    DEFERRED = "deferred"
     REJECTED = "rejected"
 
 
@@ -69,6 +71,7 @@ POLICY = {
     Kind.THROTTLED: Policy(Next.YES, Effect.NEUTRAL, True),
     Kind.UNAUTHORIZED: Policy(Next.YES, Effect.ACCOUNT_FAULT, False),
     Kind.UNSUPPORTED: Policy(Next.YES, Effect.NEUTRAL, False),
+    Kind.DEFERRED: Policy(Next.YES, Effect.NEUTRAL, True),
     Kind.REJECTED: Policy(Next.NO, Effect.NEUTRAL, False),
 }
 """The whole policy of the gateway."""
@@ -113,6 +116,10 @@ class Outcome:
     refused: tuple[RefusedRecipient, ...] = ()
     alert: bool = False
     """The gateway's own set-up is at fault, and an operator should know."""
+    blames_recipient: bool = False
+    """The provider says that the recipient does not exist. Where its word is not final, the kind is not REJECTED."""
+    adjustments: tuple[Adjustment, ...] = ()
+    """What the provider's adapter changed in the message."""
     opted_out: bool = False
     """REJECTED only: the recipient has asked this provider for no more messages."""
     neutral: bool = False

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from relaypost_server.core.adjustments import MOST_ADJUSTMENTS, Adjustment
 from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.failover import Attempt, Delivery, total_cost
 from relaypost_server.core.message import Channel, Email, Guarantee, Message, MessageState, Sms
@@ -39,11 +40,18 @@ class MessageRecord:
     attempts: tuple[Attempt, ...] = ()
     events: tuple[DeliveryEvent, ...] = ()
     """What providers reported, by time; without what they said word for word."""
+    adjustments: tuple[Adjustment, ...] = ()
+    """What was changed in the message when it was read, then by the provider that took it."""
 
 
 def record_at_start(message: Message[Email] | Message[Sms]) -> MessageRecord:
     """The record of a message for which nobody has been asked yet."""
-    return _record(message, state=MessageState.SENDING, update_time=message.create_time)
+    return _record(
+        message,
+        state=MessageState.SENDING,
+        update_time=message.create_time,
+        adjustments=_adjustments(message, None),
+    )
 
 
 def record_of(
@@ -64,7 +72,13 @@ def record_of(
         possible_duplicate=delivery.verdict.possible_duplicate,
         cost=total_cost(attempts),
         attempts=attempts,
+        adjustments=_adjustments(message, accepted),
     )
+
+
+def _adjustments(message: Message[Email] | Message[Sms], accepted: Attempt | None) -> tuple[Adjustment, ...]:
+    made = (*message.adjustments, *(accepted.outcome.adjustments if accepted else ()))
+    return made[:MOST_ADJUSTMENTS]
 
 
 def _record(message: Message[Email] | Message[Sms], **found: Any) -> MessageRecord:

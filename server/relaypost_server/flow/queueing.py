@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from relaypost_server.core.adjustments import Adjustment
 from relaypost_server.core.idempotency import RequestKey, fingerprint, fingerprint_of_0_1
 from relaypost_server.core.message import Email, Guarantee, Message, MessageState, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog
@@ -68,8 +69,9 @@ class Queueing:
         key: RequestKey | None,
         method: str,
         asked: str = "",
+        adjustments: tuple[Adjustment, ...] = (),
     ) -> Accepted:
-        """Stores a message. `asked`: the fingerprint of the request, as in `Sender.send`.
+        """Stores a message. `asked` and `adjustments` as in `Sender.send`.
 
         Raises RequestReusedError, LogUnavailableError or EnqueueInDoubtError.
         """
@@ -83,6 +85,7 @@ class Queueing:
             request_id=key.request_id if key else "",
             now=self._clock.wall(),
             asked=asked,
+            adjustments=adjustments,
         )
         (stored,) = await self._store.enqueue([message])
         if not stored.new:
@@ -155,6 +158,7 @@ def queued(
     now: datetime,
     batch_id: str | None = None,
     asked: str = "",
+    adjustments: tuple[Adjustment, ...] = (),
 ) -> Queued:
     """The message with an id, and everything that is stored with it."""
     message_id = new_id(now)
@@ -166,6 +170,7 @@ def queued(
         guarantee=guarantee,
         metadata=metadata,
         caller=caller,
+        adjustments=adjustments,
     )
     return Queued(
         message=message,

@@ -8,6 +8,7 @@ from typing import Any, Generic
 
 import structlog
 
+from relaypost_server.core.adjustments import Adjustment
 from relaypost_server.core.failover import Attempt, Delivery, Verdict, judge
 from relaypost_server.core.idempotency import (
     Claim,
@@ -97,6 +98,7 @@ class Sender(Generic[Content]):
         key: RequestKey | None = None,
         asked: str = "",
         confirm: Confirm | None = None,
+        adjustments: tuple[Adjustment, ...] = (),
     ) -> Sent:
         """Sends the content within `time_left` seconds; None for the default.
 
@@ -110,7 +112,8 @@ class Sender(Generic[Content]):
         LogUnavailableError; then nothing was sent. `caller_name`: the service
         that asks; "" for one that does not say who it is. `asked`: the fingerprint of
         the request; default: that of the content, which is right where the
-        gateway added nothing to it.
+        gateway added nothing to it. `adjustments`: what was changed in the
+        content when it was read.
         """
         began = self._clock.monotonic()
         create_time = self._clock.wall()
@@ -121,6 +124,7 @@ class Sender(Generic[Content]):
             guarantee=guarantee,
             metadata=metadata,
             caller=caller_name,
+            adjustments=adjustments,
         )
         caller = Caller(began=began, end=began + self._limits.budget(time_left))
         doing = self._send(message, caller) if key is None else self._send_once(message, caller, key, asked, confirm)

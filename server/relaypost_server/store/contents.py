@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from relaypost_server.core.message import Address, Attachment, Email, Sms, SmsType
+from relaypost_server.core.message import Address, Attachment, Email, IndiaDlt, Sms, SmsType, Tracking
 from relaypost_server.core.money import Money
 
 
@@ -37,9 +37,25 @@ def _bytes(value: object) -> str:
 def _email(fields: dict[str, Any]) -> Email:
     people = {name: tuple(Address(**a) for a in fields[name]) for name in ("to", "cc", "bcc", "reply_to")}
     files = tuple(Attachment(**{**a, "content": b64decode(a["content"])}) for a in fields["attachments"])
-    return Email(**{**fields, **people, "sender": Address(**fields["sender"]), "attachments": files})
+    tracking = fields.get("tracking")
+    return Email(
+        **{
+            **fields,
+            **people,
+            "sender": Address(**fields["sender"]),
+            "attachments": files,
+            "tracking": Tracking(tracking) if tracking else None,
+        }
+    )
 
 
 def _sms(fields: dict[str, Any]) -> Sms:
-    limit = fields["max_price"]
-    return Sms(**{**fields, "type": SmsType(fields["type"]), "max_price": Money(**limit) if limit else None})
+    limit, india_dlt = fields["max_price"], fields.get("india_dlt")
+    return Sms(
+        **{
+            **fields,
+            "type": SmsType(fields["type"]),
+            "max_price": Money(**limit) if limit else None,
+            "india_dlt": IndiaDlt(**india_dlt) if india_dlt else None,
+        }
+    )

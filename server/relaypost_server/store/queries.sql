@@ -16,7 +16,7 @@ WITH batch AS MATERIALIZED (
         op text, id uuid, channel text, state text, guarantee text, sender text, recipients text[], country text,
         create_time timestamptz, update_time timestamptz, provider text, provider_message_id text,
         possible_duplicate boolean, cost_micros bigint, cost_currency text, tags jsonb, metadata jsonb,
-        attempts jsonb, caller text, method text, request_id text, fingerprint text, fence bigint,
+        adjustments jsonb, attempts jsonb, caller text, method text, request_id text, fingerprint text, fence bigint,
         lease double precision, started_provider text, started_time timestamptz, kept boolean
     )
 ), claimed AS (
@@ -57,11 +57,12 @@ WITH batch AS MATERIALIZED (
 ), new_messages AS (
     INSERT INTO relaypost.messages (
         id, channel, state, guarantee, sender, recipients, caller, country, create_time, update_time, provider,
-        provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
+        provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata, adjustments
     )
     SELECT
         id, channel, state, guarantee, sender, recipients, coalesce(caller, ''), coalesce(country, ''), create_time,
-        update_time, provider, provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata
+        update_time, provider, provider_message_id, possible_duplicate, cost_micros, cost_currency, tags, metadata,
+        coalesce(adjustments, '[]')
     FROM batch WHERE op IN ('insert', 'unproven') OR (op = 'claim' AND id IN (SELECT message_id FROM claimed))
     ON CONFLICT (id) DO NOTHING
 ), changed_messages AS (
@@ -82,7 +83,8 @@ WITH batch AS MATERIALIZED (
         END,
         possible_duplicate = batch.possible_duplicate,
         cost_micros = batch.cost_micros,
-        cost_currency = batch.cost_currency
+        cost_currency = batch.cost_currency,
+        adjustments = coalesce(batch.adjustments, message.adjustments)
     FROM batch JOIN held ON held.message_id = batch.id
     WHERE message.id = batch.id
 ), new_attempts AS (

@@ -158,6 +158,7 @@ def _message(data: bytes, record: MessageRecord) -> Message[Any] | None:
         guarantee=record.guarantee,
         metadata=record.metadata,
         caller=record.caller,
+        adjustments=record.adjustments,
     )
 
 

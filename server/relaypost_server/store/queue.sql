@@ -8,7 +8,7 @@ WITH batch AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS document (
         id uuid, channel text, guarantee text, sender text, recipients text[], create_time timestamptz, tags jsonb,
         metadata jsonb, country text, caller text, method text, request_id text, fingerprint text, batch_id uuid, lane text,
-        content text, due_time timestamptz, expire_time timestamptz, time_to_live double precision
+        adjustments jsonb, content text, due_time timestamptz, expire_time timestamptz, time_to_live double precision
     )
 ), named AS (
     INSERT INTO relaypost.requests (caller, method, request_id, message_id, fingerprint, fence, remembered_from)
@@ -18,11 +18,11 @@ WITH batch AS MATERIALIZED (
 ), new_messages AS (
     INSERT INTO relaypost.messages (
         id, channel, state, guarantee, sender, recipients, create_time, update_time, provider,
-        provider_message_id, possible_duplicate, tags, metadata, country, caller, batch_id
+        provider_message_id, possible_duplicate, tags, metadata, country, caller, batch_id, adjustments
     )
     SELECT
         id, channel, 'queued', guarantee, sender, recipients, create_time, create_time, '', '', false, tags,
-        metadata, country, caller, batch_id
+        metadata, country, caller, batch_id, coalesce(adjustments, '[]')
     FROM batch WHERE id IN (SELECT message_id FROM named)
 )
 INSERT INTO relaypost.queue (message_id, lane, channel, content, due_time, expire_time, handed_time)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from relaypost_server.core.adjustments import Adjustment, AdjustmentKind
 from relaypost_server.core.breaker import CircuitState
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.failover import Attempt, SkipReason
@@ -88,6 +89,7 @@ def queue_document(queued: Queued) -> dict[str, Any]:
         "create_time": record.create_time,
         "tags": dict(record.tags),
         "metadata": dict(record.metadata),
+        "adjustments": _adjustments(record),
         "country": record.country,
         "caller": queued.caller,
         "method": queued.method,
@@ -131,8 +133,13 @@ def _message_document(op: str, record: MessageRecord) -> dict[str, Any]:
         "cost_currency": cost and cost.currency,
         "tags": dict(record.tags),
         "metadata": dict(record.metadata),
+        "adjustments": _adjustments(record),
         "attempts": [_attempt_document(number, a) for number, a in enumerate(record.attempts, start=1)],
     }
+
+
+def _adjustments(record: MessageRecord) -> list[tuple[str, str, str]]:
+    return [(a.field, a.kind, a.description) for a in record.adjustments]
 
 
 def _attempt_document(number: int, attempt: Attempt) -> dict[str, Any]:
@@ -249,6 +256,10 @@ def _record(row: Row, attempts: tuple[Attempt, ...]) -> MessageRecord:
         tags=orjson.loads(row["tags"]),
         metadata=orjson.loads(row["metadata"]),
         attempts=attempts,
+        adjustments=tuple(
+            Adjustment(field=field, kind=AdjustmentKind(kind), description=description)
+            for field, kind, description in orjson.loads(row["adjustments"])
+        ),
     )
 
 

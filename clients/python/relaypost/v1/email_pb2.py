@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18relaypost/v1/email.proto\x12\x0crelaypost.v1\"5\n\x0c\x45mailAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"Y\n\nAttachment\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x12\n\ncontent_id\x18\x04 \x01(\t\"\xfe\x04\n\x05\x45mail\x12*\n\x06sender\x18\x01 \x01(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12&\n\x02to\x18\x02 \x03(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12&\n\x02\x63\x63\x18\x03 \x03(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12\'\n\x03\x62\x63\x63\x18\x04 \x03(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12,\n\x08reply_to\x18\x05 \x03(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0c\n\x04html\x18\x08 \x01(\t\x12-\n\x0b\x61ttachments\x18\t \x03(\x0b\x32\x18.relaypost.v1.Attachment\x12\x31\n\x07headers\x18\n \x03(\x0b\x32 .relaypost.v1.Email.HeadersEntry\x12+\n\x04tags\x18\x0b \x03(\x0b\x32\x1d.relaypost.v1.Email.TagsEntry\x12\x10\n\x08template\x18\x0c \x01(\t\x12\x35\n\tvariables\x18\r \x03(\x0b\x32\".relaypost.v1.Email.VariablesEntry\x12\x0e\n\x06locale\x18\x0e \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18relaypost/v1/email.proto\x12\x0crelaypost.v1\"5\n\x0c\x45mailAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"Y\n\nAttachment\x12\x10\n\x08\x66ilename\x18\x01 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x12\n\ncontent_id\x18\x04 \x01(\t\"\xc6\x05\n\x05\x45mail\x12*\n\x06sender\x18\x01 \x01(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12&\n\x02to\x18\x02 \x03(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12&\n\x02\x63\x63\x18\x03 \x03(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12\'\n\x03\x62\x63\x63\x18\x04 \x03(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12,\n\x08reply_to\x18\x05 \x03(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\x0c\n\x04html\x18\x08 \x01(\t\x12-\n\x0b\x61ttachments\x18\t \x03(\x0b\x32\x18.relaypost.v1.Attachment\x12\x31\n\x07headers\x18\n \x03(\x0b\x32 .relaypost.v1.Email.HeadersEntry\x12+\n\x04tags\x18\x0b \x03(\x0b\x32\x1d.relaypost.v1.Email.TagsEntry\x12\x10\n\x08template\x18\x0c \x01(\t\x12\x35\n\tvariables\x18\r \x03(\x0b\x32\".relaypost.v1.Email.VariablesEntry\x12\x0e\n\x06locale\x18\x0e \x01(\t\x12\x17\n\x0f\x65nvelope_sender\x18\x0f \x01(\t\x12-\n\x08tracking\x18\x10 \x01(\x0e\x32\x1b.relaypost.v1.EmailTracking\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*^\n\rEmailTracking\x12\x1e\n\x1a\x45MAIL_TRACKING_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45MAIL_TRACKING_OFF\x10\x01\x12\x15\n\x11\x45MAIL_TRACKING_ON\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,16 +37,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMAIL_TAGSENTRY']._serialized_options = b'8\001'
   _globals['_EMAIL_VARIABLESENTRY']._loaded_options = None
   _globals['_EMAIL_VARIABLESENTRY']._serialized_options = b'8\001'
+  _globals['_EMAILTRACKING']._serialized_start=901
+  _globals['_EMAILTRACKING']._serialized_end=995
   _globals['_EMAILADDRESS']._serialized_start=42
   _globals['_EMAILADDRESS']._serialized_end=95
   _globals['_ATTACHMENT']._serialized_start=97
   _globals['_ATTACHMENT']._serialized_end=186
   _globals['_EMAIL']._serialized_start=189
-  _globals['_EMAIL']._serialized_end=827
-  _globals['_EMAIL_HEADERSENTRY']._serialized_start=686
-  _globals['_EMAIL_HEADERSENTRY']._serialized_end=732
-  _globals['_EMAIL_TAGSENTRY']._serialized_start=734
-  _globals['_EMAIL_TAGSENTRY']._serialized_end=777
-  _globals['_EMAIL_VARIABLESENTRY']._serialized_start=779
-  _globals['_EMAIL_VARIABLESENTRY']._serialized_end=827
+  _globals['_EMAIL']._serialized_end=899
+  _globals['_EMAIL_HEADERSENTRY']._serialized_start=758
+  _globals['_EMAIL_HEADERSENTRY']._serialized_end=804
+  _globals['_EMAIL_TAGSENTRY']._serialized_start=806
+  _globals['_EMAIL_TAGSENTRY']._serialized_end=849
+  _globals['_EMAIL_VARIABLESENTRY']._serialized_start=851
+  _globals['_EMAIL_VARIABLESENTRY']._serialized_end=899
 # @@protoc_insertion_point(module_scope)

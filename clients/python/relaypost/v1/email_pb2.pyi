@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _EmailTracking:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EmailTrackingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EmailTracking.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EMAIL_TRACKING_UNSPECIFIED: _EmailTracking.ValueType  # 0
+    """Not set: as the provider's account is set."""
+    EMAIL_TRACKING_OFF: _EmailTracking.ValueType  # 1
+    """Links stay as they are, and no picture is added."""
+    EMAIL_TRACKING_ON: _EmailTracking.ValueType  # 2
+    """The provider rewrites links and adds a picture. A provider that cannot is
+    passed over.
+    """
+
+class EmailTracking(_EmailTracking, metaclass=_EmailTrackingEnumTypeWrapper):
+    """Whether opened emails and followed links are told."""
+
+EMAIL_TRACKING_UNSPECIFIED: EmailTracking.ValueType  # 0
+"""Not set: as the provider's account is set."""
+EMAIL_TRACKING_OFF: EmailTracking.ValueType  # 1
+"""Links stay as they are, and no picture is added."""
+EMAIL_TRACKING_ON: EmailTracking.ValueType  # 2
+"""The provider rewrites links and adds a picture. A provider that cannot is
+passed over.
+"""
+Global___EmailTracking: _TypeAlias = EmailTracking  # noqa: Y015
 
 @_typing.final
 class EmailAddress(_message.Message):
@@ -171,6 +200,8 @@ class Email(_message.Message):
     TEMPLATE_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
+    ENVELOPE_SENDER_FIELD_NUMBER: _builtins.int
+    TRACKING_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """The subject. Required, unless `template` gives it. At most 998 characters,
     no control characters.
@@ -188,7 +219,17 @@ class Email(_message.Message):
     locale: _builtins.str
     """The reader's language: a tag of BCP 47, or a list as in the header
     Accept-Language. At most 256 characters. Default: the template's own.
-    Refused without `template`.
+    A part that cannot be read is passed over. Refused without `template`.
+    """
+    envelope_sender: _builtins.str
+    """Where bounces go: the MAIL FROM of SMTP (RFC 5321), for example a VERP
+    address. Default: the address of `sender`. A provider that cannot take it is
+    passed over.
+    """
+    tracking: Global___EmailTracking.ValueType
+    """Whether the provider may rewrite links and add a picture, to tell who opened
+    the email and followed a link. Default: as the provider's account is set. A
+    one-time password, and a template that is marked secret, are never tracked.
     """
     @_builtins.property
     def sender(self) -> Global___EmailAddress:
@@ -251,10 +292,12 @@ class Email(_message.Message):
         template: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         locale: _builtins.str = ...,
+        envelope_sender: _builtins.str = ...,
+        tracking: Global___EmailTracking.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sender", b"sender"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "headers", b"headers", "html", b"html", "locale", b"locale", "reply_to", b"reply_to", "sender", b"sender", "subject", b"subject", "tags", b"tags", "template", b"template", "text", b"text", "to", b"to", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "envelope_sender", b"envelope_sender", "headers", b"headers", "html", b"html", "locale", b"locale", "reply_to", b"reply_to", "sender", b"sender", "subject", b"subject", "tags", b"tags", "template", b"template", "text", b"text", "to", b"to", "tracking", b"tracking", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -188,6 +188,10 @@ class _OutcomeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutcomeKi
     """Not sent: this provider cannot carry this message; another one may."""
     OUTCOME_KIND_REJECTED: _OutcomeKind.ValueType  # 9
     """Not sent: the message itself is at fault; no other provider is asked."""
+    OUTCOME_KIND_DEFERRED: _OutcomeKind.ValueType  # 10
+    """Not sent: the provider refuses this recipient or sender for now, for example
+    by greylisting. The next provider is asked, and a later try may succeed.
+    """
 
 class OutcomeKind(_OutcomeKind, metaclass=_OutcomeKindEnumTypeWrapper):
     """How one attempt at one provider ended."""
@@ -214,6 +218,10 @@ OUTCOME_KIND_UNSUPPORTED: OutcomeKind.ValueType  # 8
 """Not sent: this provider cannot carry this message; another one may."""
 OUTCOME_KIND_REJECTED: OutcomeKind.ValueType  # 9
 """Not sent: the message itself is at fault; no other provider is asked."""
+OUTCOME_KIND_DEFERRED: OutcomeKind.ValueType  # 10
+"""Not sent: the provider refuses this recipient or sender for now, for example
+by greylisting. The next provider is asked, and a later try may succeed.
+"""
 Global___OutcomeKind: _TypeAlias = OutcomeKind  # noqa: Y015
 
 class _CircuitState:
@@ -343,6 +351,50 @@ REJECT_REASON_UNSUBSCRIBED: RejectReason.ValueType  # 6
 REJECT_REASON_OTHER: RejectReason.ValueType  # 7
 """Another reason, which `detail` tells."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
+
+class _AdjustmentKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AdjustmentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AdjustmentKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ADJUSTMENT_KIND_UNSPECIFIED: _AdjustmentKind.ValueType  # 0
+    """Not set. Never sent by the gateway."""
+    ADJUSTMENT_KIND_TRIMMED: _AdjustmentKind.ValueType  # 1
+    """Space or invisible characters around or within it were dropped."""
+    ADJUSTMENT_KIND_DROPPED: _AdjustmentKind.ValueType  # 2
+    """Control characters, which no reader shows, were dropped."""
+    ADJUSTMENT_KIND_REPLACED: _AdjustmentKind.ValueType  # 3
+    """Characters were replaced by others that look alike, or that were meant."""
+    ADJUSTMENT_KIND_REWRITTEN: _AdjustmentKind.ValueType  # 4
+    """It was written in its present form, for example a phone number that was
+    given in a form of the past.
+    """
+    ADJUSTMENT_KIND_SHORTENED: _AdjustmentKind.ValueType  # 5
+    """It was shortened to what the provider takes."""
+    ADJUSTMENT_KIND_IGNORED: _AdjustmentKind.ValueType  # 6
+    """It could not be read, and was passed over: its default was used."""
+
+class AdjustmentKind(_AdjustmentKind, metaclass=_AdjustmentKindEnumTypeWrapper):
+    """What the gateway did to a part of a message."""
+
+ADJUSTMENT_KIND_UNSPECIFIED: AdjustmentKind.ValueType  # 0
+"""Not set. Never sent by the gateway."""
+ADJUSTMENT_KIND_TRIMMED: AdjustmentKind.ValueType  # 1
+"""Space or invisible characters around or within it were dropped."""
+ADJUSTMENT_KIND_DROPPED: AdjustmentKind.ValueType  # 2
+"""Control characters, which no reader shows, were dropped."""
+ADJUSTMENT_KIND_REPLACED: AdjustmentKind.ValueType  # 3
+"""Characters were replaced by others that look alike, or that were meant."""
+ADJUSTMENT_KIND_REWRITTEN: AdjustmentKind.ValueType  # 4
+"""It was written in its present form, for example a phone number that was
+given in a form of the past.
+"""
+ADJUSTMENT_KIND_SHORTENED: AdjustmentKind.ValueType  # 5
+"""It was shortened to what the provider takes."""
+ADJUSTMENT_KIND_IGNORED: AdjustmentKind.ValueType  # 6
+"""It could not be read, and was passed over: its default was used."""
+Global___AdjustmentKind: _TypeAlias = AdjustmentKind  # noqa: Y015
 
 @_typing.final
 class Money(_message.Message):
@@ -512,6 +564,7 @@ class DeliveryEvent(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     REJECT_REASON_FIELD_NUMBER: _builtins.int
     PERMANENT_FIELD_NUMBER: _builtins.int
+    RECIPIENTS_FIELD_NUMBER: _builtins.int
     type: Global___DeliveryEventType.ValueType
     """What happened."""
     provider: _builtins.str
@@ -532,6 +585,13 @@ class DeliveryEvent(_message.Message):
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, by the provider's clock where it tells the time."""
 
+    @_builtins.property
+    def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The recipients that it is about, as in `Message.recipients`. Empty where the
+        provider does not say, and for messages to one recipient that it did not
+        name.
+        """
+
     def __init__(
         self,
         *,
@@ -542,14 +602,49 @@ class DeliveryEvent(_message.Message):
         detail: _builtins.str = ...,
         reject_reason: Global___RejectReason.ValueType = ...,
         permanent: _builtins.bool = ...,
+        recipients: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "event_time", b"event_time", "permanent", b"permanent", "provider", b"provider", "provider_code", b"provider_code", "reject_reason", b"reject_reason", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "event_time", b"event_time", "permanent", b"permanent", "provider", b"provider", "provider_code", b"provider_code", "recipients", b"recipients", "reject_reason", b"reject_reason", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeliveryEvent: _TypeAlias = DeliveryEvent  # noqa: Y015
+
+@_typing.final
+class Adjustment(_message.Message):
+    """A change that the gateway made to a message, so that it could be sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """The path of the changed field, for example "sms.text" or
+    "email.to[0].address".
+    """
+    kind: Global___AdjustmentKind.ValueType
+    """What was done."""
+    description: _builtins.str
+    """A sentence for people, for example "3 characters were replaced by ones of
+    GSM-7". Holds nothing of the field's value. At most 200 characters.
+    """
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        kind: Global___AdjustmentKind.ValueType = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Adjustment: _TypeAlias = Adjustment  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
@@ -615,6 +710,7 @@ class Message(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """The gateway's id: a UUID, version 7, in its canonical text form."""
     channel: Global___Channel.ValueType
@@ -670,6 +766,12 @@ class Message(_message.Message):
         GetMessage and WatchMessage show them.
         """
 
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Adjustment]:
+        """What the gateway changed in the message: at most 20 changes. Empty where it
+        was sent as it was given.
+        """
+
     def __init__(
         self,
         *,
@@ -689,10 +791,11 @@ class Message(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         events: _abc.Iterable[Global___DeliveryEvent] | None = ...,
+        adjustments: _abc.Iterable[Global___Adjustment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "channel", b"channel", "cost", b"cost", "create_time", b"create_time", "delivery_guarantee", b"delivery_guarantee", "events", b"events", "message_id", b"message_id", "metadata", b"metadata", "possible_duplicate", b"possible_duplicate", "provider", b"provider", "provider_message_id", b"provider_message_id", "recipients", b"recipients", "sender", b"sender", "state", b"state", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustments", b"adjustments", "attempts", b"attempts", "channel", b"channel", "cost", b"cost", "create_time", b"create_time", "delivery_guarantee", b"delivery_guarantee", "events", b"events", "message_id", b"message_id", "metadata", b"metadata", "possible_duplicate", b"possible_duplicate", "provider", b"provider", "provider_message_id", b"provider_message_id", "recipients", b"recipients", "sender", b"sender", "state", b"state", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -342,21 +342,33 @@ Global___GetGatewayHealthResponse: _TypeAlias = GetGatewayHealthResponse  # noqa
 
 @_typing.final
 class GetMessageRequest(_message.Message):
-    """The request of GetMessage."""
+    """The request of GetMessage: the message's id, or the provider and its id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    PROVIDER_MESSAGE_ID_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
-    """The message's id. Required."""
+    """The message's id. Required, unless `provider_message_id` is set."""
+    provider: _builtins.str
+    """The provider that took the message, for example "twilio". Required together
+    with `provider_message_id`.
+    """
+    provider_message_id: _builtins.str
+    """That provider's id of the message. At most 255 printable ASCII characters.
+    Refused together with `message_id`.
+    """
     def __init__(
         self,
         *,
         message_id: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        provider_message_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "provider", b"provider", "provider_message_id", b"provider_message_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -440,6 +452,46 @@ class ListMessagesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
@@ -448,6 +500,9 @@ class ListMessagesRequest(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     CREATED_FROM_FIELD_NUMBER: _builtins.int
     CREATED_BEFORE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The most messages to return: 1 to 500. Default: 50."""
     page_token: _builtins.str
@@ -458,6 +513,8 @@ class ListMessagesRequest(_message.Message):
     """Messages to this email address, or to this phone number in E.164 form."""
     provider: _builtins.str
     """Messages that this provider accepted."""
+    request_id: _builtins.str
+    """Messages of requests with this request_id, by any caller and method."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.MessageState.ValueType]:
         """Messages in one of these states. At most 20."""
@@ -470,6 +527,14 @@ class ListMessagesRequest(_message.Message):
     def created_before(self) -> _timestamp_pb2.Timestamp:
         """Messages created before this time."""
 
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Messages with all of these tags. At most 10."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Messages with all of these entries of metadata. At most 20."""
+
     def __init__(
         self,
         *,
@@ -481,10 +546,13 @@ class ListMessagesRequest(_message.Message):
         provider: _builtins.str = ...,
         created_from: _timestamp_pb2.Timestamp | None = ...,
         created_before: _timestamp_pb2.Timestamp | None = ...,
+        request_id: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_before", b"created_before", "created_from", b"created_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "created_before", b"created_before", "created_from", b"created_from", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "recipient", b"recipient", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "created_before", b"created_before", "created_from", b"created_from", "metadata", b"metadata", "page_size", b"page_size", "page_token", b"page_token", "provider", b"provider", "recipient", b"recipient", "request_id", b"request_id", "states", b"states", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

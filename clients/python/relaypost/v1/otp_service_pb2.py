@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from relaypost.v1 import email_pb2 as relaypost_dot_v1_dot_email__pb2
 from relaypost.v1 import message_pb2 as relaypost_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erelaypost/v1/otp_service.proto\x12\x0crelaypost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1arelaypost/v1/message.proto\"2\n\x0bPhoneNumber\x12\x0e\n\x06number\x18\x01 \x01(\t\x12\x13\n\x0bregion_code\x18\x02 \x01(\t\"\xe2\x03\n\x0eSendOtpRequest\x12\x17\n\remail_address\x18\x01 \x01(\tH\x00\x12*\n\x05phone\x18\x02 \x01(\x0b\x32\x19.relaypost.v1.PhoneNumberH\x00\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x0e\n\x06locale\x18\x04 \x01(\t\x12\x10\n\x08template\x18\x05 \x01(\t\x12>\n\tvariables\x18\x06 \x03(\x0b\x32+.relaypost.v1.SendOtpRequest.VariablesEntry\x12\x13\n\x0b\x63ode_length\x18\x07 \x01(\x05\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x16\n\x0e\x63lient_address\x18\n \x01(\t\x12;\n\x12\x64\x65livery_guarantee\x18\x0b \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12\x31\n\x0e\x63onfirm_within\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b\x64\x65stination\"\xf0\x01\n\x0fSendOtpResponse\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bresend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07message\x18\x04 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x10\n\x08replayed\x18\x05 \x01(\x08\x12\x31\n\rconfirm_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"0\n\x10VerifyOtpRequest\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"K\n\x11VerifyOtpResponse\x12\x10\n\x08verified\x18\x01 \x01(\x08\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\t\":\n\x10ResendOtpRequest\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\"\xe0\x01\n\x11ResendOtpResponse\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bresend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07message\x18\x04 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x31\n\rconfirm_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x10\x43\x61ncelOtpRequest\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\"\x13\n\x11\x43\x61ncelOtpResponse2\xbe\x02\n\nOtpService\x12\x46\n\x07SendOtp\x12\x1c.relaypost.v1.SendOtpRequest\x1a\x1d.relaypost.v1.SendOtpResponse\x12L\n\tVerifyOtp\x12\x1e.relaypost.v1.VerifyOtpRequest\x1a\x1f.relaypost.v1.VerifyOtpResponse\x12L\n\tResendOtp\x12\x1e.relaypost.v1.ResendOtpRequest\x1a\x1f.relaypost.v1.ResendOtpResponse\x12L\n\tCancelOtp\x12\x1e.relaypost.v1.CancelOtpRequest\x1a\x1f.relaypost.v1.CancelOtpResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erelaypost/v1/otp_service.proto\x12\x0crelaypost.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18relaypost/v1/email.proto\x1a\x1arelaypost/v1/message.proto\"2\n\x0bPhoneNumber\x12\x0e\n\x06number\x18\x01 \x01(\t\x12\x13\n\x0bregion_code\x18\x02 \x01(\t\"\xa1\x04\n\x0eSendOtpRequest\x12\x17\n\remail_address\x18\x01 \x01(\tH\x00\x12*\n\x05phone\x18\x02 \x01(\x0b\x32\x19.relaypost.v1.PhoneNumberH\x00\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x0e\n\x06locale\x18\x04 \x01(\t\x12\x10\n\x08template\x18\x05 \x01(\t\x12>\n\tvariables\x18\x06 \x03(\x0b\x32+.relaypost.v1.SendOtpRequest.VariablesEntry\x12\x13\n\x0b\x63ode_length\x18\x07 \x01(\x05\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x16\n\x0e\x63lient_address\x18\n \x01(\t\x12;\n\x12\x64\x65livery_guarantee\x18\x0b \x01(\x0e\x32\x1f.relaypost.v1.DeliveryGuarantee\x12\x31\n\x0e\x63onfirm_within\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x06sender\x18\r \x01(\x0b\x32\x1a.relaypost.v1.EmailAddress\x12\x11\n\tsender_id\x18\x0e \x01(\t\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b\x64\x65stination\"\xf0\x01\n\x0fSendOtpResponse\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bresend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07message\x18\x04 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x10\n\x08replayed\x18\x05 \x01(\x08\x12\x31\n\rconfirm_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"0\n\x10VerifyOtpRequest\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"K\n\x11VerifyOtpResponse\x12\x10\n\x08verified\x18\x01 \x01(\x08\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\t\":\n\x10ResendOtpRequest\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\"\xe0\x01\n\x11ResendOtpResponse\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bresend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07message\x18\x04 \x01(\x0b\x32\x15.relaypost.v1.Message\x12\x31\n\rconfirm_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\"\n\x10\x43\x61ncelOtpRequest\x12\x0e\n\x06otp_id\x18\x01 \x01(\t\"\x13\n\x11\x43\x61ncelOtpResponse2\xbe\x02\n\nOtpService\x12\x46\n\x07SendOtp\x12\x1c.relaypost.v1.SendOtpRequest\x1a\x1d.relaypost.v1.SendOtpResponse\x12L\n\tVerifyOtp\x12\x1e.relaypost.v1.VerifyOtpRequest\x1a\x1f.relaypost.v1.VerifyOtpResponse\x12L\n\tResendOtp\x12\x1e.relaypost.v1.ResendOtpRequest\x1a\x1f.relaypost.v1.ResendOtpResponse\x12L\n\tCancelOtp\x12\x1e.relaypost.v1.CancelOtpRequest\x1a\x1f.relaypost.v1.CancelOtpResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,26 +37,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SENDOTPREQUEST_VARIABLESENTRY']._loaded_options = None
   _globals['_SENDOTPREQUEST_VARIABLESENTRY']._serialized_options = b'8\001'
-  _globals['_PHONENUMBER']._serialized_start=141
-  _globals['_PHONENUMBER']._serialized_end=191
-  _globals['_SENDOTPREQUEST']._serialized_start=194
-  _globals['_SENDOTPREQUEST']._serialized_end=676
-  _globals['_SENDOTPREQUEST_VARIABLESENTRY']._serialized_start=613
-  _globals['_SENDOTPREQUEST_VARIABLESENTRY']._serialized_end=661
-  _globals['_SENDOTPRESPONSE']._serialized_start=679
-  _globals['_SENDOTPRESPONSE']._serialized_end=919
-  _globals['_VERIFYOTPREQUEST']._serialized_start=921
-  _globals['_VERIFYOTPREQUEST']._serialized_end=969
-  _globals['_VERIFYOTPRESPONSE']._serialized_start=971
-  _globals['_VERIFYOTPRESPONSE']._serialized_end=1046
-  _globals['_RESENDOTPREQUEST']._serialized_start=1048
-  _globals['_RESENDOTPREQUEST']._serialized_end=1106
-  _globals['_RESENDOTPRESPONSE']._serialized_start=1109
-  _globals['_RESENDOTPRESPONSE']._serialized_end=1333
-  _globals['_CANCELOTPREQUEST']._serialized_start=1335
-  _globals['_CANCELOTPREQUEST']._serialized_end=1369
-  _globals['_CANCELOTPRESPONSE']._serialized_start=1371
-  _globals['_CANCELOTPRESPONSE']._serialized_end=1390
-  _globals['_OTPSERVICE']._serialized_start=1393
-  _globals['_OTPSERVICE']._serialized_end=1711
+  _globals['_PHONENUMBER']._serialized_start=167
+  _globals['_PHONENUMBER']._serialized_end=217
+  _globals['_SENDOTPREQUEST']._serialized_start=220
+  _globals['_SENDOTPREQUEST']._serialized_end=765
+  _globals['_SENDOTPREQUEST_VARIABLESENTRY']._serialized_start=702
+  _globals['_SENDOTPREQUEST_VARIABLESENTRY']._serialized_end=750
+  _globals['_SENDOTPRESPONSE']._serialized_start=768
+  _globals['_SENDOTPRESPONSE']._serialized_end=1008
+  _globals['_VERIFYOTPREQUEST']._serialized_start=1010
+  _globals['_VERIFYOTPREQUEST']._serialized_end=1058
+  _globals['_VERIFYOTPRESPONSE']._serialized_start=1060
+  _globals['_VERIFYOTPRESPONSE']._serialized_end=1135
+  _globals['_RESENDOTPREQUEST']._serialized_start=1137
+  _globals['_RESENDOTPREQUEST']._serialized_end=1195
+  _globals['_RESENDOTPRESPONSE']._serialized_start=1198
+  _globals['_RESENDOTPRESPONSE']._serialized_end=1422
+  _globals['_CANCELOTPREQUEST']._serialized_start=1424
+  _globals['_CANCELOTPREQUEST']._serialized_end=1458
+  _globals['_CANCELOTPRESPONSE']._serialized_start=1460
+  _globals['_CANCELOTPRESPONSE']._serialized_end=1479
+  _globals['_OTPSERVICE']._serialized_start=1482
+  _globals['_OTPSERVICE']._serialized_end=1800
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from relaypost.v1 import email_pb2 as _email_pb2
 from relaypost.v1 import message_pb2 as _message_pb2
 import builtins as _builtins
 import sys
@@ -89,6 +90,8 @@ class SendOtpRequest(_message.Message):
     CLIENT_ADDRESS_FIELD_NUMBER: _builtins.int
     DELIVERY_GUARANTEE_FIELD_NUMBER: _builtins.int
     CONFIRM_WITHIN_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    SENDER_ID_FIELD_NUMBER: _builtins.int
     email_address: _builtins.str
     """An email address of at most 254 characters, for example "ada@example.com"."""
     purpose: _builtins.str
@@ -121,6 +124,10 @@ class SendOtpRequest(_message.Message):
     """What to do when a provider's answer is lost. Default: AT_LEAST_ONCE; a
     second copy carries the same code.
     """
+    sender_id: _builtins.str
+    """The sender that the phone shows, as in `Sms.sender_id`. Refused for an email
+    address. Default: the provider's own number.
+    """
     @_builtins.property
     def phone(self) -> Global___PhoneNumber:
         """A phone that gets a text message."""
@@ -145,6 +152,12 @@ class SendOtpRequest(_message.Message):
         SendSmsRequest. Default: none.
         """
 
+    @_builtins.property
+    def sender(self) -> _email_pb2.EmailAddress:
+        """Who an email comes from. Refused for a phone. Default: the gateway's
+        OTP_FROM_EMAIL and OTP_FROM_NAME.
+        """
+
     def __init__(
         self,
         *,
@@ -160,10 +173,12 @@ class SendOtpRequest(_message.Message):
         client_address: _builtins.str = ...,
         delivery_guarantee: _message_pb2.DeliveryGuarantee.ValueType = ...,
         confirm_within: _duration_pb2.Duration | None = ...,
+        sender: _email_pb2.EmailAddress | None = ...,
+        sender_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_within", b"confirm_within", "destination", b"destination", "email_address", b"email_address", "phone", b"phone", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confirm_within", b"confirm_within", "destination", b"destination", "email_address", b"email_address", "phone", b"phone", "sender", b"sender", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "code_length", b"code_length", "confirm_within", b"confirm_within", "delivery_guarantee", b"delivery_guarantee", "destination", b"destination", "email_address", b"email_address", "locale", b"locale", "phone", b"phone", "purpose", b"purpose", "request_id", b"request_id", "template", b"template", "ttl", b"ttl", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_address", b"client_address", "code_length", b"code_length", "confirm_within", b"confirm_within", "delivery_guarantee", b"delivery_guarantee", "destination", b"destination", "email_address", b"email_address", "locale", b"locale", "phone", b"phone", "purpose", b"purpose", "request_id", b"request_id", "sender", b"sender", "sender_id", b"sender_id", "template", b"template", "ttl", b"ttl", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_destination: _TypeAlias = _typing.Literal["email_address", "phone"]  # noqa: Y015
     _WhichOneofArgType_destination: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
@@ -236,8 +251,10 @@ class VerifyOtpRequest(_message.Message):
     otp_id: _builtins.str
     """The id that SendOtp answered. Required."""
     code: _builtins.str
-    """What the person typed. Required. Each call uses up one of the code's 5
-    attempts; only the ASCII digits 0 to 9 can be right.
+    """What the person typed. Required. Digits of every script count; spaces,
+    hyphens, dots and invisible characters between them do not: "483 920" is
+    "483920". What then has as many digits as the code uses up one of its 5
+    attempts; anything else is answered alike and uses up none.
     """
     def __init__(
         self,

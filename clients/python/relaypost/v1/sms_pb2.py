@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from relaypost.v1 import message_pb2 as relaypost_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16relaypost/v1/sms.proto\x12\x0crelaypost.v1\x1a\x1arelaypost/v1/message.proto\"\xac\x02\n\x03Sms\x12\n\n\x02to\x18\x01 \x01(\t\x12\x13\n\x0bregion_code\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tsender_id\x18\x04 \x01(\t\x12\x32\n\x0cmessage_type\x18\x05 \x01(\x0e\x32\x1c.relaypost.v1.SmsMessageType\x12&\n\tmax_price\x18\x06 \x01(\x0b\x32\x13.relaypost.v1.Money\x12\x10\n\x08template\x18\x07 \x01(\t\x12\x33\n\tvariables\x18\x08 \x03(\x0b\x32 .relaypost.v1.Sms.VariablesEntry\x12\x0e\n\x06locale\x18\t \x01(\t\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*x\n\x0eSmsMessageType\x12 \n\x1cSMS_MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\"\n\x1eSMS_MESSAGE_TYPE_TRANSACTIONAL\x10\x01\x12 \n\x1cSMS_MESSAGE_TYPE_PROMOTIONAL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16relaypost/v1/sms.proto\x12\x0crelaypost.v1\x1a\x1arelaypost/v1/message.proto\"2\n\x08IndiaDlt\x12\x11\n\tentity_id\x18\x01 \x01(\t\x12\x13\n\x0btemplate_id\x18\x02 \x01(\t\"\x9b\x03\n\x03Sms\x12\n\n\x02to\x18\x01 \x01(\t\x12\x13\n\x0bregion_code\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tsender_id\x18\x04 \x01(\t\x12\x32\n\x0cmessage_type\x18\x05 \x01(\x0e\x32\x1c.relaypost.v1.SmsMessageType\x12&\n\tmax_price\x18\x06 \x01(\x0b\x32\x13.relaypost.v1.Money\x12\x10\n\x08template\x18\x07 \x01(\t\x12\x33\n\tvariables\x18\x08 \x03(\x0b\x32 .relaypost.v1.Sms.VariablesEntry\x12\x0e\n\x06locale\x18\t \x01(\t\x12\x15\n\rsender_number\x18\n \x01(\t\x12+\n\x08\x65ncoding\x18\x0b \x01(\x0e\x32\x19.relaypost.v1.SmsEncoding\x12)\n\tindia_dlt\x18\x0c \x01(\x0b\x32\x16.relaypost.v1.IndiaDlt\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*x\n\x0eSmsMessageType\x12 \n\x1cSMS_MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\"\n\x1eSMS_MESSAGE_TYPE_TRANSACTIONAL\x10\x01\x12 \n\x1cSMS_MESSAGE_TYPE_PROMOTIONAL\x10\x02*Z\n\x0bSmsEncoding\x12\x1c\n\x18SMS_ENCODING_UNSPECIFIED\x10\x00\x12\x16\n\x12SMS_ENCODING_AS_IS\x10\x01\x12\x15\n\x11SMS_ENCODING_GSM7\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SMS_VARIABLESENTRY']._loaded_options = None
   _globals['_SMS_VARIABLESENTRY']._serialized_options = b'8\001'
-  _globals['_SMSMESSAGETYPE']._serialized_start=371
-  _globals['_SMSMESSAGETYPE']._serialized_end=491
-  _globals['_SMS']._serialized_start=69
-  _globals['_SMS']._serialized_end=369
-  _globals['_SMS_VARIABLESENTRY']._serialized_start=321
-  _globals['_SMS_VARIABLESENTRY']._serialized_end=369
+  _globals['_SMSMESSAGETYPE']._serialized_start=534
+  _globals['_SMSMESSAGETYPE']._serialized_end=654
+  _globals['_SMSENCODING']._serialized_start=656
+  _globals['_SMSENCODING']._serialized_end=746
+  _globals['_INDIADLT']._serialized_start=68
+  _globals['_INDIADLT']._serialized_end=118
+  _globals['_SMS']._serialized_start=121
+  _globals['_SMS']._serialized_end=532
+  _globals['_SMS_VARIABLESENTRY']._serialized_start=484
+  _globals['_SMS_VARIABLESENTRY']._serialized_end=532
 # @@protoc_insertion_point(module_scope)

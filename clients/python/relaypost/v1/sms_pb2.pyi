@@ -44,6 +44,68 @@ SMS_MESSAGE_TYPE_PROMOTIONAL: SmsMessageType.ValueType  # 2
 """Marketing. Optimised for cost."""
 Global___SmsMessageType: _TypeAlias = SmsMessageType  # noqa: Y015
 
+class _SmsEncoding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SmsEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SmsEncoding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SMS_ENCODING_UNSPECIFIED: _SmsEncoding.ValueType  # 0
+    """Not set: treated as SMS_ENCODING_AS_IS."""
+    SMS_ENCODING_AS_IS: _SmsEncoding.ValueType  # 1
+    """The text stays as it is. One character that GSM-7 does not have makes the
+    whole text UCS-2, of which a segment holds less than half as much.
+    """
+    SMS_ENCODING_GSM7: _SmsEncoding.ValueType  # 2
+    """Characters that GSM-7 does not have are replaced by ones that look alike,
+    such as typographic quotes and dashes. `Message.adjustments` tells how many.
+    A text that still holds others is sent as it then is.
+    """
+
+class SmsEncoding(_SmsEncoding, metaclass=_SmsEncodingEnumTypeWrapper):
+    """How a text message is encoded."""
+
+SMS_ENCODING_UNSPECIFIED: SmsEncoding.ValueType  # 0
+"""Not set: treated as SMS_ENCODING_AS_IS."""
+SMS_ENCODING_AS_IS: SmsEncoding.ValueType  # 1
+"""The text stays as it is. One character that GSM-7 does not have makes the
+whole text UCS-2, of which a segment holds less than half as much.
+"""
+SMS_ENCODING_GSM7: SmsEncoding.ValueType  # 2
+"""Characters that GSM-7 does not have are replaced by ones that look alike,
+such as typographic quotes and dashes. `Message.adjustments` tells how many.
+A text that still holds others is sent as it then is.
+"""
+Global___SmsEncoding: _TypeAlias = SmsEncoding  # noqa: Y015
+
+@_typing.final
+class IndiaDlt(_message.Message):
+    """What India's registry for commercial messages (DLT) asks of each text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTITY_ID_FIELD_NUMBER: _builtins.int
+    TEMPLATE_ID_FIELD_NUMBER: _builtins.int
+    entity_id: _builtins.str
+    """The id of the registered sender (principal entity). Required. 1 to 30
+    letters and digits.
+    """
+    template_id: _builtins.str
+    """The id of the registered template. Required. 1 to 30 letters and digits."""
+    def __init__(
+        self,
+        *,
+        entity_id: _builtins.str = ...,
+        template_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity_id", b"entity_id", "template_id", b"template_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndiaDlt: _TypeAlias = IndiaDlt  # noqa: Y015
+
 @_typing.final
 class Sms(_message.Message):
     """The content of a text message."""
@@ -79,6 +141,9 @@ class Sms(_message.Message):
     TEMPLATE_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
+    SENDER_NUMBER_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    INDIA_DLT_FIELD_NUMBER: _builtins.int
     to: _builtins.str
     """The phone number. Required. In E.164 form ("+14155550123"), or a national
     number with `region_code` set.
@@ -91,8 +156,8 @@ class Sms(_message.Message):
     """The text. Required, unless `template` gives it. At most 1600 characters."""
     sender_id: _builtins.str
     """The sender that the phone shows, where the destination's country allows
-    it: 3 to 11 letters and digits, at least one letter. Default: the
-    provider's own number.
+    it: 1 to 11 of letters, digits, spaces and "&.-_+", at least one letter.
+    Default: the provider's own number.
     """
     message_type: Global___SmsMessageType.ValueType
     """What the message is for. Default: transactional."""
@@ -103,8 +168,15 @@ class Sms(_message.Message):
     locale: _builtins.str
     """The reader's language: a tag of BCP 47, or a list as in the header
     Accept-Language. At most 256 characters. Default: the template's own.
-    Refused without `template`.
+    A part that cannot be read is passed over. Refused without `template`.
     """
+    sender_number: _builtins.str
+    """A number or short code of yours to send from, in E.164 form ("+14155550123")
+    or 3 to 8 digits. It must belong to the account at the provider. Refused
+    together with `sender_id`. Default: the provider's own number.
+    """
+    encoding: Global___SmsEncoding.ValueType
+    """How the text is encoded. Default: as it is."""
     @_builtins.property
     def max_price(self) -> _message_pb2.Money:
         """The most that this message may cost, in USD. A provider whose estimate is
@@ -115,6 +187,12 @@ class Sms(_message.Message):
     @_builtins.property
     def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Values for the template's variables. At most 50. Refused without `template`."""
+
+    @_builtins.property
+    def india_dlt(self) -> Global___IndiaDlt:
+        """Registered ids for texts to India. Passed on to SNS; Twilio finds them by the
+        text. Default: none.
+        """
 
     def __init__(
         self,
@@ -128,10 +206,13 @@ class Sms(_message.Message):
         template: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         locale: _builtins.str = ...,
+        sender_number: _builtins.str = ...,
+        encoding: Global___SmsEncoding.ValueType = ...,
+        india_dlt: Global___IndiaDlt | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["max_price", b"max_price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["india_dlt", b"india_dlt", "max_price", b"max_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["locale", b"locale", "max_price", b"max_price", "message_type", b"message_type", "region_code", b"region_code", "sender_id", b"sender_id", "template", b"template", "text", b"text", "to", b"to", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "india_dlt", b"india_dlt", "locale", b"locale", "max_price", b"max_price", "message_type", b"message_type", "region_code", b"region_code", "sender_id", b"sender_id", "sender_number", b"sender_number", "template", b"template", "text", b"text", "to", b"to", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

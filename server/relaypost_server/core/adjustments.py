@@ -1,0 +1,36 @@
+"""What the gateway changes in a message so that it can be sent; callers are told each change."""
+
+from enum import StrEnum
+
+from relaypost_server.core.value import value
+
+MOST_ADJUSTMENTS = 20
+"""Of one message; further ones are counted, but not told."""
+
+
+class AdjustmentKind(StrEnum):
+    """What was done to a field."""
+
+    TRIMMED = "trimmed"
+    """Space or invisible characters were dropped."""
+    DROPPED = "dropped"
+    """Control characters were dropped."""
+    REPLACED = "replaced"
+    """Characters were replaced by others that look alike, or that were meant."""
+    REWRITTEN = "rewritten"
+    """It was written in its present form."""
+    SHORTENED = "shortened"
+    """It was shortened to what the provider takes."""
+    IGNORED = "ignored"
+    """It could not be read, and its default was used."""
+
+
+@value(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """A change of one field."""
+
+    field: str
+    """Its path, for example "email.to[0].address"."""
+    kind: AdjustmentKind
+    description: str
+    """A sentence for people of at most 200 characters. Holds nothing of the field's value."""
