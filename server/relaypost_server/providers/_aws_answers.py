@@ -15,7 +15,6 @@ UNAUTHORIZED = Row(
     codes=(
         "AccessDenied",
         "AuthorizationError",
-        "ExpiredToken",
         "IncompleteSignature",
         "InvalidClientTokenId",
         "InvalidSecurity",
@@ -28,6 +27,11 @@ UNAUTHORIZED = Row(
     ),
     meaning=Meaning(kind=Kind.UNAUTHORIZED, why="the credentials are refused, or may not send", alert=True),
 )
+EXPIRED = Row(
+    codes=("ExpiredToken",),
+    meaning=Meaning(kind=Kind.UNAUTHORIZED, why="the session's keys have expired", alert=True),
+)
+"""AWS looks at the keys before the message: the request is signed with new ones first, and posted once more."""
 WRONG_CLOCK = Row(
     codes=("RequestExpired", "RequestTimeTooSkewed"),
     meaning=Meaning(kind=Kind.UNAUTHORIZED, why="the clock of this machine is wrong", alert=True),

@@ -41,6 +41,7 @@ TABLE = AnswerTable(
         words=("paused", "suspended"),
         meaning=Meaning(kind=Kind.UNAUTHORIZED, why="AWS has stopped the account from sending", alert=True),
     ),
+    aws.EXPIRED,
     aws.UNAUTHORIZED,
     aws.WRONG_CLOCK,
     Row(

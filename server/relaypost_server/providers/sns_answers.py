@@ -31,6 +31,7 @@ TABLE = AnswerTable(
     # A 500 of SNS does not say that nothing was sent.
     Row(statuses=(503,), coded=True, meaning=Meaning(kind=Kind.FAULTED, why="SNS says that it is out of service")),
     http.LOST,
+    aws.EXPIRED,
     aws.UNAUTHORIZED,
     aws.WRONG_CLOCK,
     Row(
