@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.retry_after import parse_retry_after
 from relaypost_server.providers._attempt_time import AttemptTime, no_room
-from relaypost_server.providers._connecting import Host
 from relaypost_server.providers._connection import Answer, Connection, CutShortError, NoAnswerError, TimeLimitError
 from relaypost_server.providers._places import Places
-from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._route import ProxyError, Route
+from relaypost_server.providers._settings import HttpsProviderSettings
 
 KEPT_SECONDS: Final = 15.0
 """How long an unused connection is kept; providers close theirs after a minute or later."""
@@ -34,15 +34,14 @@ _NO_ANSWER: Final = "no answer after the request was written"
 class HttpClient:
     """Connections to one URL; at most `pool_size` of the settings at once."""
 
-    def __init__(self, url: str, settings: ProviderSettings, *, accepts: Container[int] = range(200, 300)) -> None:
+    def __init__(self, url: str, settings: HttpsProviderSettings, *, accepts: Container[int] = range(200, 300)) -> None:
         """`accepts`: the statuses that say that a message was accepted, even where the rest of the answer is lost."""
         parts = urlsplit(url)
         tls = parts.scheme == "https"
         self.path = parts.path or "/"
         self.authority = parts.netloc.rpartition("@")[2]
-        self._server_name = parts.hostname or ""
-        self._host = Host(self._server_name, parts.port or (443 if tls else 80))
-        self._tls = _tls_context() if tls else None
+        host, port = parts.hostname or "", parts.port or (443 if tls else 80)
+        self._route = Route(host, port, tls=tls_context if tls else None, proxy=settings.proxy_for(url))
         self._accepts = accepts
         self._connect_timeout = settings.connect_timeout_seconds
         self._places = Places(settings.pool_size)
@@ -96,7 +95,9 @@ class HttpClient:
         limit = min(own, attempt.left_to_write)
         try:
             async with asyncio.timeout(limit) as scope:
-                return await self._connect()
+                return await self._route.connect()
+        except ProxyError as error:
+            return Outcome(kind=Kind.UNREACHABLE, detail=f"not connected: {error}", alert=error.refused)
         except OSError as error:  # Also TimeoutError, and whatever is wrong with TLS.
             if scope.expired() and limit < own:
                 return attempt.too_late("not connected")
@@ -135,17 +136,6 @@ class HttpClient:
                 connection.abort()
         self._places.give_back()
 
-    async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        connected = await self._host.connect()
-        _, connection = await loop.create_connection(
-            Connection,
-            sock=connected,
-            ssl=self._tls,
-            server_hostname=self._server_name if self._tls else None,
-        )
-        return connection
-
 
 def header_lines(headers: Mapping[str, str]) -> str:
     """The headers as they stand in a request."""
@@ -157,7 +147,7 @@ def _name(error: OSError) -> str:
 
 
 @lru_cache(maxsize=1)
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """The system's certificates, or those of SSL_CERT_FILE; loading them takes 30 ms."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])

@@ -7,14 +7,14 @@ from typing import ClassVar
 from pydantic import Field
 
 from relaypost_server.core.money import Money, PriceList
-from relaypost_server.providers._settings import PaidProviderSettings, missing
+from relaypost_server.providers._settings import HttpsProviderSettings, missing
 from relaypost_server.settings import Endpoint, Prices, PricesAMinute, Problem, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
 """USD for each segment: 0.0083 and a carrier's fee of about 0.0035."""
 
 
-class TwilioSettings(PaidProviderSettings):
+class TwilioSettings(HttpsProviderSettings):
     """Twilio takes part where an account, its token or an API key, and a number or Messaging Service are set."""
 
     model_config = prefixed("twilio")
@@ -73,6 +73,10 @@ class TwilioSettings(PaidProviderSettings):
         PRICES,
         description='USD for each segment, as in {"as_of": "2026-07-01", "default": "0.05", "US": "0.0118"}',
     )
+
+    @property
+    def base_url(self) -> str:
+        return self.endpoint
 
     @property
     def configured(self) -> bool:

@@ -46,7 +46,7 @@ class SendGrid:
         self._settings = settings
         self.reports = settings.webhook_key is not None
         self.looks_up = settings.look_ups
-        self._http = HttpClient(f"{settings.endpoint}/v3/mail/send", settings, accepts=ACCEPTS)
+        self._http = HttpClient(f"{settings.base_url}/v3/mail/send", settings, accepts=ACCEPTS)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         self._headers = header_lines({"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
 

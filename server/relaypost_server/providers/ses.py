@@ -48,10 +48,9 @@ class Ses:
             window=settings.topic_window_seconds,
             fetcher=fetcher or HttpFetcher(),
         )
-        base = settings.endpoint or f"https://email.{settings.region}.amazonaws.com"
         self._aws = AwsClient(
             settings,
-            url=f"{base}/v2/email/outbound-emails",
+            url=f"{settings.base_url}/v2/email/outbound-emails",
             region=settings.region or "",
             service="ses",
             content_type="application/json",

@@ -36,7 +36,7 @@ class Sns:
         self.opt_outs_every = settings.opt_outs_seconds
         self._aws = AwsClient(
             settings,
-            url=settings.endpoint or f"https://sns.{settings.region}.amazonaws.com",
+            url=settings.base_url,
             region=settings.region or "",
             service="sns",
             content_type="application/x-www-form-urlencoded; charset=utf-8",

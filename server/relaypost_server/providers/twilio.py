@@ -53,7 +53,7 @@ class Twilio:
         self._settings = settings
         self.reports = settings.receipts_url is not None
         self.looks_up = settings.look_ups
-        url = f"{settings.endpoint}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
+        url = f"{settings.base_url}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
         self._http = HttpClient(url, settings)
         basic = b64encode(":".join(settings.credentials).encode()).decode()
         self.prices_a_minute = settings.prices_a_minute
