@@ -32,7 +32,11 @@ TABLE = AnswerTable(
         meaning=Meaning(kind=Kind.UNAUTHORIZED, why="the account or its credentials are refused", alert=True),
     ),
     http.TOO_MANY,
-    http.REFUSED_CREDENTIALS,
+    # A 403 may be about the region or the number: its code tells.
+    Row(
+        statuses=(401,),
+        meaning=Meaning(kind=Kind.UNAUTHORIZED, why="the account or its credentials are refused", alert=True),
+    ),
     Row(statuses=(503,), meaning=Meaning(kind=Kind.FAULTED, why="Twilio says that it is out of service")),
     # Twilio's page on 20500 says that a repeated request may send twice.
     http.LOST,
