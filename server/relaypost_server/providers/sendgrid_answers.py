@@ -103,7 +103,9 @@ def classify(answer: Answer, *, sandbox: bool = False) -> Outcome:
     status = ACCEPTS[0] if sandbox and answer.status == _SANDBOX_OK else answer.status
     said = Said(status=status, complaints=_complaints(answer))
     message_id = answer.headers.get("x-message-id", "")
-    return TABLE.outcome(answer, said, code=str(answer.status), message_id=message_id, wait=_reset(answer))
+    return TABLE.outcome(
+        answer, said, code=str(answer.status), message_id=message_id, wait=None if answer.ok else _reset(answer)
+    )
 
 
 def _complaints(answer: Answer) -> list[Complaint]:

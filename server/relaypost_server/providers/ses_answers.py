@@ -92,10 +92,12 @@ TABLE = AnswerTable(
 def classify(answer: Answer) -> Outcome:
     """What an HTTP answer of SES means."""
     body = answer.json()
-    message_id = body.get("MessageId")
-    message_id = message_id if isinstance(message_id, str) else ""
+    if answer.ok:
+        message_id = body.get("MessageId")
+        message_id = message_id if isinstance(message_id, str) else ""
+        return TABLE.outcome(answer, Said(status=answer.status, has_id=bool(message_id)), message_id=message_id)
     code = str(answer.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or "")
     code = code.split(":", maxsplit=1)[0].rpartition("#")[2]
     text = str(body.get("message") or body.get("Message") or "")
-    said = Said(status=answer.status, code=aws.plain(code), complaints=(Complaint(text),), has_id=bool(message_id))
-    return TABLE.outcome(answer, said, code=code, message_id=message_id)
+    said = Said(status=answer.status, code=aws.plain(code), complaints=(Complaint(text),))
+    return TABLE.outcome(answer, said, code=code)
