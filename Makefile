@@ -12,7 +12,7 @@ CORES := $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
 .PHONY: help serve demo test sweep faults fuzz models mutants check setup static format lint types imports proto-lint \
-    proto-fresh proto bench settings lock clean
+    proto-fresh proto bench docs settings lock clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -79,6 +79,9 @@ proto: $(CODEGEN)/.ready ## Generates the stubs from proto/.
 
 bench: $(VENV)/.dev ## Measures the gateway beside its baselines.
 	@$(BIN)/python -m bench
+
+docs: $(VENV)/.dev ## Writes the tables of providers' answers in docs/providers.md.
+	@$(BIN)/python -m tests.answers_in_docs
 
 settings: $(VENV)/.runtime ## Writes docs/settings.md.
 	@$(BIN)/relaypost settings --markdown > docs/settings.md

@@ -9,7 +9,7 @@ from relaypost import AsyncClient
 from bench.load import request
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._http import HttpClient
-from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._settings import HttpsProviderSettings
 
 
 def measure(gateway_port: int, stub_port: int, calls: int, in_flight: int) -> tuple[list[float], list[float]]:
@@ -18,7 +18,7 @@ def measure(gateway_port: int, stub_port: int, calls: int, in_flight: int) -> tu
 
 
 async def _measure(gateway_port: int, stub_port: int, calls: int, in_flight: int) -> tuple[list[float], list[float]]:
-    direct = HttpClient(f"http://127.0.0.1:{stub_port}/v2/email/outbound-emails", ProviderSettings())
+    direct = HttpClient(f"http://127.0.0.1:{stub_port}/v2/email/outbound-emails", HttpsProviderSettings())
     async with AsyncClient(f"127.0.0.1:{gateway_port}") as client:
         made = request()
         straight = await _durations(lambda: direct.post("", b"{}", AttemptTime(10.0)), calls, in_flight)

@@ -19,6 +19,7 @@ from relaypost_server.core.webhook_retry import SUGGESTED_DELAYS
 from relaypost_server.core.webhook_targets import TargetPolicy, networks
 from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.providers import PROVIDERS
+from relaypost_server.providers._settings import HttpsProviderSettings
 from relaypost_server.providers._sns_settings import SnsSettings
 from relaypost_server.settings import Settings, SettingsError, variables
 from tests.providers.configured import SECRETS, TWILIO
@@ -329,6 +330,34 @@ def test_a_blank_variable_counts_as_not_set() -> None:
 
 def test_the_other_name_of_the_region_is_understood() -> None:
     assert "email ses" in names(load({"AWS_DEFAULT_REGION": "eu-west-1"}))
+
+
+@pytest.mark.parametrize(
+    ("environ", "shown"),
+    [
+        ({}, "None"),
+        ({"HTTPS_PROXY": "http://ada:hunter2@upper:3128"}, "http://upper:3128"),
+        ({"https_proxy": "http://ada:hunter2@lower:3128"}, "http://lower:3128"),
+        ({"HTTPS_PROXY": "http://upper", "https_proxy": "http://lower:3128"}, "http://lower:3128"),
+        ({"HTTPS_PROXY": "http://upper:3128", "https_proxy": ""}, "http://upper:3128"),
+        ({"HTTPS_PROXY": "http://upper:3128", "NO_PROXY": ".amazonaws.com,api.sendgrid.com,.twilio.com"}, "None"),
+        ({"HTTPS_PROXY": "http://upper:3128", "no_proxy": "*"}, "None"),
+    ],
+)
+def test_the_proxy_of_the_environment_holds_for_every_provider_over_https(environ: dict[str, str], shown: str) -> None:
+    over_https = [p.settings for p in load(SEED | environ).providers if isinstance(p.settings, HttpsProviderSettings)]
+    assert len(over_https) == 4
+    assert {str(settings.proxy_for(settings.base_url)) for settings in over_https} == {shown}
+    assert "hunter2" not in repr(over_https)
+
+
+def test_a_proxy_that_cannot_be_used_is_one_mistake_where_a_provider_needs_it() -> None:
+    environ = {"HTTPS_PROXY": "socks5://ada:hunter2@proxy:1080"}
+    load(environ)
+    with pytest.raises(SettingsError) as caught:
+        load(SEED | environ)
+    assert [p.setting for p in caught.value.problems] == ["HTTPS_PROXY"]
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_file_of_variables_adds_to_the_environment(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.providers import PROVIDERS
 from relaypost_server.settings import Settings, variables
 from relaypost_server.telemetry.metrics import Metrics
+from tests import answers_in_docs
 from tests.messages import NOW
 from tests.peers import ROOT
 
@@ -190,6 +191,12 @@ def test_the_policy_is_documented_as_it_is() -> None:
     for kind, policy in POLICY.items():
         circuit = next(row[2] for row in told if row[0] == kind.value)
         assert circuit.startswith(effects.get(policy.effect, policy.effect.value)), kind
+
+
+def test_what_answers_mean_is_documented_as_the_tables_have_it() -> None:
+    """Written by `make docs`."""
+    text = answers_in_docs.PAGE.read_text()
+    assert text == answers_in_docs.written(text)
 
 
 def test_every_provider_is_documented_with_its_priority() -> None:

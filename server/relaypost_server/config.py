@@ -22,6 +22,7 @@ from relaypost_server.settings import Problem, Settings, SettingsError, read, un
 from relaypost_server.webhook_settings import WebhookSettings
 
 ENV_FILE = "RELAYPOST_ENV_FILE"
+HTTPS_PROXY, NO_PROXY = "HTTPS_PROXY", "NO_PROXY"
 FEATURES: tuple[type[Settings], ...] = (
     OtpSettings,
     DeliverySettings,
@@ -96,6 +97,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     environ = dict(environ)
     if "AWS_DEFAULT_REGION" in environ:
         environ.setdefault("AWS_REGION", environ["AWS_DEFAULT_REGION"])
+    for name in (HTTPS_PROXY, NO_PROXY):  # In lower case they are more usual, and outweigh the others.
+        environ[name] = environ.get(name.lower(), "").strip() or environ.get(name, "")
     gateway, problems = read(GatewaySettings, environ)
     otp, of_otp = read(OtpSettings, environ)
     delivery, of_delivery = read(DeliverySettings, environ)
@@ -118,7 +121,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
             problems += found.problems()
             problems += found.enabled_by_halves()
     if problems or not (gateway and otp and delivery and budgets and queue and webhooks and advice):
-        raise SettingsError(problems)
+        raise SettingsError(dict.fromkeys(problems))  # Providers share settings, and their mistakes.
     chosen = _choose(gateway, settings)
     problems = _production_problems(gateway, chosen, otp)
     if problems:

@@ -34,6 +34,8 @@ class Event:
     """Seconds that the provider, or its circuit, asked for."""
     no_time: bool = False
     refused_for_now: frozenset[str] = frozenset()
+    blames_recipient: bool = False
+    """It refused because there is no such recipient, by its own word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,12 @@ class WalkModel:
         self, circuits: Mapping[str, RefusalReason], *, time_left: float, may_try_again: bool, abandoned: bool
     ) -> Ask | PassOver | End:
         """The only right step. `circuits`: the providers that let nothing through, and why."""
-        if self._settled() or (abandoned and self.events):
-            return self.end()
         seen = {event.provider for event in self.events}
         untried = [name for name in self.chain if name not in seen]
+        if self._settled():
+            return self.end()
+        if abandoned and self.events:
+            return self.end(cut_short=bool(untried))
         if not untried:
             return self._second_try(circuits, time_left) if may_try_again else self.end()
         name = untried[0]
@@ -99,10 +103,10 @@ class WalkModel:
                 left &= event.refused_for_now
         return left
 
-    def end(self) -> End:
-        """What the walk amounts to if it ends here."""
+    def end(self, *, cut_short: bool = False) -> End:
+        """What the walk amounts to if it ends here; `cut_short`: with providers left that might have taken it."""
         kinds = [event.kind for event in self.events]
-        ending = self._ending(kinds)
+        ending = self._ending(kinds, cut_short)
         retry_after = None
         if ending is Ending.DEADLINE:
             retry_after = WAIT
@@ -111,7 +115,7 @@ class WalkModel:
             retry_after = min(waits, default=None)
         return End(ending, self._possible_duplicate(kinds), retry_after)
 
-    def _ending(self, kinds: list[Kind]) -> Ending:
+    def _ending(self, kinds: list[Kind], cut_short: bool) -> Ending:
         for kind, ending in (
             (Kind.ACCEPTED, Ending.SENT),
             (Kind.UNCONFIRMED, Ending.UNCONFIRMED),
@@ -119,6 +123,9 @@ class WalkModel:
         ):
             if kind in kinds:
                 return ending
+        everyone_refused = not cut_short and not MAY_RETRY.intersection(kinds)
+        if everyone_refused and any(event.blames_recipient for event in self.events):
+            return Ending.REJECTED
         return Ending.DEADLINE if any(event.no_time for event in self.events) else Ending.EXHAUSTED
 
     @staticmethod

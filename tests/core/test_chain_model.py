@@ -98,6 +98,7 @@ class WalkMachine(RuleBasedStateMachine):
         refused=SOME,
         lost=SOME,
         again=st.booleans(),
+        blames=st.booleans(),
     )
     def walk(
         self,
@@ -108,8 +109,12 @@ class WalkMachine(RuleBasedStateMachine):
         refused: set[str],
         lost: set[str],
         again: bool,
+        blames: bool,
     ) -> None:
-        """Some steps. `part` of each one's time passes; whoever accepts refuses some for now, and some for good."""
+        """Some steps. `part` of each one's time passes; whoever accepts refuses some for now, and some for good.
+
+        `blames`: providers that cannot carry the message say that there is no such recipient.
+        """
         for kind in kinds[:steps]:
             step, expected = self._next(may_try_again=again)
             if isinstance(step, Finish):
@@ -122,7 +127,7 @@ class WalkMachine(RuleBasedStateMachine):
             else:
                 self._check_try(step, expected)
                 self.time_left -= step.timeout * part
-                self._ask(step, kind, wait, refused, lost)
+                self._ask(step, kind, wait, refused, lost, blames=blames)
             self.judges_every_beginning_of_a_walk()
 
     @precondition(lambda self: self.verdict is None)
@@ -179,13 +184,17 @@ class WalkMachine(RuleBasedStateMachine):
         assert step.timeout == pytest.approx(expected.timeout)
         assert self.model.shortest <= step.timeout <= self.time_left
 
-    def _ask(self, step: Try, kind: Kind, wait: float | None, refused: set[str], lost: set[str]) -> None:
+    def _ask(
+        self, step: Try, kind: Kind, wait: float | None, refused: set[str], lost: set[str], *, blames: bool
+    ) -> None:
         """The provider gets those who are still to be reached, and nobody else."""
         message = still_to_reach(self.message, self.attempts)
         given = frozenset(message.content.recipients)
         assert given == self.model.still_to_reach()
         assert given
         outcome: dict[str, Any] = {"kind": kind}
+        if kind is Kind.UNSUPPORTED:
+            outcome["blames_recipient"] = blames
         if kind is Kind.THROTTLED:
             outcome["retry_after"] = wait
         if kind is Kind.ACCEPTED and (refused | lost) & given != given:
@@ -196,7 +205,13 @@ class WalkMachine(RuleBasedStateMachine):
         answer = Outcome(**outcome)
         self._record(step.provider, answer)
         self.model.events.append(
-            Event(step.provider, kind, answer.retry_after, refused_for_now=frozenset(answer.refused_for_now))
+            Event(
+                step.provider,
+                kind,
+                answer.retry_after,
+                refused_for_now=frozenset(answer.refused_for_now),
+                blames_recipient=answer.blames_recipient,
+            )
         )
 
     def _pass_over(self, step: Skip) -> None:

@@ -365,3 +365,10 @@ def test_a_recipient_is_not_rejected_while_another_provider_may_reach_it_later(k
     verdict = judge([blamed, attempt("b", kind)])
     assert verdict.ending is Ending.EXHAUSTED
     assert verdict.retry_after is not None
+
+
+def test_a_recipient_is_not_rejected_when_the_caller_left_before_every_provider_was_asked() -> None:
+    """A rejection is kept, and would be the answer to every later call."""
+    blamed = attempt("a", Kind.UNSUPPORTED, blames_recipient=True)
+    assert judge([blamed], cut_short=True).ending is Ending.EXHAUSTED
+    assert judge([blamed]).ending is Ending.REJECTED

@@ -179,6 +179,12 @@ def test_an_earlier_request_is_answered_as_it_ended_or_as_a_receipt_says(
     assert verdict_on(record(state=state, attempts=(attempt("a", kind),))).ending is ending
 
 
+def test_a_rejection_that_followed_from_whom_a_provider_blamed_is_answered_again_as_one() -> None:
+    """The log keeps the kinds of attempts, and not whom a provider blamed."""
+    refused = (attempt("a", Kind.UNSUPPORTED), attempt("b", Kind.UNSUPPORTED))
+    assert verdict_on(record(state=MessageState.REJECTED, attempts=refused)).ending is Ending.REJECTED
+
+
 NOT_SENT = (MessageState.FAILED, MessageState.SENDING, MessageState.QUEUED, MessageState.DEAD)
 
 

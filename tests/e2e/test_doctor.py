@@ -65,3 +65,23 @@ async def test_redis_is_asked_and_may_be_away(bundled_database: str) -> None:
     code, found = await examined(bundled_database, RELAYPOST_REDIS_URL=redis.url)
     assert (code, found["advice"]["level"]) == (0, "warning")
     assert "RELAYPOST_REDIS_URL" in found["advice"]["fix"]
+
+
+async def test_the_proxy_of_each_provider_is_shown_without_its_password(bundled_database: str) -> None:
+    """Nothing listens there, so nothing of this test leaves the machine."""
+    environ = {
+        "SENDGRID_API_KEY": "SG.ngeVfQFYQlKU0ufo8x5d1A.TwL2iGABf9DHoTf",
+        "TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef",
+        "TWILIO_AUTH_TOKEN": "0123456789abcdef0123456789abcdee",
+        "TWILIO_PHONE_NUMBER": "+14155550100",
+        "RELAYPOST_TWILIO_ENDPOINT": f"https://localhost:{closed_port()}",
+        "https_proxy": f"http://ada:hunter2@127.0.0.1:{closed_port()}",
+        "no_proxy": "localhost",
+    }
+    _, out, _ = await run("doctor", "--json", RELAYPOST_DATABASE_URL=bundled_database, **environ)
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    shown = {f["subject"]: f["detail"] for f in checks["proxy"]["findings"]}
+    assert shown["sendgrid"].startswith("through http://127.0.0.1:")
+    assert shown["twilio"] == "none"
+    assert not checks["sendgrid"]["works"]
+    assert "hunter2" not in out

@@ -104,7 +104,7 @@ async def test_an_endless_answer_is_not_read_to_its_end(bundled_database: str) -
 async def test_a_rejected_recipient_is_nobody_elses_business(bundled_database: str) -> None:
     """Row 11: fifty rejections leave the circuit closed, and B is never asked."""
     async with world(bundled_database) as running:
-        running.providers.ses.always(answer(400, b'{"message":"no"}', x_amzn_errortype="MessageRejected"))
+        running.providers.ses.always(answer(400, b'{"message":"Bad content"}', x_amzn_errortype="MessageRejected"))
         for _ in range(50):
             with pytest.raises(SendFailedError) as caught:
                 await running.email()

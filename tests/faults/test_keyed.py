@@ -111,11 +111,19 @@ async def test_what_may_have_been_sent_is_answered_alike_and_not_sent_again(bund
 
 
 async def test_a_rejection_is_kept(bundled_database: str) -> None:
-    async with world(bundled_database, SHORT_LEASE) as running:
-        running.providers.ses.always(answer(400, b'{"message":"no"}', x_amzn_errortype="MessageRejected"))
+    async with world(bundled_database, SHORT_LEASE | {"RELAYPOST_SMTP_ENABLED": "false"}) as running:
+        running.providers.ses.always(answer(400, b'{"message":"Bad content"}', x_amzn_errortype="MessageRejected"))
         reasons = [(await refusal(running, request())).reason for _ in range(2)]
         assert reasons == ["MESSAGE_REJECTED"] * 2
         assert running.providers.counts == {"ses": 1}
+        # Nobody rejects, and everybody refuses: one of them because it knows no such recipient.
+        running.providers.ses.always(
+            answer(400, b'{"message":"Address blacklisted."}', x_amzn_errortype="MessageRejected")
+        )
+        running.providers.sendgrid.always(answer(400, b'{"errors":[{"message":"no","field":"from"}]}'))
+        reasons = [(await refusal(running, request("other"))).reason for _ in range(2)]
+        assert reasons == ["MESSAGE_REJECTED"] * 2
+        assert running.providers.counts == {"ses": 2, "sendgrid": 1}
 
 
 @pytest.mark.parametrize("policy", ["refuse", "send"])

@@ -25,7 +25,7 @@ from relaypost_server.core.message import Address, Channel, Guarantee
 from relaypost_server.core.outcome import Outcome
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.flow.health import HealthReader
-from relaypost_server.providers import sendgrid, ses, sns, twilio_answers
+from relaypost_server.providers import sendgrid_answers, ses_answers, sns_answers, twilio_answers
 from relaypost_server.providers._connection import Answer
 from relaypost_server.store import rows
 from relaypost_server.telemetry.tracing import Tracing
@@ -151,7 +151,10 @@ async def test_the_messages_own_caller_is_told_what_the_provider_said() -> None:
         sent = await rig.sender.send(
             messages.email(**EMAIL).content, guarantee=Guarantee.AT_MOST_ONCE, metadata={}, time_left=None
         )
-    assert "HTTP 400: Invalid subject: Quokka subject [number]; text Wombat text" in shown_to_the_caller(sent.record)
+    assert (
+        "HTTP 400: an answer that the gateway does not know: Invalid subject: Quokka subject [number]; text Wombat text"
+        in shown_to_the_caller(sent.record)
+    )
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
@@ -167,10 +170,10 @@ def answers(text: str, status: int) -> Sequence[tuple[str, Outcome]]:
     escaped = text.replace("&", "&amp;").replace("<", "&lt;")
     xml = f"<R><Code>{escaped}</Code><Message>{escaped}</Message><MessageId>{escaped}</MessageId></R>".encode()
     return [
-        ("ses", ses.classify(Answer(status, headers, body))),
-        ("sendgrid", sendgrid.classify(Answer(status, headers, body))),
+        ("ses", ses_answers.classify(Answer(status, headers, body))),
+        ("sendgrid", sendgrid_answers.classify(Answer(status, headers, body))),
         ("twilio", twilio_answers.classify(Answer(status, headers, body))),
-        ("sns", sns.classify(Answer(status, headers, xml))),
+        ("sns", sns_answers.classify(Answer(status, headers, xml))),
     ]
 
 

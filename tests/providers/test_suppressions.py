@@ -1,13 +1,16 @@
 """Which receipts and answers mean that an address is to get no more messages."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given, strategies as st
 from twilio.request_validator import RequestValidator
 
+from relaypost_server.core.delivery import DeliveryEvent, RejectReason
 from relaypost_server.core.ports import CallbackRefusedError, Disbelief
 from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreadableError, ReplyReader
@@ -55,6 +58,85 @@ def bounced(*addresses: object, kind: str = "Permanent", subtype: str = "General
 def test_ses(event: dict[str, Any], reason: SuppressionReason | None, recipients: tuple[str, ...]) -> None:
     [found] = events_of({"Message": json.dumps(event), "MessageId": "1", "Timestamp": "2026-07-01T12:00:00.000Z"})
     assert (found.suppression, found.recipients) == (reason, recipients)
+
+
+def told(*recipients: Mapping[str, Any], kind: str) -> list[DeliveryEvent]:
+    """The events of a bounce that names these recipients."""
+    event = vendor.ses("Bounce", bounceType=kind, bounceSubType="General", bouncedRecipients=list(recipients))
+    return list(events_of({"Message": json.dumps(event), "MessageId": "1", "Timestamp": "2026-07-01T12:00:00.000Z"}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "diagnostic", "permanent"),
+    [
+        ("Transient", "5.1.1", "", True),
+        ("Transient", "5.3.0", "smtp; 550 5.1.1 <ada@example.com>: user unknown", True),
+        ("Transient", "5.0.0", "smtp; 550 5.1.1 no mailbox", True),
+        ("Transient", "", "smtp; 550 5.1.10 RESOLVER.ADR.RecipientNotFound", True),
+        ("Transient", "5.0.0", "smtp; 550 No such user here", True),
+        ("Transient", "5.2.1", "smtp; 550 5.2.1 The email account that you tried to reach is disabled", True),
+        ("Undetermined", "5.1.2", "smtp; 550 5.1.2 unknown host", True),
+        ("Transient", "5.0.0", "smtp; 550 5.1.1.", True),
+        ("Transient", "5.7.1", "smtp; 550 5.7.1 blocked: user unknown to the policy", False),
+        ("Transient", "5.7.1", "smtp; 554 5.7.1 rejected as spam", False),
+        ("Transient", "5.1.8", "smtp; 550 5.1.8 sender rejected", False),
+        ("Transient", "5.2.2", "smtp; 552 5.2.2 mailbox full", False),
+        ("Transient", "4.4.7", "smtp; 550 4.4.7 message expired", False),
+        ("Transient", "", "", False),
+        ("Permanent", "5.7.1", "smtp; 554 5.7.1 rejected", True),
+        ("Permanent", "4.2.2", "smtp; 452 4.2.2 over quota", False),
+        ("Permanent", "", "smtp; relayed by 5.1.1.9", True),
+        ("Transient", "", "smtp; 550 relayed by 5.1.1.9", False),
+    ],
+)
+def test_what_a_server_said_outweighs_the_bounce_type_of_ses(
+    kind: str, status: str, diagnostic: str, permanent: bool
+) -> None:
+    [found] = told({"emailAddress": "ada@example.com", "status": status, "diagnosticCode": diagnostic}, kind=kind)
+    assert found.permanent is permanent
+    assert found.suppression is (BOUNCED if permanent else None)
+    assert found.provider_code == f"{kind}/General"
+    if permanent and kind != "Permanent":
+        assert found.reject_reason is RejectReason.INVALID
+
+
+def test_of_several_bounced_recipients_only_those_who_are_gone_are_suppressed() -> None:
+    gone, full = told(
+        {"emailAddress": "full@example.com", "status": "4.2.2", "diagnosticCode": "smtp; 452 4.2.2 over quota"},
+        {"emailAddress": "ada@example.com", "status": "5.1.1", "diagnosticCode": "smtp; 550 5.1.1 unknown"},
+        kind="Transient",
+    )
+    assert (gone.recipients, gone.permanent, gone.suppression) == (ADA, True, BOUNCED)
+    assert (full.recipients, full.permanent, full.suppression) == (("full@example.com",), False, None)
+    assert (gone.event_id, full.event_id) == ("1", "1/temporary")
+    assert "unknown" in gone.detail
+    assert "over quota" in full.detail
+
+
+@given(
+    st.sampled_from(["Permanent", "Transient", "Undetermined", 7, None]),
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "emailAddress": st.sampled_from(["ada@example.com", "b@example.com", "", 7, None]),
+                "status": st.sampled_from(["5.1.1", "4.2.2", "5.3.0", "", 7, None]) | st.text(max_size=9),
+                "diagnosticCode": st.sampled_from(["smtp; 550 5.1.1 x", "452 4.2.2", {}, None]) | st.text(max_size=20),
+            },
+        )
+        | st.text(max_size=5),
+        max_size=4,
+    )
+    | st.text(max_size=5)
+    | st.none(),
+)
+def test_any_bounce_names_each_recipient_in_one_event(kind: Any, listed: Any) -> None:
+    event = vendor.ses("Bounce", bounceType=kind, bounceSubType="General", bouncedRecipients=listed)
+    found = events_of({"Message": json.dumps(event), "MessageId": "1", "Timestamp": "2026-07-01T12:00:00.000Z"})
+    assert 1 <= len(found) <= 2
+    assert len({e.event_id for e in found}) == len(found)
+    for each in found:
+        assert each.suppression is (BOUNCED if each.permanent else None)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ An error means that nothing was sent. What may have been sent is answered with
 OK and the state UNCONFIRMED, so a client that retries errors sends no duplicate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
@@ -17,6 +17,7 @@ from relaypost_server.api import pack
 from relaypost_server.api.violations import InvalidRequestError
 from relaypost_server.core.failover import Attempt, Ending, Verdict
 from relaypost_server.core.message import Channel
+from relaypost_server.core.outcome import Kind
 from relaypost_server.core.redaction import mask
 from relaypost_server.core.webhook import MOST_ENDPOINTS
 from relaypost_server.flow.send import Sent
@@ -222,7 +223,7 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
             return build(
                 StatusCode.FAILED_PRECONDITION,
                 failure_pb2.ERROR_REASON_MESSAGE_REJECTED,
-                f"{sent.record.attempts[-1].provider} rejected the message",
+                _rejection(sent.record.attempts),
                 failure,
             )
         case Ending.SUPPRESSED:
@@ -256,6 +257,13 @@ def of_verdict(sent: Sent) -> status_pb2.Status | None:
                 retry(5.0),
             )
     return _exhausted(verdict, failure)
+
+
+def _rejection(attempts: Sequence[Attempt]) -> str:
+    rejecting = [a.provider for a in attempts if a.kind is Kind.REJECTED]
+    if rejecting:
+        return f"{rejecting[-1]} rejected the message"
+    return "every provider refused the message, and one of them because there is no such recipient"
 
 
 def _fill_attempt(packed: message_pb2.Attempt, attempt: Attempt) -> None:

@@ -11,6 +11,7 @@ from relaypost_server.core.advice import BusUnavailableError
 from relaypost_server.core.message import Channel
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.core.queue_ports import QueueUnavailableError
+from relaypost_server.providers._settings import HttpsProviderSettings
 from relaypost_server.queues.reach import reach
 from relaypost_server.store import migrations
 
@@ -37,13 +38,25 @@ class Report:
 
 
 async def examine(config: Config) -> list[Report]:
-    """All reports: of the database, of other servers that are set up, and of each provider."""
+    """All reports: of the database, of other servers that are set up, of each provider, and of proxies."""
     asked = [_database(config)]
     if config.queue.url is not None:
         asked.append(_queue(config.queue.url.get_secret_value(), config.queue.endpoint))
     if config.advice.url is not None:
         asked.append(_redis(config.advice.url.get_secret_value(), config.advice.prefix))
-    return list(await asyncio.gather(*asked, *(_provider(p) for p in config.providers)))
+    reports = await asyncio.gather(*asked, *(_provider(p) for p in config.providers))
+    return [*reports, *_proxies(config)]
+
+
+def _proxies(config: Config) -> Sequence[Report]:
+    """Through which proxy each provider is reached; nothing where none is reached by HTTPS."""
+    over_https = [(p.kind.name, p.settings) for p in config.providers if isinstance(p.settings, HttpsProviderSettings)]
+    found = [
+        Finding(subject=name, level=Level.OK, detail=f"through {proxy}" if proxy else "none")
+        for name, settings in over_https
+        for proxy in [settings.proxy_for(settings.base_url)]
+    ]
+    return [Report("proxy", None, found)] if found else []
 
 
 async def _provider(chosen: ChosenProvider) -> Report:

@@ -243,7 +243,7 @@ def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
     if Kind.REJECTED in kinds:
         ours = attempts[kinds.index(Kind.REJECTED)].provider == SUPPRESSION_LIST
         return Verdict(ending=Ending.SUPPRESSED if ours else Ending.REJECTED)
-    if _all_refuse_the_recipient(attempts):
+    if not cut_short and _all_refuse_the_recipient(attempts):
         return Verdict(ending=Ending.REJECTED)
     skips = {a.skipped for a in attempts}
     if SkipReason.CALLER_OVER_BUDGET in skips:

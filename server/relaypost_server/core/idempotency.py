@@ -226,6 +226,8 @@ def verdict_on(record: MessageRecord) -> Verdict:
     verdict = judge(record.attempts)
     if verdict.state is record.state:
         return verdict
+    if record.state is MessageState.REJECTED:  # Whom a provider blamed is not kept with its attempt.
+        return Verdict(ending=Ending.REJECTED)
     # A receipt has told more than the attempts did: a provider took it.
     return Verdict(ending=Ending.SENT, possible_duplicate=record.possible_duplicate)
 

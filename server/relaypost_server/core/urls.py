@@ -39,6 +39,16 @@ def check_endpoint(url: str) -> None:
     _check_port(parts.netloc)
 
 
+def check_proxy_url(url: str) -> None:
+    """Raises ValueError where it is no URL of a proxy."""
+    parts = _split(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("is not a proxy of the form http://[user:password@]host[:port]")
+    if parts.path not in ("", "/"):
+        raise ValueError("has a path, which a proxy has not")
+    _check_port(parts.netloc.rpartition("@")[2])
+
+
 def check_host(name: str) -> None:
     """Raises ValueError where it is no name and no address of a host."""
     if not _HOST_NAME.fullmatch(name) and not _is_address(name):

@@ -23,7 +23,7 @@ from relaypost_server.core.redaction import printable
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._connection import Answer
 from relaypost_server.providers._http import HttpClient, header_lines
-from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._settings import HttpsProviderSettings
 
 FRESH_SECONDS = 60.0
 """Credentials this young are used without a look at the chain."""
@@ -178,7 +178,7 @@ class AwsClient:
 
     def __init__(
         self,
-        settings: ProviderSettings,
+        settings: HttpsProviderSettings,
         *,
         url: str,
         region: str,

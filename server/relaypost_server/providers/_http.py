@@ -8,7 +8,7 @@ was on its way. Before that, a failure means "certainly not sent"; after it,
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.retry_after import parse_retry_after
 from relaypost_server.providers._attempt_time import AttemptTime, no_room
-from relaypost_server.providers._connecting import Host
 from relaypost_server.providers._connection import Answer, Connection, CutShortError, NoAnswerError, TimeLimitError
 from relaypost_server.providers._places import Places
-from relaypost_server.providers._settings import ProviderSettings
+from relaypost_server.providers._route import ProxyError, Route
+from relaypost_server.providers._settings import HttpsProviderSettings
 
 KEPT_SECONDS: Final = 15.0
 """How long an unused connection is kept; providers close theirs after a minute or later."""
@@ -34,14 +34,15 @@ _NO_ANSWER: Final = "no answer after the request was written"
 class HttpClient:
     """Connections to one URL; at most `pool_size` of the settings at once."""
 
-    def __init__(self, url: str, settings: ProviderSettings) -> None:
+    def __init__(self, url: str, settings: HttpsProviderSettings, *, accepts: Container[int] = range(200, 300)) -> None:
+        """`accepts`: the statuses that say that a message was accepted, even where the rest of the answer is lost."""
         parts = urlsplit(url)
         tls = parts.scheme == "https"
         self.path = parts.path or "/"
         self.authority = parts.netloc.rpartition("@")[2]
-        self._server_name = parts.hostname or ""
-        self._host = Host(self._server_name, parts.port or (443 if tls else 80))
-        self._tls = _tls_context() if tls else None
+        host, port = parts.hostname or "", parts.port or (443 if tls else 80)
+        self._route = Route(host, port, tls=tls_context if tls else None, proxy=settings.proxy_for(url))
+        self._accepts = accepts
         self._connect_timeout = settings.connect_timeout_seconds
         self._places = Places(settings.pool_size)
         self._idle: list[tuple[Connection, float]] = []
@@ -94,7 +95,9 @@ class HttpClient:
         limit = min(own, attempt.left_to_write)
         try:
             async with asyncio.timeout(limit) as scope:
-                return await self._connect()
+                return await self._route.connect()
+        except ProxyError as error:
+            return Outcome(kind=Kind.UNREACHABLE, detail=f"not connected: {error}", alert=error.refused)
         except OSError as error:  # Also TimeoutError, and whatever is wrong with TLS.
             if scope.expired() and limit < own:
                 return attempt.too_late("not connected")
@@ -112,7 +115,18 @@ class HttpClient:
         except TimeLimitError:
             return attempt.over(Kind.UNCONFIRMED, f"{_NO_ANSWER} (time-out)")
         except (NoAnswerError, OSError) as error:
-            return _lost(error)
+            return self._lost(error)
+
+    def _lost(self, error: NoAnswerError | OSError) -> Outcome:
+        """What it means that an answer did not come whole: the request may have reached the provider."""
+        match error:
+            case CutShortError(status=status):
+                kind = Kind.ACCEPTED if status in self._accepts else Kind.UNCONFIRMED
+                return Outcome(kind=kind, detail=f"HTTP {status}, the answer was cut short")
+            case NoAnswerError():
+                return Outcome(kind=Kind.UNCONFIRMED, detail=f"the answer is of no use: {error}")
+            case OSError():
+                return Outcome(kind=Kind.UNCONFIRMED, detail=f"{_NO_ANSWER} ({_name(error)})")
 
     def _give_back(self, connection: Connection | Outcome | None) -> None:
         if isinstance(connection, Connection):
@@ -121,29 +135,6 @@ class HttpClient:
             else:
                 connection.abort()
         self._places.give_back()
-
-    async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        connected = await self._host.connect()
-        _, connection = await loop.create_connection(
-            Connection,
-            sock=connected,
-            ssl=self._tls,
-            server_hostname=self._server_name if self._tls else None,
-        )
-        return connection
-
-
-def _lost(error: NoAnswerError | OSError) -> Outcome:
-    """What it means that an answer did not come whole: the request may have reached the provider."""
-    match error:
-        case CutShortError(status=status):
-            kind = Kind.ACCEPTED if 200 <= status < 300 else Kind.UNCONFIRMED
-            return Outcome(kind=kind, detail=f"HTTP {status}, the answer was cut short")
-        case NoAnswerError():
-            return Outcome(kind=Kind.UNCONFIRMED, detail=f"the answer is of no use: {error}")
-        case OSError():
-            return Outcome(kind=Kind.UNCONFIRMED, detail=f"{_NO_ANSWER} ({_name(error)})")
 
 
 def header_lines(headers: Mapping[str, str]) -> str:
@@ -156,7 +147,7 @@ def _name(error: OSError) -> str:
 
 
 @lru_cache(maxsize=1)
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """The system's certificates, or those of SSL_CERT_FILE; loading them takes 30 ms."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
@@ -167,15 +158,3 @@ def retry_after(answer: Answer) -> float | None:
     """Seconds that the provider asked for, if it did."""
     header = answer.headers.get("retry-after", "")
     return parse_retry_after(header, datetime.now(UTC), longest=LONGEST_RETRY_AFTER)
-
-
-def lost_answer(answer: Answer) -> Outcome:
-    """A success that does not say what succeeded: it may come from anybody in between."""
-    return Outcome(kind=Kind.UNCONFIRMED, detail=f"HTTP {answer.status}, the answer makes no sense")
-
-
-def explained(status: int, text: str, known: Mapping[str, str]) -> str:
-    """The status in our own words. `known`: what we say where the provider's text holds these words."""
-    lowered = text.lower()
-    said = next((ours for theirs, ours in known.items() if theirs.lower() in lowered), "")
-    return f"HTTP {status}: {said}" if said else f"HTTP {status}"

@@ -16,6 +16,8 @@ class Meaning:
     """Our own set-up, account or reputation is at fault: an operator has something to mend."""
     blames_recipient: bool = False
     """The provider says that there is no such recipient."""
+    opted_out: bool = False
+    """The recipient has asked this provider for no more messages; only for REJECTED."""
     latch: float | None = None
     """Seconds to leave the provider alone; only for THROTTLED. None: as the answer says."""
 
@@ -33,4 +35,5 @@ def outcome_of(
         retry_after=(retry_after if meaning.latch is None else meaning.latch) if throttled else None,
         alert=meaning.alert,
         blames_recipient=meaning.blames_recipient,
+        opted_out=meaning.opted_out,
     )

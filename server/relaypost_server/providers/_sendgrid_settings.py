@@ -6,14 +6,14 @@ from typing import ClassVar
 from pydantic import Field
 
 from relaypost_server.core.money import Money, PriceList
-from relaypost_server.providers._settings import PaidProviderSettings
+from relaypost_server.providers._settings import HttpsProviderSettings
 from relaypost_server.settings import Endpoint, Prices, Secret, VerificationKey, Window, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), default=Money(micros=900))
 """USD for each recipient: the overage of the Essentials plan."""
 
 
-class SendGridSettings(PaidProviderSettings):
+class SendGridSettings(HttpsProviderSettings):
     """SendGrid takes part where SENDGRID_API_KEY is set."""
 
     model_config = prefixed("sendgrid")
@@ -39,6 +39,10 @@ class SendGridSettings(PaidProviderSettings):
     prices: Prices = Field(
         PRICES, description='USD for each recipient, as in {"as_of": "2026-07-01", "default": "0.0009"}'
     )
+
+    @property
+    def base_url(self) -> str:
+        return self.endpoint
 
     @property
     def configured(self) -> bool:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from relaypost_server.core.money import Money, PriceList
-from relaypost_server.providers._settings import PaidProviderSettings
+from relaypost_server.providers._settings import HttpsProviderSettings
 from relaypost_server.settings import Endpoint, Prices, Window, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 21), default=Money(micros=100))
@@ -15,7 +15,7 @@ TOPIC = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}$"
 """The ARN of an SNS topic."""
 
 
-class SesSettings(PaidProviderSettings):
+class SesSettings(HttpsProviderSettings):
     """Amazon SES takes part where AWS_REGION is set. Credentials come from botocore's chain."""
 
     model_config = prefixed("ses")
@@ -46,6 +46,10 @@ class SesSettings(PaidProviderSettings):
     prices: Prices = Field(
         PRICES, description='USD for each recipient, as in {"as_of": "2026-07-21", "default": "0.0001"}'
     )
+
+    @property
+    def base_url(self) -> str:
+        return self.endpoint or f"https://email.{self.region}.amazonaws.com"
 
     @property
     def configured(self) -> bool:

@@ -1,13 +1,17 @@
 """The settings that every provider has."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from relaypost_server.core.breaker import BreakerPolicy
 from relaypost_server.core.budgets import Budget
-from relaypost_server.settings import Dollars, FreeUnits, Problem, Seconds, Settings
+from relaypost_server.core.proxies import Proxy, bypasses, parse_proxy
+from relaypost_server.settings import Dollars, FreeUnits, Problem, Seconds, Secret, Settings
+
+_HTTPS: Final = 443
 
 
 class ProviderSettings(Settings):
@@ -108,6 +112,48 @@ class PaidProviderSettings(ProviderSettings):
             return []
         fix = "Set it to less than that, or unset one."
         return [Problem(setting=self._name("budget_soft"), what="is over the hard budget", fix=fix)]
+
+
+class HttpsProviderSettings(PaidProviderSettings):
+    """A provider that is reached by HTTPS, and so perhaps through a proxy."""
+
+    https_proxy: Secret | None = Field(
+        None,
+        alias="HTTPS_PROXY",
+        description="the proxy through which providers are reached by HTTPS, for all of them, as in "
+        "http://user:password@proxy.example.com:3128; also https_proxy; default: none",
+    )
+    no_proxy: str | None = Field(
+        None,
+        alias="NO_PROXY",
+        description="hosts that are reached without that proxy, separated by commas: names (with all below them), "
+        "addresses, networks such as 10.0.0.0/8, each also with :port, or * for all; also no_proxy",
+    )
+
+    def problems(self) -> list[Problem]:
+        """A proxy that cannot be used is a mistake where a provider is to be reached through it, and only there."""
+        problems = super().problems()
+        if self.https_proxy is not None and self.configured:
+            try:
+                parse_proxy(self.https_proxy.get_secret_value())
+            except ValueError as error:
+                fix = "Set it to the proxy through which providers are reached by HTTPS, or unset it."
+                problems.append(Problem(setting="HTTPS_PROXY", what=str(error), fix=fix))
+        return problems
+
+    @property
+    def base_url(self) -> str:
+        """Where the provider is reached, without a path of its API."""
+        raise NotImplementedError
+
+    def proxy_for(self, url: str) -> Proxy | None:
+        """The proxy for a URL; None where there is none, or the URL is exempt."""
+        parts = urlsplit(url)
+        if self.https_proxy is None or parts.scheme != "https":
+            return None
+        if bypasses(parts.hostname or "", parts.port or _HTTPS, self.no_proxy or ""):
+            return None
+        return parse_proxy(self.https_proxy.get_secret_value())
 
 
 def missing(setting: str, because: str) -> Problem:

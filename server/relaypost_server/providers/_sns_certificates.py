@@ -38,13 +38,15 @@ class Fetcher(Protocol):
 
 
 class HttpFetcher:
-    """Fetches over HTTP, without following redirects: another host would be another's word."""
+    """Fetches over HTTP, through the proxy of the environment, without following redirects: another host would be
+    another's word.
+    """
 
     async def fetch(self, url: str) -> bytes:
         limits = aiohttp.ClientTimeout(total=FETCH_SECONDS)
         try:
             async with (
-                aiohttp.ClientSession(timeout=limits) as session,
+                aiohttp.ClientSession(timeout=limits, trust_env=True) as session,
                 session.get(url, allow_redirects=False) as answer,
             ):
                 body = await answer.content.read(LARGEST_ANSWER)

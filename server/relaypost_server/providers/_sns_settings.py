@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from relaypost_server.core.money import Money, PriceList
-from relaypost_server.providers._settings import PaidProviderSettings
+from relaypost_server.providers._settings import HttpsProviderSettings
 from relaypost_server.settings import Endpoint, Prices, PricesAMinute, prefixed
 
 PRICES = PriceList(
@@ -16,7 +16,7 @@ PRICES = PriceList(
 """USD for each segment."""
 
 
-class SnsSettings(PaidProviderSettings):
+class SnsSettings(HttpsProviderSettings):
     """Amazon SNS takes part where AWS_REGION is set. Credentials come from botocore's chain."""
 
     model_config = prefixed("sns")
@@ -62,6 +62,10 @@ class SnsSettings(PaidProviderSettings):
         PRICES,
         description='USD for each segment, as in {"as_of": "2026-07-01", "default": "0.05", "US": "0.00645"}',
     )
+
+    @property
+    def base_url(self) -> str:
+        return self.endpoint or f"https://sns.{self.region}.amazonaws.com"
 
     @property
     def configured(self) -> bool:

@@ -1,20 +1,21 @@
 """The settings of Twilio, apart from what sends: every start reads them, whichever provider is configured."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import ClassVar
 
 from pydantic import Field
 
 from relaypost_server.core.money import Money, PriceList
-from relaypost_server.providers._settings import PaidProviderSettings, missing
+from relaypost_server.providers._settings import HttpsProviderSettings, missing
 from relaypost_server.settings import Endpoint, Prices, PricesAMinute, Problem, Secret, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
 """USD for each segment: 0.0083 and a carrier's fee of about 0.0035."""
 
 
-class TwilioSettings(PaidProviderSettings):
-    """Twilio takes part where an account, its token and a number or Messaging Service are set."""
+class TwilioSettings(HttpsProviderSettings):
+    """Twilio takes part where an account, its token or an API key, and a number or Messaging Service are set."""
 
     model_config = prefixed("twilio")
     title: ClassVar = "Twilio"
@@ -29,7 +30,21 @@ class TwilioSettings(PaidProviderSettings):
     account_sid: str | None = Field(
         None, alias="TWILIO_ACCOUNT_SID", pattern="^AC[0-9a-f]{32}$", description="the account's SID: AC and 32 digits"
     )
-    auth_token: Secret | None = Field(None, alias="TWILIO_AUTH_TOKEN", description="the account's auth token")
+    auth_token: Secret | None = Field(
+        None,
+        alias="TWILIO_AUTH_TOKEN",
+        description="the account's auth token; Twilio signs receipts and replies with it, so they need it beside an "
+        "API key as well",
+    )
+    api_key_sid: str | None = Field(
+        None,
+        alias="TWILIO_API_KEY_SID",
+        pattern="^SK[0-9a-fA-F]{32}$",
+        description="the SID of an API key to send with, in place of the auth token: SK and 32 digits",
+    )
+    api_key_secret: Secret | None = Field(
+        None, alias="TWILIO_API_KEY_SECRET", description="the secret of that API key, which Twilio shows once"
+    )
     phone_number: str | None = Field(
         None,
         alias="TWILIO_PHONE_NUMBER",
@@ -60,16 +75,43 @@ class TwilioSettings(PaidProviderSettings):
     )
 
     @property
+    def base_url(self) -> str:
+        return self.endpoint
+
+    @property
     def configured(self) -> bool:
         sender = self.phone_number or self.messaging_service_sid
-        return self.account_sid is not None and self.auth_token is not None and sender is not None
+        return self.account_sid is not None and (self.auth_token is not None or self.by_api_key) and sender is not None
+
+    @property
+    def by_api_key(self) -> bool:
+        """Whether requests bear an API key."""
+        return self.api_key_sid is not None and self.api_key_secret is not None
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """User and password of requests."""
+        user, secret = self.account_sid, self.auth_token
+        if self.by_api_key:
+            user, secret = self.api_key_sid, self.api_key_secret
+        return user or "", secret.get_secret_value() if secret else ""
+
+    @property
+    def receipts_url(self) -> str | None:
+        """The URL that Twilio is told to report to; None where reports could not be verified."""
+        return self.public_url if self.auth_token else None
 
     def problems(self) -> list[Problem]:
+        key = {"TWILIO_API_KEY_SID": self.api_key_sid, "TWILIO_API_KEY_SECRET": self.api_key_secret}
         given = {
             "TWILIO_ACCOUNT_SID": self.account_sid,
-            "TWILIO_AUTH_TOKEN": self.auth_token,
+            "TWILIO_AUTH_TOKEN": self.auth_token or (self.api_key_sid or self.api_key_secret),
             "TWILIO_PHONE_NUMBER": self.phone_number or self.messaging_service_sid,
         }
-        there = [name for name, value in given.items() if value]
-        lacking = [missing(name, f"{there[0]} is set") for name, value in given.items() if there and not value]
-        return super().problems() + lacking
+        return super().problems() + _halves(key) + _halves(given)
+
+
+def _halves(given: Mapping[str, object]) -> list[Problem]:
+    """The settings that are missing, where some are there."""
+    there = [name for name, value in given.items() if value]
+    return [missing(name, f"{there[0]} is set") for name, value in given.items() if there and not value]

@@ -5,7 +5,6 @@ duplicates: a message is submitted once, and a lost answer is `unconfirmed`.
 """
 
 import asyncio
-import time
 from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
@@ -20,17 +19,15 @@ from relaypost_server.core.message import Address, Attachment, Channel, Email, M
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
 from relaypost_server.providers._attempt_time import AttemptTime
-from relaypost_server.providers._connection import Answer
-from relaypost_server.providers._http import LONGEST_RETRY_AFTER, HttpClient, explained, header_lines, retry_after
+from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._sendgrid_settings import SendGridSettings
 from relaypost_server.providers._threads import built
+from relaypost_server.providers.sendgrid_answers import ACCEPTS, classify
 from relaypost_server.providers.sendgrid_look_up import PAUSE, find
 from relaypost_server.providers.sendgrid_receipts import LARGEST_CALLBACK, check_head, read_batch
 
-CREDIT_LATCH = 3600.0
-"""Seconds before an account without credits is asked again."""
 LARGEST_BODY = 30 * 1024 * 1024
 """Bytes that SendGrid takes, attachments encoded."""
 
@@ -49,7 +46,7 @@ class SendGrid:
         self._settings = settings
         self.reports = settings.webhook_key is not None
         self.looks_up = settings.look_ups
-        self._http = HttpClient(f"{settings.endpoint}/v3/mail/send", settings)
+        self._http = HttpClient(f"{settings.base_url}/v3/mail/send", settings, accepts=ACCEPTS)
         key = settings.api_key.get_secret_value() if settings.api_key else ""
         self._headers = header_lines({"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
 
@@ -65,7 +62,7 @@ class SendGrid:
         if len(body) > LARGEST_BODY:
             return Outcome(kind=Kind.UNSUPPORTED, detail="SendGrid takes at most 30 MB, attachments encoded")
         answer = await self._http.post(self._headers, body, attempt)
-        outcome = answer if isinstance(answer, Outcome) else classify(answer)
+        outcome = answer if isinstance(answer, Outcome) else classify(answer, sandbox=self._settings.sandbox)
         return priced(outcome, self._settings.prices, len(message.content.recipients))
 
     def check_head(self, head: Callback) -> None:
@@ -134,66 +131,6 @@ def _attachment(attachment: Attachment) -> dict[str, str]:
         "disposition": "inline" if attachment.inline else "attachment",
     }
     return {**found, "content_id": attachment.content_id} if attachment.inline else found
-
-
-_OUR_FAULT = (Kind.UNAUTHORIZED, Kind.UNSUPPORTED)
-_KNOWN = {
-    "maximum credits exceeded": "the account's credits are used up",
-    "sender identity": "the sender is no verified Sender Identity",
-}
-"""What we say for words of SendGrid, which has no codes but the status."""
-
-
-def classify(answer: Answer) -> Outcome:
-    """What an HTTP answer of SendGrid means."""
-    if answer.ok:
-        return Outcome(kind=Kind.ACCEPTED, provider_message_id=answer.headers.get("x-message-id", ""))
-    text = _error_text(answer)
-    kind = _kind(answer.status, text)
-    return Outcome(
-        kind=kind,
-        detail=explained(answer.status, text, _KNOWN),
-        provider_text=text,
-        provider_code=str(answer.status),
-        retry_after=_wait(answer) if kind is Kind.THROTTLED else None,
-        alert=kind in _OUR_FAULT and answer.status != 413,
-    )
-
-
-def _kind(status: int, text: str) -> Kind:
-    lowered = text.lower()
-    if status == 429 or (status == 401 and "maximum credits exceeded" in lowered):
-        return Kind.THROTTLED
-    if status == 403 and "sender identity" in lowered:
-        return Kind.UNSUPPORTED
-    match status:
-        case 400:
-            return Kind.REJECTED
-        case 413 | 451:
-            return Kind.UNSUPPORTED
-        case 503:
-            return Kind.FAULTED
-    if status >= 500:
-        return Kind.UNCONFIRMED
-    return Kind.UNAUTHORIZED  # 401, 403, 404, 405, 406, 415: our account, or our request.
-
-
-def _error_text(answer: Answer) -> str:
-    errors = answer.json().get("errors")
-    if not isinstance(errors, list):
-        return ""
-    return "; ".join(str(e["message"]) for e in errors if isinstance(e, dict) and "message" in e)
-
-
-def _wait(answer: Answer) -> float | None:
-    """Seconds until X-RateLimit-Reset (Unix time), or the latch of an account without credits."""
-    if answer.status == 401:
-        return CREDIT_LATCH
-    try:
-        wait = float(answer.headers["x-ratelimit-reset"]) - time.time()
-    except (KeyError, ValueError):
-        return retry_after(answer)
-    return min(wait, LONGEST_RETRY_AFTER) if wait >= 0 else None
 
 
 def _client(settings: SendGridSettings) -> Any:

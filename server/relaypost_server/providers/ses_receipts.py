@@ -5,11 +5,13 @@ publishes to Amazon SNS".
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from relaypost_server.core.delivery import DeliveryEvent, EventType, RejectReason
 from relaypost_server.core.ports import CallbackRefusedError, Disbelief
 from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.providers import ses_bounces
 from relaypost_server.providers._receipts import MESSAGE_ID, addresses, iso_time, json_of, mapping, only, ours
 
 LARGEST_CALLBACK = 512 * 1024
@@ -60,9 +62,9 @@ _ABOUT_EVENT = (
 
 
 def events_of(notification: Mapping[str, Any]) -> Sequence[DeliveryEvent]:
-    """The event of a notification; none where it belongs to another sender of the account.
+    """The events of a notification; none where it belongs to another sender of the account.
 
-    Raises CallbackRefusedError.
+    A bounce is two events where it is permanent for some recipients and not for others. Raises CallbackRefusedError.
     """
     event = mapping(json_of(notification["Message"]) if notification["Message"].startswith("{") else None)
     mail = mapping(event.get("mail"))
@@ -74,23 +76,40 @@ def events_of(notification: Mapping[str, Any]) -> Sequence[DeliveryEvent]:
     if not isinstance(mail.get("messageId"), str):
         raise CallbackRefusedError(Disbelief.MALFORMED)
     kind = _TYPES.get(name, EventType.OTHER)
-    bounce = kind is EventType.BOUNCED
+    event_of_all = DeliveryEvent(
+        provider="ses",
+        event_id=notification["MessageId"],
+        message_id=message_id,
+        provider_message_id=mail["messageId"],
+        type=kind,
+        time=iso_time(about.get("timestamp") or notification["Timestamp"]),
+        reject_reason=_reason(kind, about),
+        provider_code=name,
+        detail=_detail(about),
+        recipients=_recipients(about, mail),
+        suppression=_suppression(kind, about),
+        raw={"eventType": name, "mail": only(mail, _ABOUT_MAIL), "event": only(about, _ABOUT_EVENT)},
+    )
+    return _bounces(event_of_all, about) if kind is EventType.BOUNCED else [event_of_all]
+
+
+def _bounces(event: DeliveryEvent, about: Mapping[str, Any]) -> Sequence[DeliveryEvent]:
+    """The event for those who are gone, and the event for those whom a later message may reach."""
+    said_permanent = about.get("bounceType") == "Permanent"
+    parts = ses_bounces.parts(about) or [ses_bounces.Bounced(event.recipients, said_permanent, False, event.detail)]
     return [
-        DeliveryEvent(
-            provider="ses",
-            event_id=notification["MessageId"],
-            message_id=message_id,
-            provider_message_id=mail["messageId"],
-            type=kind,
-            time=iso_time(about.get("timestamp") or notification["Timestamp"]),
-            reject_reason=_reason(kind, about),
-            permanent=not bounce or about.get("bounceType") == "Permanent",
-            provider_code=f"{about.get('bounceType')}/{about.get('bounceSubType')}" if bounce else name,
-            detail=_detail(about),
-            recipients=_recipients(about, mail),
-            suppression=_suppression(kind, about),
-            raw={"eventType": name, "mail": only(mail, _ABOUT_MAIL), "event": only(about, _ABOUT_EVENT)},
+        replace(
+            event,
+            # A bounce of one part keeps the id of its notification; the second part needs one of its own.
+            event_id=event.event_id if part is parts[0] else f"{event.event_id}/temporary",
+            permanent=part.permanent,
+            reject_reason=RejectReason.INVALID if part.permanent and part.outweighed else event.reject_reason,
+            provider_code=f"{about.get('bounceType')}/{about.get('bounceSubType')}",
+            detail=part.detail or event.detail,
+            recipients=part.recipients,
+            suppression=SuppressionReason.BOUNCED if part.permanent else None,
         )
+        for part in parts
     ]
 
 
@@ -105,8 +124,6 @@ def _recipients(about: Mapping[str, Any], mail: Mapping[str, Any]) -> tuple[str,
 
 def _suppression(kind: EventType, about: Mapping[str, Any]) -> SuppressionReason | None:
     match kind:
-        case EventType.BOUNCED if about.get("bounceType") == "Permanent":
-            return SuppressionReason.BOUNCED
         case EventType.COMPLAINED if about.get("complaintFeedbackType") != "not-spam":
             return SuppressionReason.COMPLAINED
         case EventType.UNSUBSCRIBED if mapping(about.get("newTopicPreferences")).get("unsubscribeAll") is True:
@@ -137,10 +154,9 @@ def _reason(kind: EventType, about: Mapping[str, Any]) -> RejectReason | None:
 
 def _detail(about: Mapping[str, Any]) -> str:
     """The first that says anything: what a server answered, or why SES gave up."""
-    for name in ("bouncedRecipients", "delayedRecipients"):
-        for recipient in about.get(name) or ():
-            said = mapping(recipient).get("diagnosticCode") or mapping(recipient).get("status")
-            if said:
-                return str(said)
+    delayed = about.get("delayedRecipients")
+    said = ses_bounces.detail([mapping(item) for item in delayed]) if isinstance(delayed, list) else ""
+    if said:
+        return said
     names = ("smtpResponse", "reason", "errorMessage", "complaintFeedbackType", "delayType")
     return next((str(about[name]) for name in names if about.get(name)), "")

@@ -1,27 +1,24 @@
 """Amazon SNS text messages.
 
-Requests and errors: botocore's `sns` model, operation Publish with a
-PhoneNumber. SNS removes no duplicates, and a 500 does not say that nothing was
-sent, so it is `unconfirmed`.
+Requests: botocore's `sns` model, operation Publish with a PhoneNumber. SNS
+removes no duplicates.
 """
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlencode
-from xml.etree import ElementTree
 
 from relaypost_server.core.message import Channel, Message, Sms, SmsType
 from relaypost_server.core.money import MICROS, Money
-from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.core.outcome import Outcome
 from relaypost_server.core.ports import Finding
 from relaypost_server.core.price_ports import Unpriced
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._aws import AwsClient
-from relaypost_server.providers._connection import Answer
-from relaypost_server.providers._http import lost_answer, retry_after
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
 from relaypost_server.providers._sns_settings import SnsSettings
 from relaypost_server.providers.sns_account import SnsAccount
+from relaypost_server.providers.sns_answers import classify
 from relaypost_server.providers.sns_prices import SnsPrices
 
 _VERSION = "2010-03-31"
@@ -39,7 +36,7 @@ class Sns:
         self.opt_outs_every = settings.opt_outs_seconds
         self._aws = AwsClient(
             settings,
-            url=settings.endpoint or f"https://sns.{settings.region}.amazonaws.com",
+            url=settings.base_url,
             region=settings.region or "",
             service="sns",
             content_type="application/x-www-form-urlencoded; charset=utf-8",
@@ -99,62 +96,3 @@ def request_body(sms: Sms, origination_number: str | None) -> bytes:
 
 def _decimal(price: Money | None) -> str:
     return "" if price is None else f"{price.micros // MICROS}.{price.micros % MICROS:06d}"
-
-
-_KINDS = {
-    "Throttled": Kind.THROTTLED,
-    "ThrottledException": Kind.THROTTLED,
-    "Throttling": Kind.THROTTLED,
-    "ThrottlingException": Kind.THROTTLED,
-    "KMSThrottling": Kind.THROTTLED,
-    "KMSThrottlingException": Kind.THROTTLED,
-    "InvalidParameter": Kind.REJECTED,
-    "InvalidParameterValue": Kind.REJECTED,
-    "ParameterValueInvalid": Kind.REJECTED,
-    "ValidationException": Kind.REJECTED,
-    "ValidationError": Kind.REJECTED,
-    "AuthorizationError": Kind.UNAUTHORIZED,
-    "InvalidSecurity": Kind.UNAUTHORIZED,
-    "OptInRequired": Kind.UNAUTHORIZED,
-}
-_OUR_FAULT = (Kind.UNAUTHORIZED, Kind.UNSUPPORTED)
-
-
-def classify(answer: Answer) -> Outcome:
-    """What an HTTP answer of SNS means."""
-    fields = _fields(answer.body)
-    if answer.ok:
-        if "MessageId" not in fields:
-            return lost_answer(answer)
-        return Outcome(kind=Kind.ACCEPTED, provider_message_id=fields["MessageId"])
-    code, text = fields.get("Code", ""), fields.get("Message", "")
-    kind = _kind(answer.status, code)
-    return Outcome(
-        kind=kind,
-        detail=f"HTTP {answer.status}",
-        provider_text=text,
-        provider_code=code,
-        retry_after=retry_after(answer) if kind is Kind.THROTTLED else None,
-        alert=kind in _OUR_FAULT,
-    )
-
-
-def _kind(status: int, code: str) -> Kind:
-    if code in _KINDS:
-        return _KINDS[code]
-    if status >= 500:
-        return Kind.FAULTED if status == 503 and code else Kind.UNCONFIRMED
-    if status == 429:
-        return Kind.THROTTLED
-    if status in (401, 403) or code.startswith("KMS"):
-        return Kind.UNAUTHORIZED
-    return Kind.UNSUPPORTED
-
-
-def _fields(body: bytes) -> dict[str, str]:
-    """The texts of an answer's leaf elements by their names without namespace."""
-    try:
-        root = ElementTree.fromstring(body)
-    except (ElementTree.ParseError, ValueError):
-        return {}
-    return {e.tag.rpartition("}")[2]: e.text.strip() for e in root.iter() if e.text and e.text.strip()}

@@ -8,7 +8,6 @@ says that a repeated request may send twice: a lost answer is `unconfirmed`.
 import asyncio
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any
 from urllib.parse import urlencode
 
 from relaypost_server.core.delivery import DeliveryEvent
@@ -16,13 +15,14 @@ from relaypost_server.core.look_ups import Doubt
 from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Outcome
-from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
+from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding
 from relaypost_server.core.price_ports import Unpriced
 from relaypost_server.core.suppression import Reply
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
 from relaypost_server.providers._twilio_settings import TwilioSettings
+from relaypost_server.providers.twilio_account import client, look_around
 from relaypost_server.providers.twilio_answers import classify
 from relaypost_server.providers.twilio_look_up import find
 from relaypost_server.providers.twilio_prices import TwilioPrices
@@ -51,19 +51,13 @@ class Twilio:
 
     def __init__(self, settings: TwilioSettings) -> None:
         self._settings = settings
-        self.reports = settings.public_url is not None
+        self.reports = settings.receipts_url is not None
         self.looks_up = settings.look_ups
-        url = f"{settings.endpoint}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
+        url = f"{settings.base_url}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
         self._http = HttpClient(url, settings)
-        token = settings.auth_token.get_secret_value() if settings.auth_token else ""
-        basic = b64encode(f"{settings.account_sid}:{token}".encode()).decode()
+        basic = b64encode(":".join(settings.credentials).encode()).decode()
         self.prices_a_minute = settings.prices_a_minute
-        self._prices = TwilioPrices(
-            account_sid=settings.account_sid or "",
-            token=token,
-            endpoint=settings.endpoint,
-            timeout=settings.connect_timeout_seconds,
-        )
+        self._prices = TwilioPrices(lambda: client(settings))
         self._headers = header_lines(
             {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
         )
@@ -102,10 +96,10 @@ class Twilio:
         return read_reply(callback, public_url, token.get_secret_value())
 
     async def look_up(self, doubt: Doubt) -> Sequence[DeliveryEvent]:
-        return await asyncio.to_thread(lambda: find(_client(self._settings), doubt, _senders(self._settings, doubt)))
+        return await asyncio.to_thread(lambda: find(client(self._settings), doubt, _senders(self._settings, doubt)))
 
     async def check(self) -> Sequence[Finding]:
-        return [await asyncio.to_thread(_account, self._settings)]
+        return await asyncio.to_thread(look_around, self._settings)
 
     async def close(self) -> None:
         await self._http.close()
@@ -119,8 +113,8 @@ def request_form(message: Message[Sms], settings: TwilioSettings) -> dict[str, s
     """
     sms = message.content
     form = {"To": sms.to, "Body": sms.text}
-    if settings.public_url:
-        form["StatusCallback"] = callback_url(settings.public_url, message.id)
+    if settings.receipts_url:
+        form["StatusCallback"] = callback_url(settings.receipts_url, message.id)
     if sms.validity is not None:
         form["ValidityPeriod"] = str(min(max(int(sms.validity), 1), LONGEST_VALIDITY))
     if sms.sender_id and not sms.to.startswith("+1"):
@@ -135,48 +129,3 @@ def _senders(settings: TwilioSettings, doubt: Doubt) -> Sequence[str]:
     if doubt.sender and not doubt.recipient.startswith("+1"):
         return [doubt.sender]
     return [settings.messaging_service_sid or settings.phone_number or ""]
-
-
-def _client(settings: TwilioSettings) -> Any:
-    """The SDK's client, for questions; blocking."""
-    # Imported here: the SDK takes a second to load, and only checks and look-ups use it.
-    from twilio.http.http_client import TwilioHttpClient
-    from twilio.rest import Client
-
-    token = settings.auth_token
-    http = TwilioHttpClient(timeout=settings.connect_timeout_seconds, max_retries=0)
-    client = Client(settings.account_sid or "", token.get_secret_value() if token else "", http_client=http)
-    client.api.base_url = settings.endpoint
-    return client
-
-
-def _account(settings: TwilioSettings) -> Finding:
-    """Asks for the account; blocking."""
-    from requests.exceptions import RequestException
-    from twilio.base.exceptions import TwilioException
-
-    try:
-        account = _client(settings).api.v2010.accounts(settings.account_sid or "")
-        return _judge(account.fetch(), account.balance.fetch())
-    except TwilioException as error:
-        status = getattr(error, "status", None)
-        fix = "Check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
-        level = Level.FAILURE if status in (401, 403, 404) else Level.UNKNOWN
-        return Finding(subject="account", level=level, detail=f"Twilio answered HTTP {status}", fix=fix)
-    except RequestException as error:
-        fix = "Check the network, and RELAYPOST_TWILIO_ENDPOINT."
-        return Finding(subject="account", level=Level.UNKNOWN, detail=type(error).__name__, fix=fix)
-
-
-def _judge(account: Any, balance: Any) -> Finding:
-    money = f"balance {balance.balance} {balance.currency}"
-    if account.status != "active":
-        return Finding(
-            subject="account", level=Level.FAILURE, detail=f"{account.status}, {money}", fix="See the Twilio console."
-        )
-    if account.type == "Trial":
-        fix = "Upgrade the account in the Twilio console."
-        return Finding(
-            subject="account", level=Level.WARNING, detail=f"a trial: verified numbers only, {money}", fix=fix
-        )
-    return Finding(subject="account", level=Level.OK, detail=money)

@@ -4,7 +4,7 @@ Contract: github.com/twilio/twilio-oai, api_v2010, FetchMessage: `price` is a ne
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -18,15 +18,13 @@ PAUSE_SECONDS = 0.2
 class TwilioPrices:
     """Looks at one message at a time, in a thread."""
 
-    def __init__(self, *, account_sid: str, token: str, endpoint: str, timeout: float) -> None:
-        self._account_sid = account_sid
-        self._token = token
-        self._endpoint = endpoint
-        self._timeout = timeout
+    def __init__(self, client: Callable[[], Any]) -> None:
+        """`client`: makes the SDK's client; it is called in a thread."""
+        self._client = client
 
     async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:
         """Those that are known; where Twilio fails, those that it told before. Raises PricesUnavailableError."""
-        messages = await asyncio.to_thread(self._messages)
+        messages = await asyncio.to_thread(lambda: self._client().messages)
         found: dict[str, Money] = {}
         for number, each in enumerate(sent):
             try:
@@ -39,18 +37,6 @@ class TwilioPrices:
                 found[each.provider_message_id] = price
             await asyncio.sleep(PAUSE_SECONDS)
         return found
-
-    def _messages(self) -> Any:
-        """The account's messages; blocking."""
-        # Imported here: the SDK takes a second to load, and only look-ups use it.
-        from twilio.http.http_client import TwilioHttpClient
-        from twilio.rest import Client
-
-        client = Client(
-            self._account_sid, self._token, http_client=TwilioHttpClient(timeout=self._timeout, max_retries=0)
-        )
-        client.api.base_url = self._endpoint
-        return client.api.v2010.accounts(self._account_sid).messages
 
 
 def _price(messages: Any, sid: str) -> Money | None:
