@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from relaypost.v1 import email_pb2
 
-from relaypost_server.addresses import AddressError, parse_email
+from relaypost_server.addresses.emails import parse_email
+from relaypost_server.addresses.errors import AddressError
 from relaypost_server.api.rendering import check_no_template, rendered
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Address, Attachment, Email

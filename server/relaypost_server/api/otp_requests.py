@@ -7,7 +7,9 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 from relaypost.v1 import otp_service_pb2 as pb
 
-from relaypost_server.addresses import AddressError, Phone, is_region, parse_email, parse_phone
+from relaypost_server.addresses.emails import parse_email
+from relaypost_server.addresses.errors import AddressError
+from relaypost_server.addresses.phones import Phone, is_region, parse_phone
 from relaypost_server.api.edge import Context
 from relaypost_server.api.request_keys import read_caller, read_confirm_within, read_guarantee, read_key
 from relaypost_server.api.violations import Violations

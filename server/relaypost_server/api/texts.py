@@ -4,7 +4,8 @@ import re
 
 from relaypost.v1 import sms_pb2
 
-from relaypost_server.addresses import AddressError, Phone, is_region, parse_phone
+from relaypost_server.addresses.errors import AddressError
+from relaypost_server.addresses.phones import Phone, is_region, parse_phone
 from relaypost_server.api.rendering import check_no_template, rendered
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Sms, SmsType
