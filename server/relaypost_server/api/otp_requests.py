@@ -9,8 +9,9 @@ from relaypost.v1 import otp_service_pb2 as pb
 
 from relaypost_server.addresses.emails import parse_email
 from relaypost_server.addresses.errors import AddressError
-from relaypost_server.addresses.phones import Phone, is_region, parse_phone
+from relaypost_server.addresses.phones import Phone
 from relaypost_server.api.edge import Context
+from relaypost_server.api.phones import NO_PHONE, read_phone
 from relaypost_server.api.request_keys import read_caller, read_confirm_within, read_guarantee, read_key
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Channel
@@ -36,12 +37,13 @@ _NETWORK_BITS = 64
 
 def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violations) -> OtpRequest:
     """The request; its complaints are added to `bad`, and it must not be used if there are any."""
-    channel, phone = Channel.EMAIL, Phone(number="", country="")
+    channel, phone = Channel.EMAIL, NO_PHONE
     match request.WhichOneof("destination"):
         case "email_address":
             phone = Phone(number=_email(request.email_address, bad), country="")
         case "phone":
-            channel, phone = Channel.SMS, _phone(request.phone, bad)
+            channel, typed = Channel.SMS, request.phone
+            phone = read_phone("phone.number", typed.number, "phone.region_code", typed.region_code, bad)
         case _:
             bad.add("destination", "is required: email_address or phone")
     if not _PURPOSE.fullmatch(request.purpose):
@@ -103,19 +105,6 @@ def _email(value: str, bad: Violations) -> str:
     except AddressError as error:
         bad.add("email_address", str(error))
         return ""
-
-
-def _phone(phone: pb.PhoneNumber, bad: Violations) -> Phone:
-    if phone.region_code and not is_region(phone.region_code):
-        bad.add("phone.region_code", "is not an ISO 3166-1 code such as US")
-    elif not phone.number:
-        bad.add("phone.number", "is required")
-    else:
-        try:
-            return parse_phone(phone.number, phone.region_code)
-        except AddressError as error:
-            bad.add("phone.number", str(error))
-    return Phone(number="", country="")
 
 
 def _length(value: int, bad: Violations) -> int:

@@ -4,8 +4,7 @@ import re
 
 from relaypost.v1 import sms_pb2
 
-from relaypost_server.addresses.errors import AddressError
-from relaypost_server.addresses.phones import Phone, is_region, parse_phone
+from relaypost_server.api.phones import read_phone
 from relaypost_server.api.rendering import check_no_template, rendered
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Sms, SmsType
@@ -19,12 +18,11 @@ _TYPES = {
     sms_pb2.SMS_MESSAGE_TYPE_TRANSACTIONAL: SmsType.TRANSACTIONAL,
     sms_pb2.SMS_MESSAGE_TYPE_PROMOTIONAL: SmsType.PROMOTIONAL,
 }
-_NOBODY = Phone(number="", country="")
 
 
 def read_sms(sms: sms_pb2.Sms, templates: Renderer, bad: Violations) -> Sms:
     """The text message; its complaints are added to `bad`, and it must not be used if there are any."""
-    phone = _phone(sms, bad)
+    phone = read_phone("sms.to", sms.to, "sms.region_code", sms.region_code, bad)
     text = _rendered(sms, templates, bad) if sms.template else _text(sms, bad)
     if sms.sender_id and not _SENDER_ID.fullmatch(sms.sender_id):
         bad.add("sms.sender_id", "must have 3 to 11 letters and digits, at least one letter")
@@ -54,20 +52,6 @@ def _text(sms: sms_pb2.Sms, bad: Violations) -> str:
     else:
         bad.prose("sms.text", sms.text, most_bytes=4 * LONGEST_TEXT)
     return sms.text
-
-
-def _phone(sms: sms_pb2.Sms, bad: Violations) -> Phone:
-    if sms.region_code and not is_region(sms.region_code):
-        bad.add("sms.region_code", "is not an ISO 3166-1 code such as US")
-        return _NOBODY
-    if not sms.to:
-        bad.add("sms.to", "is required")
-        return _NOBODY
-    try:
-        return parse_phone(sms.to, sms.region_code)
-    except AddressError as error:
-        bad.add("sms.to", str(error))
-        return _NOBODY
 
 
 def _max_price(sms: sms_pb2.Sms, bad: Violations) -> Money | None:
