@@ -1,6 +1,7 @@
 """OtpService over a real socket, on a real PostgreSQL."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -137,13 +138,56 @@ async def test_a_failover_carries_the_same_code_and_the_code_its_validity(start:
     assert 299 < first.validity <= 300
 
 
+def typed_forms(code: str) -> list[str]:
+    """As people type and paste a code of 6 digits."""
+    arabic = code.translate({ord("0") + n: 0x0660 + n for n in range(10)})
+    full_width = code.translate({ord("0") + n: 0xFF10 + n for n in range(10)})
+    halves = code[:3], code[3:]
+    return [
+        *(mark.join(halves) for mark in " -.\u2011\u00a0\u200b"),
+        f"{code} ",
+        f"{' '.join(halves)}-\n",
+        arabic,
+        full_width,
+    ]
+
+
+@pytest.mark.parametrize("form", range(10))
+async def test_a_code_is_right_in_every_form_in_which_it_is_typed(start: Any, form: int) -> None:
+    otp = await start()
+    sent = await otp.send()
+    assert (await otp.verify(sent.otp_id, typed_forms(otp.code)[form])).verified
+
+
+async def test_what_cannot_be_the_code_costs_no_attempt(start: Any) -> None:
+    otp = await start()
+    sent = await otp.send()
+    code = otp.code
+    for typed in ("x", " ", code[:-1], f"{code}0", f"+{code}", f"{code}!", "1" * 5000, "¹²³⁴⁵⁶"):
+        assert await otp.refusal(sent.otp_id, typed) == NOT_VERIFIED, typed
+    for _ in range(4):
+        assert await otp.refusal(sent.otp_id, other_than(code)) == NOT_VERIFIED
+    assert (await otp.verify(sent.otp_id, f"{code[:3]} {code[3:]}")).verified
+
+
+async def test_a_thousand_guesses_in_all_forms_are_five(start: Any) -> None:
+    otp = await start()
+    sent = await otp.send()
+    wrong = [f"{n:06}" for n in range(1000) if f"{n:06}" != otp.code][:995]
+    typed = [typed_forms(guess)[n % 10] for n, guess in enumerate(wrong)]
+    answers = Counter([reason for _, reason, _ in [await otp.refusal(sent.otp_id, guess) for guess in typed[:5]]])
+    rest = [*typed_forms(otp.code), *typed[5:]]
+    for first in range(0, len(rest), 100):  # More at once are turned away.
+        refused = await asyncio.gather(*(otp.refusal(sent.otp_id, guess) for guess in rest[first : first + 100]))
+        answers.update(reason for _, reason, _ in refused)
+    assert answers == {"OTP_NOT_VERIFIED": 5, "OTP_ATTEMPTS_USED_UP": 1000}
+
+
 async def test_whatever_is_not_the_right_code_is_answered_alike(start: Any) -> None:
     otp = await start(limited(failures=0, attempts=50))
     sent = await otp.send("signup")
     code = otp.code
-    arabic = code.translate({ord("0") + n: 0x0660 + n for n in range(10)})
-    full_width = code.translate({ord("0") + n: 0xFF10 + n for n in range(10)})
-    typed = [other_than(code), arabic, full_width, f"{code} ", f"+{code}", "x", code[:-1], f"{code}0", "1" * 5000]
+    typed = [other_than(code), *typed_forms(other_than(code)), f"+{code}", "x", code[:-1], f"{code}0", "1" * 5000]
     for wrong in typed:
         assert await otp.refusal(sent.otp_id, wrong, "signup") == NOT_VERIFIED, wrong
     for other in ("", "billing"):

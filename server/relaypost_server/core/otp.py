@@ -11,6 +11,7 @@ from relaypost_server.core.limits import Charge, Rate, charges, prefix_of
 from relaypost_server.core.message import Channel, Guarantee
 from relaypost_server.core.otp_codes import Bound, StoredCode
 from relaypost_server.core.silence import Confirm, OtpSend
+from relaypost_server.core.typed import digits_of
 
 SHORTEST_CODE, LONGEST_CODE, USUAL_CODE = 4, 10, 6
 SHORTEST_TTL, LONGEST_TTL, USUAL_TTL = 30.0, 3600.0, 300.0
@@ -203,6 +204,7 @@ def minutes(seconds: float) -> str:
     return str(max(1, int(seconds // 60)))
 
 
-def is_code(text: str) -> bool:
-    """Whether it may be a code at all: ASCII digits alone, for other digits are digits to Python too."""
-    return _CODE.fullmatch(text) is not None
+def typed_code(text: str) -> str:
+    """The code that somebody typed, in ASCII digits; "" where it cannot be one."""
+    code = digits_of(text)
+    return code if _CODE.fullmatch(code) else ""

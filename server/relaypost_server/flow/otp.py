@@ -20,7 +20,7 @@ from relaypost_server.core.otp import (
     OtpPolicy,
     OtpRequest,
     OtpSpent,
-    is_code,
+    typed_code,
 )
 from relaypost_server.core.otp_codes import Bound, Peppers
 from relaypost_server.core.ports import OtpStore
@@ -130,9 +130,11 @@ class Otps:
     async def verify(self, otp_id: str, typed: str, caller: str) -> Guess:
         """Uses a code up that was typed right; what was proven with it.
 
+        What cannot be the code, for it has not as many digits, is refused like a wrong one and costs no attempt.
         Raises OtpNotVerifiedError, OtpAttemptsUsedUpError, LimitReachedError or LogUnavailableError.
         """
-        found = await self._store.guess(otp_id, caller)
+        code = typed_code(typed)
+        found = await self._store.guess(otp_id, caller, len(code))
         if isinstance(found, Refusal):
             self._metrics.otp("refused", FAILURES)
             raise LimitReachedError([found])
@@ -140,8 +142,8 @@ class Otps:
             self._metrics.otp("not_verified", "attempts")
             raise OtpAttemptsUsedUpError
         # Compared even where there is nothing to compare with, so that it takes as long.
-        right = self._peppers.matches(typed, found.code, found.bound) if found else self._peppers.matches(typed, None)
-        if found is None or not right or not is_code(typed) or not await self._store.use(found):
+        right = self._peppers.matches(code, found.code, found.bound) if found else self._peppers.matches(code, None)
+        if found is None or not right or not await self._store.use(found):
             self._metrics.otp("not_verified", "code")
             raise OtpNotVerifiedError
         self._metrics.otp("verified", found.channel)

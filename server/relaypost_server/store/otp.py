@@ -62,8 +62,8 @@ class PostgresOtps:
                 (counted,) = await connection.fetch(QUERIES["rotate_otp"], otp.id, *new)
             return _otp(counted)
 
-    async def guess(self, otp_id: str, caller: str) -> Guess | Refusal | OtpSpent | None:
-        return await self._guesses.guess(otp_id, caller)
+    async def guess(self, otp_id: str, caller: str, length: int) -> Guess | Refusal | OtpSpent | None:
+        return await self._guesses.guess(otp_id, caller, length)
 
     async def use(self, guess: Guess) -> bool:
         return await self._guesses.use(guess)
