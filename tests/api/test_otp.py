@@ -10,11 +10,11 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
-from relaypost.v1 import message_pb2, otp_service_pb2 as pb, otp_service_pb2_grpc
+from relaypost.v1 import email_pb2, message_pb2, otp_service_pb2 as pb, otp_service_pb2_grpc
 
 from relaypost_server.core.budgets import Budget, Budgets
 from relaypost_server.core.limits import Rate
-from relaypost_server.core.message import Channel
+from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.money import Money
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.outcome import Kind
@@ -27,6 +27,7 @@ from tests.fakes.otp import code_in, other_than
 from tests.fakes.providers import FakeProvider, failing
 from tests.store.databases import opened
 
+TRIMMED = message_pb2.ADJUSTMENT_KIND_TRIMMED
 NOT_VERIFIED = (grpc.StatusCode.INVALID_ARGUMENT, "OTP_NOT_VERIFIED", "the code is not right, or not valid any more")
 PATIENT = OtpPolicy(cool_downs=(0.0,))
 ID = "01981f00-0000-7000-8000-000000000001"
@@ -259,6 +260,65 @@ async def test_a_resend_waits_and_carries_the_same_code(start: Any, database: Da
     assert (await otp.verify(sent.otp_id, code)).verified
     failure = await failure_of(otp.stub.ResendOtp(again))
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "OTP_OVER")
+
+
+async def test_every_message_of_a_code_comes_from_the_sender_that_its_caller_named(start: Any) -> None:
+    otp = await start()
+    by_sms = await otp.send(phone=pb.PhoneNumber(number="+4915112345678"), sender_id=" My Shop ")
+    assert [(a.field, a.kind) for a in by_sms.message.adjustments] == [("sender_id", TRIMMED)]
+    await otp.stub.ResendOtp(pb.ResendOtpRequest(otp_id=by_sms.otp_id))
+    assert [m.content.sender_id for m in otp.texts] == ["My Shop"] * 2
+    sender = email_pb2.EmailAddress(address="codes@shop.example", display_name="My Shop")
+    by_email = await otp.send(email_address="ada@example.com", sender=sender)
+    await otp.stub.ResendOtp(pb.ResendOtpRequest(otp_id=by_email.otp_id))
+    await otp.send(email_address="ada@example.com")
+    named = Address(email="codes@shop.example", name="My Shop")
+    received = otp.served.emails.providers[0].received
+    assert [m.content.sender for m in received] == [named, named, Address(email="noreply@example.com")]
+
+
+async def test_another_sender_is_another_request(start: Any) -> None:
+    otp = await start()
+    await otp.send(request_id="r-1", sender_id="Shop")
+    await otp.send(request_id="r-1", sender_id="Shop")
+    failure = await failure_of(otp.send(request_id="r-1", sender_id="Other"))
+    assert failure.reason == "REQUEST_ID_REUSED"
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"sender_id": "12345"}, "sender_id"),
+        ({"sender_id": "much too long"}, "sender_id"),
+        ({"sender": email_pb2.EmailAddress(address="a@example.com")}, "sender"),
+        ({"email_address": "ada@example.com", "sender_id": "Shop"}, "sender_id"),
+        ({"email_address": "ada@example.com", "sender": email_pb2.EmailAddress(address="?")}, "sender.address"),
+        ({"email_address": "ada@example.com", "sender": email_pb2.EmailAddress()}, "sender.address"),
+    ],
+)
+async def test_a_sender_that_is_none_is_refused(start: Any, fields: dict[str, Any], named: str) -> None:
+    otp = await start()
+    assert set((await failure_of(otp.send(**fields))).fields) == {named}
+
+
+@pytest.mark.parametrize(
+    ("locale", "text"),
+    [("de;q=.8,-BE;q=0.43", "Ihr"), ("de_AT.UTF-8", "Ihr"), ("x-default", "is your"), ("?," * 200, "is your")],
+)
+async def test_a_locale_that_cannot_be_read_costs_nobody_a_code(start: Any, locale: str, text: str) -> None:
+    otp = await start()
+    sent = await otp.send(locale=locale)
+    assert text in otp.texts[-1].content.text
+    told = [(a.field, a.kind) for a in sent.message.adjustments]
+    assert told == ([] if locale == "de_AT.UTF-8" else [("locale", message_pb2.ADJUSTMENT_KIND_IGNORED)])
+
+
+async def test_a_code_goes_to_a_phone_however_it_was_typed(start: Any) -> None:
+    otp = await start()
+    sent = await otp.send(phone=pb.PhoneNumber(number="\u202a+52 1 55\u20111234\u20115678\u202c"))
+    assert otp.texts[-1].content.to == "+525512345678"
+    told = [(a.field, a.kind) for a in sent.message.adjustments]
+    assert told == [("phone.number", TRIMMED), ("phone.number", message_pb2.ADJUSTMENT_KIND_REWRITTEN)]
 
 
 async def test_a_resend_may_rotate_the_code(start: Any) -> None:

@@ -95,6 +95,11 @@ class EmailReader:
         return tuple(_attachment(f"email.attachments[{i}]", a, bad) for i, a in enumerate(email.attachments))
 
 
+def read_address(field: str, address: email_pb2.EmailAddress, bad: Violations) -> Address:
+    """An address with its name; its complaints are added to `bad`, and it must not be used if there are any."""
+    return _address(field, address, bad)
+
+
 def _words(email: email_pb2.Email, bad: Violations) -> tuple[str, str, str]:
     """Subject, text and html, as they were given."""
     check_no_template("email", email, bad)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from relaypost_server.core.limits import Charge, Rate, charges, prefix_of
-from relaypost_server.core.message import Channel, Guarantee
+from relaypost_server.core.message import Address, Channel, Guarantee
 from relaypost_server.core.otp_codes import Bound, StoredCode
 from relaypost_server.core.silence import Confirm, OtpSend
 from relaypost_server.core.typed import digits_of
@@ -59,6 +59,10 @@ class OtpRequest:
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
     confirm_within: float | None = None
     """Seconds to wait for a sign that the message arrived; None not to wait."""
+    sender: Address | None = None
+    """Who an email comes from; None for the gateway's own."""
+    sender_id: str | None = None
+    """The name that the phone shows; None for none."""
 
     @property
     def prefix(self) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import structlog
 
+from relaypost_server.core.adjustments import Adjustment
 from relaypost_server.core.idempotency import RequestKey
 from relaypost_server.core.limits import LimitReachedError, Refusal
 from relaypost_server.core.message import Channel, Email, Sms
@@ -80,10 +81,13 @@ class Otps:
         """Whether the channel has any provider."""
         return self._emails.configured if channel is Channel.EMAIL else self._texts.configured
 
-    async def send(self, request: OtpRequest, *, client: str, time_left: float | None) -> SentOtp:
+    async def send(
+        self, request: OtpRequest, *, client: str, time_left: float | None, adjustments: tuple[Adjustment, ...] = ()
+    ) -> SentOtp:
         """Keeps a new code, then sends it; or answers as an earlier request of the same name was answered.
 
         `client`: the address of the person who asked the caller; "" for unknown.
+        `adjustments`: what was changed when the request was read.
         Raises RenderError, CountryNotAllowedError, LimitReachedError,
         OtpOverError, RequestReusedError, RequestInProgressError or
         LogUnavailableError; then nothing was sent.
@@ -105,7 +109,7 @@ class Otps:
             raise RequestReusedError
         if otp.id != otp_id:
             content = self._compose(otp.request, self._open(otp), otp.time_left)
-        return await self._deliver(otp, content, number=1, time_left=time_left)
+        return await self._deliver(otp, content, number=1, time_left=time_left, adjustments=adjustments)
 
     async def resend(self, otp_id: str, caller: str, *, client: str, time_left: float | None) -> SentOtp:
         """Sends a code once more while it lives. Raises as `send` does; OtpOverError where it does not live."""
@@ -165,7 +169,15 @@ class Otps:
             raise OtpOverError
         return code
 
-    async def _deliver(self, otp: Otp, content: Email | Sms, *, number: int, time_left: float | None) -> SentOtp:
+    async def _deliver(
+        self,
+        otp: Otp,
+        content: Email | Sms,
+        *,
+        number: int,
+        time_left: float | None,
+        adjustments: tuple[Adjustment, ...] = (),
+    ) -> SentOtp:
         request = otp.request
         key = RequestKey(caller=request.caller, method=METHOD, request_id=otp.name_of_send(number))
         notes = {"otp_id": otp.id, "purpose": request.purpose}
@@ -179,6 +191,7 @@ class Otps:
                 key=key,
                 asked=request.fingerprint,
                 confirm=otp.confirm(number),
+                adjustments=adjustments,
             )
         else:
             sent = await self._texts.send(
@@ -190,6 +203,7 @@ class Otps:
                 key=key,
                 asked=request.fingerprint,
                 confirm=otp.confirm(number),
+                adjustments=adjustments,
             )
         self._metrics.otp("sent", sent.record.state)
         return SentOtp(otp=otp, resend_time=self._policy.resend_time(otp), sent=sent)

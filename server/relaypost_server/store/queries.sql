@@ -346,11 +346,12 @@ WHERE waiting AND receive_time < now() - make_interval(secs => $1);
 -- A new code; nothing where an earlier request had the same name.
 INSERT INTO relaypost.otps (
     id, caller, request_id, fingerprint, channel, destination, country, prefix, purpose, template, locale,
-    variables, guarantee, ttl, pepper, mark, seal, length, confirm_within, expire_time
+    variables, guarantee, ttl, pepper, mark, seal, length, confirm_within, sender_email, sender_name, sender_id,
+    expire_time
 )
 SELECT
     $1, $2, nullif($3, ''), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::float8, $15, $16, $17, $18,
-    $19::float8, now() + make_interval(secs => $14::float8)
+    $19::float8, $20, $21, $22, now() + make_interval(secs => $14::float8)
 ON CONFLICT (caller, request_id) DO NOTHING
 RETURNING *, extract(epoch FROM expire_time - now())::float8 AS time_left;
 
