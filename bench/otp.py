@@ -25,7 +25,9 @@ from relaypost_server.store.spool import Spool
 from relaypost_server.telemetry.metrics import Metrics
 
 PEPPER = "a-pepper-for-measurements-of-32-characters"
-CODE, WRONG, ARABIC = "482915", "000000", "٤٨٢٩١٥"
+CODE, WRONG = "482915", "000000"
+ARABIC = "\u0660" * 6
+"""The wrong code in Arabic digits."""
 IN_FLIGHT = 64
 _CALLER = (("relaypost-caller", "stranger"),)
 
@@ -150,6 +152,7 @@ async def _refusals(client: AsyncClient, database: Database, store: PostgresOtps
             "used": _refused(client, used[n], CODE),
             "wrong": _refused(client, living[n], WRONG),
             "other digits": _refused(client, living[100 + n], ARABIC),
+            "no code at all": _refused(client, living[100 + n], "x"),
             "another caller's": _refused(client, living[200 + n], CODE, _CALLER),
         }
         for kind, call in kinds.items():

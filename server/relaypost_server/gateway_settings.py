@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from platformdirs import user_data_path
 from pydantic import AfterValidator, Field, SecretStr
 
-from relaypost_server.addresses import parse_email
+from relaypost_server.addresses.emails import parse_email
 from relaypost_server.core.message import Address
 from relaypost_server.core.suppression import SuppressionPolicy
 from relaypost_server.core.urls import check_database_url

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from relaypost_server.addresses import is_region
+from relaypost_server.addresses.phones import is_region
 from relaypost_server.core.limits import Rate
 from relaypost_server.core.otp import FAILURES, OtpPolicy
 from relaypost_server.settings import Secret, Settings, prefixed

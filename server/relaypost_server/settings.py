@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 
 from relaypost_server.core.money import Money, PriceList
+from relaypost_server.core.senders import is_sender_id, is_sender_number
 from relaypost_server.core.tariffs import FreeTier, Period
 from relaypost_server.core.urls import check_endpoint, check_host
 from relaypost_server.core.webhook_targets import networks
@@ -28,6 +29,7 @@ from relaypost_server.core.webhook_targets import networks
 PREFIX = "RELAYPOST_"
 LARGEST_AMOUNT = 1_000_000_000
 """US dollars."""
+_COUNTRY = re.compile(r"[A-Z]{2}")
 _FREE_TIER = re.compile(r"(?P<units>\d{1,12})/(?P<per>day|month)(?: until (?P<until>\d{4}-\d{2}-\d{2}))?")
 
 
@@ -130,6 +132,22 @@ def _price(amount: str) -> Money:
     return Money.of(price)
 
 
+def _senders(value: Any) -> Mapping[str, str]:
+    """Reads {"IN": "ACMEIN", "US": "+14155550100"}: countries by ISO 3166-1, and a name or number for each."""
+    try:
+        table = json.loads(value) if isinstance(value, str) else dict(value)
+        known = all(_COUNTRY.fullmatch(country) and _is_sender(sender) for country, sender in table.items())
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        raise ValueError('is not a list of senders such as {"IN": "ACMEIN", "US": "+14155550100"}')
+    return table
+
+
+def _is_sender(text: str) -> bool:
+    return is_sender_id(text) or is_sender_number(text)
+
+
 def dollars(value: Any) -> Money:
     """Reads an amount such as "50" or "12.50"."""
     if isinstance(value, Money):
@@ -203,6 +221,7 @@ VerificationKey = Annotated[str, AfterValidator(_verification_key)]
 Dollars = Annotated[Money, BeforeValidator(dollars)]
 FreeUnits = Annotated[FreeTier, BeforeValidator(_free_tier)]
 Prices = Annotated[PriceList, BeforeValidator(_price_list)]
+SendersByCountry = Annotated[Mapping[str, str], BeforeValidator(_senders)]
 NetworkList = Annotated[str, AfterValidator(_networks)]
 HostName = Annotated[str, AfterValidator(_host)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]

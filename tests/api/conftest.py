@@ -8,7 +8,7 @@ import grpc
 import pytest
 from relaypost.v1 import messaging_service_pb2_grpc
 
-from relaypost_server.addresses import load_numbering_plans
+from relaypost_server.addresses.phones import load_numbering_plans
 from relaypost_server.api.admin import AdminServicer
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.messaging import MessagingServicer

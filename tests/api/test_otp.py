@@ -1,6 +1,7 @@
 """OtpService over a real socket, on a real PostgreSQL."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
-from relaypost.v1 import message_pb2, otp_service_pb2 as pb, otp_service_pb2_grpc
+from relaypost.v1 import email_pb2, message_pb2, otp_service_pb2 as pb, otp_service_pb2_grpc
 
 from relaypost_server.core.budgets import Budget, Budgets
 from relaypost_server.core.limits import Rate
-from relaypost_server.core.message import Channel
+from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.money import Money
 from relaypost_server.core.otp import OtpPolicy
 from relaypost_server.core.outcome import Kind
@@ -26,6 +27,7 @@ from tests.fakes.otp import code_in, other_than
 from tests.fakes.providers import FakeProvider, failing
 from tests.store.databases import opened
 
+TRIMMED = message_pb2.ADJUSTMENT_KIND_TRIMMED
 NOT_VERIFIED = (grpc.StatusCode.INVALID_ARGUMENT, "OTP_NOT_VERIFIED", "the code is not right, or not valid any more")
 PATIENT = OtpPolicy(cool_downs=(0.0,))
 ID = "01981f00-0000-7000-8000-000000000001"
@@ -137,13 +139,56 @@ async def test_a_failover_carries_the_same_code_and_the_code_its_validity(start:
     assert 299 < first.validity <= 300
 
 
+def typed_forms(code: str) -> list[str]:
+    """As people type and paste a code of 6 digits."""
+    arabic = code.translate({ord("0") + n: 0x0660 + n for n in range(10)})
+    full_width = code.translate({ord("0") + n: 0xFF10 + n for n in range(10)})
+    halves = code[:3], code[3:]
+    return [
+        *(mark.join(halves) for mark in " -.\u2011\u00a0\u200b"),
+        f"{code} ",
+        f"{' '.join(halves)}-\n",
+        arabic,
+        full_width,
+    ]
+
+
+@pytest.mark.parametrize("form", range(10))
+async def test_a_code_is_right_in_every_form_in_which_it_is_typed(start: Any, form: int) -> None:
+    otp = await start()
+    sent = await otp.send()
+    assert (await otp.verify(sent.otp_id, typed_forms(otp.code)[form])).verified
+
+
+async def test_what_cannot_be_the_code_costs_no_attempt(start: Any) -> None:
+    otp = await start()
+    sent = await otp.send()
+    code = otp.code
+    for typed in ("x", " ", code[:-1], f"{code}0", f"+{code}", f"{code}!", "1" * 5000, "¹²³⁴⁵⁶"):
+        assert await otp.refusal(sent.otp_id, typed) == NOT_VERIFIED, typed
+    for _ in range(4):
+        assert await otp.refusal(sent.otp_id, other_than(code)) == NOT_VERIFIED
+    assert (await otp.verify(sent.otp_id, f"{code[:3]} {code[3:]}")).verified
+
+
+async def test_a_thousand_guesses_in_all_forms_are_five(start: Any) -> None:
+    otp = await start()
+    sent = await otp.send()
+    wrong = [f"{n:06}" for n in range(1000) if f"{n:06}" != otp.code][:995]
+    typed = [typed_forms(guess)[n % 10] for n, guess in enumerate(wrong)]
+    answers = Counter([reason for _, reason, _ in [await otp.refusal(sent.otp_id, guess) for guess in typed[:5]]])
+    rest = [*typed_forms(otp.code), *typed[5:]]
+    for first in range(0, len(rest), 100):  # More at once are turned away.
+        refused = await asyncio.gather(*(otp.refusal(sent.otp_id, guess) for guess in rest[first : first + 100]))
+        answers.update(reason for _, reason, _ in refused)
+    assert answers == {"OTP_NOT_VERIFIED": 5, "OTP_ATTEMPTS_USED_UP": 1000}
+
+
 async def test_whatever_is_not_the_right_code_is_answered_alike(start: Any) -> None:
     otp = await start(limited(failures=0, attempts=50))
     sent = await otp.send("signup")
     code = otp.code
-    arabic = code.translate({ord("0") + n: 0x0660 + n for n in range(10)})
-    full_width = code.translate({ord("0") + n: 0xFF10 + n for n in range(10)})
-    typed = [other_than(code), arabic, full_width, f"{code} ", f"+{code}", "x", code[:-1], f"{code}0", "1" * 5000]
+    typed = [other_than(code), *typed_forms(other_than(code)), f"+{code}", "x", code[:-1], f"{code}0", "1" * 5000]
     for wrong in typed:
         assert await otp.refusal(sent.otp_id, wrong, "signup") == NOT_VERIFIED, wrong
     for other in ("", "billing"):
@@ -215,6 +260,65 @@ async def test_a_resend_waits_and_carries_the_same_code(start: Any, database: Da
     assert (await otp.verify(sent.otp_id, code)).verified
     failure = await failure_of(otp.stub.ResendOtp(again))
     assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "OTP_OVER")
+
+
+async def test_every_message_of_a_code_comes_from_the_sender_that_its_caller_named(start: Any) -> None:
+    otp = await start()
+    by_sms = await otp.send(phone=pb.PhoneNumber(number="+4915112345678"), sender_id=" My Shop ")
+    assert [(a.field, a.kind) for a in by_sms.message.adjustments] == [("sender_id", TRIMMED)]
+    await otp.stub.ResendOtp(pb.ResendOtpRequest(otp_id=by_sms.otp_id))
+    assert [m.content.sender_id for m in otp.texts] == ["My Shop"] * 2
+    sender = email_pb2.EmailAddress(address="codes@shop.example", display_name="My Shop")
+    by_email = await otp.send(email_address="ada@example.com", sender=sender)
+    await otp.stub.ResendOtp(pb.ResendOtpRequest(otp_id=by_email.otp_id))
+    await otp.send(email_address="ada@example.com")
+    named = Address(email="codes@shop.example", name="My Shop")
+    received = otp.served.emails.providers[0].received
+    assert [m.content.sender for m in received] == [named, named, Address(email="noreply@example.com")]
+
+
+async def test_another_sender_is_another_request(start: Any) -> None:
+    otp = await start()
+    await otp.send(request_id="r-1", sender_id="Shop")
+    await otp.send(request_id="r-1", sender_id="Shop")
+    failure = await failure_of(otp.send(request_id="r-1", sender_id="Other"))
+    assert failure.reason == "REQUEST_ID_REUSED"
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"sender_id": "12345"}, "sender_id"),
+        ({"sender_id": "much too long"}, "sender_id"),
+        ({"sender": email_pb2.EmailAddress(address="a@example.com")}, "sender"),
+        ({"email_address": "ada@example.com", "sender_id": "Shop"}, "sender_id"),
+        ({"email_address": "ada@example.com", "sender": email_pb2.EmailAddress(address="?")}, "sender.address"),
+        ({"email_address": "ada@example.com", "sender": email_pb2.EmailAddress()}, "sender.address"),
+    ],
+)
+async def test_a_sender_that_is_none_is_refused(start: Any, fields: dict[str, Any], named: str) -> None:
+    otp = await start()
+    assert set((await failure_of(otp.send(**fields))).fields) == {named}
+
+
+@pytest.mark.parametrize(
+    ("locale", "text"),
+    [("de;q=.8,-BE;q=0.43", "Ihr"), ("de_AT.UTF-8", "Ihr"), ("x-default", "is your"), ("?," * 200, "is your")],
+)
+async def test_a_locale_that_cannot_be_read_costs_nobody_a_code(start: Any, locale: str, text: str) -> None:
+    otp = await start()
+    sent = await otp.send(locale=locale)
+    assert text in otp.texts[-1].content.text
+    told = [(a.field, a.kind) for a in sent.message.adjustments]
+    assert told == ([] if locale == "de_AT.UTF-8" else [("locale", message_pb2.ADJUSTMENT_KIND_IGNORED)])
+
+
+async def test_a_code_goes_to_a_phone_however_it_was_typed(start: Any) -> None:
+    otp = await start()
+    sent = await otp.send(phone=pb.PhoneNumber(number="\u202a+52 1 55\u20111234\u20115678\u202c"))
+    assert otp.texts[-1].content.to == "+525512345678"
+    told = [(a.field, a.kind) for a in sent.message.adjustments]
+    assert told == [("phone.number", TRIMMED), ("phone.number", message_pb2.ADJUSTMENT_KIND_REWRITTEN)]
 
 
 async def test_a_resend_may_rotate_the_code(start: Any) -> None:

@@ -92,7 +92,6 @@ async def test_a_template_gives_the_words_of_a_text(serve: Serve) -> None:
         (email(template="none"), {"email.template"}),
         (email(subject="Hi", text="Hi", variables=VALUES, locale="de"), {"email.variables", "email.locale"}),
         (sms(template="otp", variables=VALUES, text="Hi"), {"sms.template"}),
-        (sms(template="otp", variables=VALUES, locale="x"), {"sms.locale"}),
         (sms(text="Hi", variables=VALUES), {"sms.variables"}),
     ],
 )

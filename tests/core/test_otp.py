@@ -1,6 +1,7 @@
 """The rules of one-time passwords, and how codes are kept."""
 
 import inspect
+import unicodedata
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from relaypost_server.core.limits import Rate, charges, prefix_of
 from relaypost_server.core.message import Channel
-from relaypost_server.core.otp import OtpPolicy, OtpRequest, is_code, minutes
+from relaypost_server.core.otp import OtpPolicy, OtpRequest, minutes, typed_code
 from relaypost_server.core.otp_codes import Bound, Peppers
 
 PEPPERS = Peppers("p" * 32)
@@ -72,14 +73,48 @@ def test_codes_are_compared_in_constant_time() -> None:
     assert "hmac.compare_digest" in inspect.getsource(Peppers.matches)
 
 
-@given(st.text(max_size=12))
-def test_only_ascii_digits_make_a_code(text: str) -> None:
-    assert is_code(text) is (4 <= len(text) <= 10 and all(c in "0123456789" for c in text))
+@given(CODES)
+def test_a_code_in_ascii_digits_is_read_as_it_is(code: str) -> None:
+    assert typed_code(code) == code
 
 
-@pytest.mark.parametrize("text", ["١٢٣٤٥٦", "１２３４５６", "12345６", "123456\n", " 123456", "+12345", "¹²³⁴"])
-def test_digits_of_other_scripts_are_none(text: str) -> None:
-    assert not is_code(text)
+@given(
+    CODES,
+    st.sampled_from([0x30, 0x660, 0x6F0, 0x966, 0xE50, 0xFF10, 0x1D7CE]),
+    st.lists(
+        st.sampled_from(" -.\t\n\u00a0\u2007\u2011\u2013\u2212\u200b\u200e\u202a\ufeff\uff0e\u00b7"),
+        min_size=11,
+        max_size=11,
+    ),
+)
+def test_a_code_in_any_digits_with_anything_invisible_between_is_the_code(
+    code: str, zero: int, between: list[str]
+) -> None:
+    typed = between[-1] + "".join(chr(zero + int(d)) + mark for d, mark in zip(code, between, strict=False))
+    assert typed_code(typed) == code
+
+
+@given(st.text(max_size=14))
+def test_what_is_read_has_four_to_ten_ascii_digits_or_nothing(text: str) -> None:
+    code = typed_code(text)
+    assert code == "" or (4 <= len(code) <= 10 and all(c in "0123456789" for c in code))
+    digits = [str(unicodedata.decimal(c)) for c in text if c.isdecimal()]
+    assert code in ("", "".join(digits))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["483 920", "483-920", "483920 ", " 483920", "483.920", "٤٨٣٩٢٠", "４８３９２０", "483\u2011920", "\u200e483920\n"],
+)
+def test_typed_forms_are_the_code(text: str) -> None:
+    assert typed_code(text) == "483920"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "48392O", "+483920", "#483920", "code 483920", "¹²³⁴", "123", "1" * 11, "1" * 5000]
+)
+def test_what_cannot_be_a_code_is_none(text: str) -> None:
+    assert typed_code(text) == ""
 
 
 def test_the_wait_grows_and_then_stays() -> None:

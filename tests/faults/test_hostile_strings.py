@@ -44,8 +44,8 @@ SAMPLE = 8
 """One refusal in so many is asked for once more."""
 ALONE = frozenset({"sms.region_code"})
 """Fields without which another cannot be judged."""
-INSTEAD = ("template", "variables", "locale")
-"""Fields that stand in place of a text, and are refused beside one: tests/templates fills them with hostile strings."""
+INSTEAD = ("template", "variables", "locale", "sender_number")
+"""Fields that stand in place of another, and are refused beside it: tests/templates and tests/api fill them."""
 NUMBERS = (-(2**63), -(2**31), -1, 0, 2**31 - 1, 2**63 - 1)
 _INT32 = range(-(2**31), 2**31)
 _REQUESTS: Mapping[str, tuple[type[Message], type[Message]]] = {
@@ -78,7 +78,10 @@ def email_request() -> pb.SendEmailRequest:
 def sms_request() -> pb.SendSmsRequest:
     """A text message with something in every field."""
     price = message_pb2.Money(currency_code="USD", micros=1_000_000)
-    content = sms_pb2.Sms(to="+14155550123", region_code="US", text="Hello", sender_id="Example", max_price=price)
+    dlt = sms_pb2.IndiaDlt(entity_id="1101234567890", template_id="1107654321")
+    content = sms_pb2.Sms(
+        to="+14155550123", region_code="US", text="Hello", sender_id="Example", max_price=price, india_dlt=dlt
+    )
     return pb.SendSmsRequest(sms=content, metadata={"order": "7"})
 
 
@@ -242,7 +245,8 @@ def check_arrival(request: Any, sent: message_pb2.Message, arrived: Any) -> None
     elif "Action" in arrived:
         assert arrived == sns_form(request.sms, sent.recipients[0])
     else:
-        assert arrived == {"To": sent.recipients[0], "Body": request.sms.text, "From": TWILIO["TWILIO_PHONE_NUMBER"]}
+        sender = shown_name(request.sms, sent.recipients[0]) or TWILIO["TWILIO_PHONE_NUMBER"]
+        assert arrived == {"To": sent.recipients[0], "Body": request.sms.text, "From": sender}
 
 
 def digits(text: str) -> str:
@@ -307,11 +311,18 @@ def in_mime_form(mail: Mail) -> Mail:
     return replace(mail, text=text, html=html, subject=mail.subject.strip(" "))
 
 
+def shown_name(sms: sms_pb2.Sms, to: str) -> str:
+    """The name that the phone shows: none in North America."""
+    return "" if to.startswith("+1") else sms.sender_id
+
+
 def sns_form(sms: sms_pb2.Sms, to: str) -> dict[str, str]:
     attributes = {
         "AWS.SNS.SMS.SMSType": "Promotional" if sms.message_type == 2 else "Transactional",
-        "AWS.SNS.SMS.SenderID": sms.sender_id,
+        "AWS.SNS.SMS.SenderID": shown_name(sms, to),
         "AWS.SNS.SMS.MaxPrice": f"{sms.max_price.micros // 10**6}.{sms.max_price.micros % 10**6:06d}",
+        "AWS.MM.SMS.EntityId": sms.india_dlt.entity_id if to.startswith("+91") else "",
+        "AWS.MM.SMS.TemplateId": sms.india_dlt.template_id if to.startswith("+91") else "",
     }
     form = {"Action": "Publish", "Version": "2010-03-31", "PhoneNumber": to, "Message": sms.text}
     for number, (name, value) in enumerate(((n, v) for n, v in attributes.items() if v), start=1):

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import boto3
 import pytest
 
-from relaypost_server.core.message import Address, SmsType
+from relaypost_server.core.message import Address, IndiaDlt, SmsType
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind
 from tests import messages, peers
@@ -126,22 +126,33 @@ async def test_a_wrong_secret_is_an_account_fault(name: str, url: str, monkeypat
 
 
 async def test_sns_takes_a_text_message_with_everything_in_it(url: str) -> None:
-    provider = build("sns", {**OVER_HTTP["sns"](url), "RELAYPOST_SNS_ORIGINATION_NUMBER": "+14155550100"})
-    text = messages.sms(text="é" * 161, sender_id="EXAMPLE", type=SmsType.PROMOTIONAL, max_price=Money(micros=500_000))
+    provider = build(
+        "sns", {**OVER_HTTP["sns"](url), "RELAYPOST_SNS_PRICES": '{"as_of": "2026-07-01", "IN": "0.00645"}'}
+    )
+    text = messages.sms(
+        to="+919876543210",
+        country="IN",
+        text="é" * 161,
+        sender_id="EXAMPLE",
+        type=SmsType.PROMOTIONAL,
+        max_price=Money(micros=500_000),
+        india_dlt=IndiaDlt(entity_id="1101234567890", template_id="1107654321"),
+    )
     outcome = await provider.send(text, timeout=10.0)
     await provider.close()
     assert outcome.kind is Kind.ACCEPTED, outcome
     assert (outcome.segments, outcome.cost) == (2, Money(micros=12_900))
     (form,) = (parse_qs(b) for b in recorded(url))
-    entries = [f"MessageAttributes.entry.{n}" for n in (1, 2, 3, 4)]
+    entries = [f"MessageAttributes.entry.{n}" for n in range(1, 6)]
     attributes = {form[f"{e}.Name"][0]: form[f"{e}.Value.StringValue"][0] for e in entries}
     assert attributes == {
         "AWS.SNS.SMS.SMSType": "Promotional",
         "AWS.SNS.SMS.SenderID": "EXAMPLE",
         "AWS.SNS.SMS.MaxPrice": "0.500000",
-        "AWS.MM.SMS.OriginationNumber": "+14155550100",
+        "AWS.MM.SMS.EntityId": "1101234567890",
+        "AWS.MM.SMS.TemplateId": "1107654321",
     }
-    assert (form["PhoneNumber"], form["Message"]) == (["+14155550123"], ["é" * 161])
+    assert (form["PhoneNumber"], form["Message"]) == (["+919876543210"], ["é" * 161])
 
 
 async def test_the_opt_outs_of_sns_are_read(url: str) -> None:

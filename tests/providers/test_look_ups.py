@@ -103,7 +103,13 @@ async def test_the_sender_is_the_one_that_would_have_been_used() -> None:
     assert len(await looked_up("twilio", page(twilio_message()), environ=service)) == 0
     abroad = replace(DOUBT, recipient="+4915112345678", sender="EXAMPLE")
     assert len(await looked_up("twilio", page(twilio_message(sender="EXAMPLE", to=abroad.recipient)), abroad)) == 1
-    assert len(await looked_up("twilio", page(twilio_message(to=abroad.recipient)), abroad)) == 0
+    # Where Twilio takes no such name, the account's number sends it.
+    assert len(await looked_up("twilio", page(twilio_message(to=abroad.recipient)), abroad)) == 1
+    assert len(await looked_up("twilio", page(twilio_message(sender="OTHER", to=abroad.recipient)), abroad)) == 0
+    by_number = replace(abroad, sender="+14155550777")
+    from_it = twilio_message(sender="+14155550777", to=abroad.recipient)
+    assert len(await looked_up("twilio", page(from_it), by_number)) == 1
+    assert len(await looked_up("twilio", page(twilio_message(to=abroad.recipient)), by_number)) == 0
 
 
 async def test_a_page_that_does_not_reach_back_far_enough_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

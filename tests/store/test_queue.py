@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from relaypost_server.core.message import Address, Attachment, Channel, Email, MessageState, Sms, SmsType
+from relaypost_server.core.message import Address, Attachment, Channel, Email, IndiaDlt, MessageState, Sms, SmsType
 from relaypost_server.core.money import Money
 from relaypost_server.core.pace import Pace
 from relaypost_server.core.ports import LogUnavailableError
@@ -181,6 +181,14 @@ async def test_streams_that_open_a_batch_at_once_open_the_same(replicas: Sequenc
         ),
         Sms(to="+14155550123", country="US", text="Hi", type=SmsType.PROMOTIONAL, max_price=Money(micros=5)),
         Sms(to="+14155550123", country="US", text="Hi", validity=60.0),
+        Sms(to="+14155550123", country="US", text="Hi", sender_id="My Shop"),
+        Sms(
+            to="+919876543210",
+            country="IN",
+            text="Hi",
+            sender_number="12345",
+            india_dlt=IndiaDlt(entity_id="1101", template_id="1107"),
+        ),
     ],
 )
 def test_contents_are_read_as_they_were_written(content: Email | Sms) -> None:

@@ -29,7 +29,6 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(RenderError) as caught:
         templates.sms("hello", {"nmae": "Ada", "note": "x" * 10_001}, "not a language")
     assert violations(caught) == {
-        "locale": "is not a language tag such as pt-BR",
         'variables["name"]': "is required by the template",
         'variables["nmae"]': "is not a variable of the template",
         'variables["note"]': "has 10001 characters, at most 10000 are allowed",

@@ -16,7 +16,7 @@
 from relaypost._async_client import AsyncClient
 from relaypost._client import Client
 from relaypost._queue_requests import bulk_email, bulk_sms
-from relaypost._requests import Address, Attachment
+from relaypost._requests import Address, Attachment, IndiaDlt
 from relaypost.errors import (
     InvalidRequestError,
     OtpLimitError,
@@ -30,6 +30,7 @@ __all__ = [
     "AsyncClient",
     "Attachment",
     "Client",
+    "IndiaDlt",
     "InvalidRequestError",
     "OtpLimitError",
     "OtpNotVerifiedError",

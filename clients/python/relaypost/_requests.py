@@ -36,6 +36,14 @@ class Attachment:
     content_id: str = ""
 
 
+@dataclass(frozen=True)
+class IndiaDlt:
+    """What India's registry for commercial messages (DLT) gave the sender and the text's template."""
+
+    entity_id: str
+    template_id: str
+
+
 Mailbox = str | Address
 Mailboxes = Mailbox | Iterable[Mailbox]
 
@@ -96,6 +104,13 @@ class BulkSmsFields(Notes, Words, total=False):
     """Required, unless `template` gives it."""
     region_code: str
     sender_id: str
+    """The name that the phone shows; `sender_id` and `sender_number` exclude one another."""
+    sender_number: str
+    """A number or short code of yours to send from."""
+    gsm7: bool
+    """True: characters such as typographic quotes, which would double the price, are replaced by look-alikes."""
+    india_dlt: IndiaDlt
+    """The registered ids that texts to India need."""
     promotional: bool
     max_price_micros: int
     """The most that the message may cost, in millionths of a US dollar."""
@@ -120,6 +135,10 @@ class OtpFields(TypedDict, total=False):
     phone: str
     region_code: str
     """Of a national number in `phone`."""
+    sender: Mailbox
+    """Who an email comes from. Default: the gateway's own sender."""
+    sender_id: str
+    """The name that a phone shows. Default: the provider's own number."""
     purpose: Required[str]
     locale: str
     template: str
@@ -219,11 +238,15 @@ def sms_request(fields: SmsFields) -> pb.SendSmsRequest:
 
 def sms_content(fields: BulkSmsFields) -> sms_pb2.Sms:
     promotional, limit = fields.get("promotional", False), fields.get("max_price_micros")
+    dlt = fields.get("india_dlt")
     return sms_pb2.Sms(
         to=fields["to"],
         text=fields.get("text", ""),
         region_code=fields.get("region_code", ""),
         sender_id=fields.get("sender_id", ""),
+        sender_number=fields.get("sender_number", ""),
+        encoding=sms_pb2.SMS_ENCODING_GSM7 if fields.get("gsm7", False) else sms_pb2.SMS_ENCODING_UNSPECIFIED,
+        india_dlt=None if dlt is None else _india_dlt(dlt),
         message_type=sms_pb2.SMS_MESSAGE_TYPE_PROMOTIONAL if promotional else sms_pb2.SMS_MESSAGE_TYPE_TRANSACTIONAL,
         max_price=None if limit is None else message_pb2.Money(currency_code="USD", micros=limit),
         template=fields.get("template", ""),
@@ -237,7 +260,10 @@ def otp_request(fields: OtpFields) -> otp_pb.SendOtpRequest:
     email, phone = fields.get("email"), fields.get("phone")
     if email is not None and phone is not None:
         raise ValueError("a code goes to an email address or to a phone, not to both")
+    sender = fields.get("sender")
     request = otp_pb.SendOtpRequest(
+        sender=None if sender is None else _mailbox(sender),
+        sender_id=fields.get("sender_id", ""),
         purpose=fields["purpose"],
         locale=fields.get("locale", ""),
         template=fields.get("template", ""),
@@ -327,6 +353,12 @@ def _attachment(given: Attachment) -> email_pb2.Attachment:
         content_type=given.content_type,
         content_id=given.content_id,
     )
+
+
+def _india_dlt(given: IndiaDlt) -> sms_pb2.IndiaDlt:
+    if not isinstance(given, IndiaDlt):
+        raise TypeError(f"india_dlt is given as relaypost.IndiaDlt, not as {_kind(given)}")
+    return sms_pb2.IndiaDlt(entity_id=given.entity_id, template_id=given.template_id)
 
 
 def _kind(given: object) -> str:

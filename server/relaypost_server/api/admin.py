@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from relaypost.v1 import admin_service_pb2 as pb, admin_service_pb2_grpc
 
-from relaypost_server.addresses import AddressError, parse_email
+from relaypost_server.addresses.emails import parse_email
+from relaypost_server.addresses.errors import AddressError
 from relaypost_server.api import errors, pack
 from relaypost_server.api.account_errors import of_account
 from relaypost_server.api.cost_reports import pack_report, read_request

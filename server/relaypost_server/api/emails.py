@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from relaypost.v1 import email_pb2
 
-from relaypost_server.addresses import AddressError, parse_email
+from relaypost_server.addresses.emails import parse_email
+from relaypost_server.addresses.errors import AddressError
 from relaypost_server.api.rendering import check_no_template, rendered
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Address, Attachment, Email
@@ -92,6 +93,11 @@ class EmailReader:
         if len(set(ids)) < len(ids):
             bad.add("email.attachments", "must not share a content_id")
         return tuple(_attachment(f"email.attachments[{i}]", a, bad) for i, a in enumerate(email.attachments))
+
+
+def read_address(field: str, address: email_pb2.EmailAddress, bad: Violations) -> Address:
+    """An address with its name; its complaints are added to `bad`, and it must not be used if there are any."""
+    return _address(field, address, bad)
 
 
 def _words(email: email_pb2.Email, bad: Violations) -> tuple[str, str, str]:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import messaging_service_pb2 as pb, messaging_service_pb2_grpc
 
-from relaypost_server.addresses import AddressError, parse_email, parse_phone
+from relaypost_server.addresses.emails import parse_email
+from relaypost_server.addresses.errors import AddressError
+from relaypost_server.addresses.phones import parse_phone
 from relaypost_server.api import errors, pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.emails import EmailReader

@@ -38,7 +38,9 @@ class OtpServicer(otp_service_pb2_grpc.OtpServiceServicer):
         if not self._otps.configured(wanted.channel):
             raise ApiError(errors.not_configured(wanted.channel))
         with _explained():
-            made = await self._otps.send(wanted, client=client, time_left=context.time_remaining())
+            made = await self._otps.send(
+                wanted, client=client, time_left=context.time_remaining(), adjustments=bad.adjustments
+            )
         _check(made)
         response = pb.SendOtpResponse(
             otp_id=made.otp.id,

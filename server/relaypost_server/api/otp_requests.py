@@ -7,11 +7,17 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 from relaypost.v1 import otp_service_pb2 as pb
 
-from relaypost_server.addresses import AddressError, Phone, is_region, parse_email, parse_phone
+from relaypost_server.addresses.emails import parse_email
+from relaypost_server.addresses.errors import AddressError
+from relaypost_server.addresses.phones import Phone
 from relaypost_server.api.edge import Context
+from relaypost_server.api.emails import read_address
+from relaypost_server.api.locales import note_unread
+from relaypost_server.api.phones import NO_PHONE, read_phone
 from relaypost_server.api.request_keys import read_caller, read_confirm_within, read_guarantee, read_key
+from relaypost_server.api.senders import read_sender_id
 from relaypost_server.api.violations import Violations
-from relaypost_server.core.message import Channel
+from relaypost_server.core.message import Address, Channel
 from relaypost_server.core.otp import (
     LONGEST_CODE,
     LONGEST_TTL,
@@ -34,17 +40,19 @@ _NETWORK_BITS = 64
 
 def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violations) -> OtpRequest:
     """The request; its complaints are added to `bad`, and it must not be used if there are any."""
-    channel, phone = Channel.EMAIL, Phone(number="", country="")
+    channel, phone = Channel.EMAIL, NO_PHONE
     match request.WhichOneof("destination"):
         case "email_address":
             phone = Phone(number=_email(request.email_address, bad), country="")
         case "phone":
-            channel, phone = Channel.SMS, _phone(request.phone, bad)
+            channel, typed = Channel.SMS, request.phone
+            phone = read_phone("phone.number", typed.number, "phone.region_code", typed.region_code, bad)
         case _:
             bad.add("destination", "is required: email_address or phone")
     if not _PURPOSE.fullmatch(request.purpose):
         complaint = "must have 1 to 64 of letters, digits and ._-"
         bad.add("purpose", complaint if request.purpose else "is required")
+    note_unread("locale", request.locale, bad)
     caller = read_caller(context, bad)
     read_key("SendOtp", request.request_id, caller, bad)
     guarantee = read_guarantee(request.delivery_guarantee, bad)
@@ -66,6 +74,8 @@ def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violatio
         ttl=ttl,
         guarantee=guarantee,
         confirm_within=within,
+        sender=_sender(request, channel, bad) if request.HasField("sender") else None,
+        sender_id=_sender_id(request, channel, bad) if request.sender_id else None,
     )
 
 
@@ -103,17 +113,18 @@ def _email(value: str, bad: Violations) -> str:
         return ""
 
 
-def _phone(phone: pb.PhoneNumber, bad: Violations) -> Phone:
-    if phone.region_code and not is_region(phone.region_code):
-        bad.add("phone.region_code", "is not an ISO 3166-1 code such as US")
-    elif not phone.number:
-        bad.add("phone.number", "is required")
-    else:
-        try:
-            return parse_phone(phone.number, phone.region_code)
-        except AddressError as error:
-            bad.add("phone.number", str(error))
-    return Phone(number="", country="")
+def _sender(request: pb.SendOtpRequest, channel: Channel, bad: Violations) -> Address | None:
+    if channel is Channel.SMS:
+        bad.add("sender", "is of emails: a text message takes a sender_id")
+        return None
+    return read_address("sender", request.sender, bad)
+
+
+def _sender_id(request: pb.SendOtpRequest, channel: Channel, bad: Violations) -> str | None:
+    if channel is Channel.EMAIL and request.WhichOneof("destination") == "email_address":
+        bad.add("sender_id", "is of text messages: an email takes a sender")
+        return None
+    return read_sender_id("sender_id", request.sender_id, bad) or None
 
 
 def _length(value: int, bad: Violations) -> int:

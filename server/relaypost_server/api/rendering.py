@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
+from relaypost_server.api.locales import note_unread
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.rendering import RenderError
 
@@ -36,6 +37,7 @@ def rendered(
     if given:
         bad.add(f"{field}.template", f"stands for {', '.join(words)}: give one or the other")
         return None
+    note_unread(f"{field}.locale", message.locale, bad)
     try:
         return render(message.template, dict(message.variables), message.locale)
     except RenderError as error:

@@ -27,8 +27,17 @@ def requested_email(packed: email_pb2.Email, read: Email) -> Email | Requested:
 
 def requested_sms(packed: sms_pb2.Sms, read: Sms) -> Sms | Requested:
     """`read`: the same text message with the template rendered."""
-    return _requested(packed, replace(read, text="")) if packed.template else read
+    if not packed.template:
+        return read
+    encoding = "gsm7" if packed.encoding == sms_pb2.SMS_ENCODING_GSM7 else ""
+    return _requested(packed, replace(read, text=""), encoding)
 
 
-def _requested(packed: email_pb2.Email | sms_pb2.Sms, content: Email | Sms) -> Requested:
-    return Requested(content=content, template=packed.template, locale=packed.locale, variables=dict(packed.variables))
+def _requested(packed: email_pb2.Email | sms_pb2.Sms, content: Email | Sms, encoding: str = "") -> Requested:
+    return Requested(
+        content=content,
+        template=packed.template,
+        locale=packed.locale,
+        variables=dict(packed.variables),
+        encoding=encoding,
+    )

@@ -9,7 +9,9 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import suppression_service_pb2 as pb
 
-from relaypost_server.addresses import AddressError, parse_email, parse_phone
+from relaypost_server.addresses.emails import parse_email
+from relaypost_server.addresses.errors import AddressError
+from relaypost_server.addresses.phones import parse_phone
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.suppression import (
     EVERY_CALLER,

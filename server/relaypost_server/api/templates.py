@@ -3,12 +3,13 @@
 from relaypost.v1 import message_pb2, template_service_pb2 as pb, template_service_pb2_grpc
 
 from relaypost_server.api.edge import Context
-from relaypost_server.api.violations import InvalidRequestError, Violations
+from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Channel
 from relaypost_server.core.rendering import RenderError
 from relaypost_server.core.segments import count_segments
 from relaypost_server.templates.catalog import Template
 from relaypost_server.templates.declaration import Kind, Variable
+from relaypost_server.templates.locales import complaint_about
 from relaypost_server.templates.render import Templates
 
 _KINDS = {kind: pb.VariableKind.Value(f"VARIABLE_KIND_{kind.name}") for kind in Kind}
@@ -30,10 +31,15 @@ class TemplateServicer(template_service_pb2_grpc.TemplateServiceServicer):
         if request.channel not in (message_pb2.CHANNEL_EMAIL, message_pb2.CHANNEL_SMS):
             bad.add("channel", "is not a known channel" if request.channel else "is required")
         bad.check()
+        if complaint := complaint_about(request.locale):
+            bad.add("locale", complaint)
         try:
-            return self._preview(request)
+            shown = self._preview(request)
         except RenderError as error:
-            raise InvalidRequestError(error.violations) from None
+            for name, what in error.violations:
+                bad.add(name, what)
+        bad.check()
+        return shown
 
     def _preview(self, request: pb.PreviewTemplateRequest) -> pb.PreviewTemplateResponse:
         template = self._templates.by_name.get(request.template)

@@ -13,7 +13,7 @@ from importlib import import_module
 
 import structlog
 
-from relaypost_server.addresses import load_numbering_plans
+from relaypost_server.addresses.phones import load_numbering_plans
 from relaypost_server.core.background import Task
 
 MODULES = (

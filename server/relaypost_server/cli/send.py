@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from relaypost import Attachment
+from relaypost import Attachment, IndiaDlt
 from relaypost.v1 import message_pb2
 from rich.console import Console
 
@@ -73,7 +73,11 @@ def send_email(
 @click.option("--to", required=True, help="The phone number, for example +14155550123.")
 @click.option("--region", "region_code", default="", help="The region of a national number, for example US.")
 @click.option("--text", required=True)
-@click.option("--sender-id", default="", help="The sender to show, where the country allows it.")
+@click.option("--sender-id", default="", help="The name to show, where the country allows it.")
+@click.option("--sender-number", default="", help="A number or short code of yours to send from.")
+@click.option("--gsm7", is_flag=True, help="Replace typographic quotes and the like, which would double the price.")
+@click.option("--dlt-entity", default="", help="For India: the registered id of the sender.")
+@click.option("--dlt-template", default="", help="For India: the registered id of the text's template.")
 @click.option(
     "--confirm-within",
     type=click.FloatRange(5, 600),
@@ -91,9 +95,13 @@ def send_sms(
     as_json: bool,
     metadata: tuple[tuple[str, str], ...],
     confirm_within: float | None,
+    dlt_entity: str,
+    dlt_template: str,
     **sms: Any,
 ) -> None:
     """Send one text message through the gateway."""
+    if dlt_entity or dlt_template:
+        sms["india_dlt"] = IndiaDlt(dlt_entity, dlt_template)
     if confirm_within is not None:
         sms["confirm_within"] = confirm_within
     with calling(target, as_json=as_json) as client:
@@ -112,5 +120,7 @@ def _show(message: message_pb2.Message, *, as_json: bool) -> None:
     note = ", possibly twice" if message.possible_duplicate else ""
     by = f" by {message.provider}" if message.provider else ""
     click.echo(f"{message.message_id}  {state_of(message)}{by}{note}")
+    for change in message.adjustments:
+        click.echo(f"  {change.field}: {change.description}")
     console = Console()
     console.print(waterfall(message.attempts, console.width))

@@ -21,6 +21,7 @@ from relaypost_server.gateway_settings import GatewaySettings
 from relaypost_server.settings import SettingsError, read
 from relaypost_server.templates.catalog import Part, Template
 from relaypost_server.templates.check import open_templates
+from relaypost_server.templates.locales import complaint_about
 from relaypost_server.templates.render import Templates
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -143,10 +144,18 @@ def _render(
     """Whatever the template has. Raises RenderError."""
     shown = templates.by_name.get(name)
     channels = shown.locales if shown else tuple(Channel)
-    return (
-        templates.email(name, values, locale) if Channel.EMAIL in channels else None,
-        templates.sms(name, values, locale) if Channel.SMS in channels else None,
-    )
+    complaint = complaint_about(locale)
+    violations = [("locale", complaint)] if complaint else []
+    try:
+        made = (
+            templates.email(name, values, locale) if Channel.EMAIL in channels else None,
+            templates.sms(name, values, locale) if Channel.SMS in channels else None,
+        )
+    except RenderError as error:
+        raise RenderError([*violations, *error.violations]) from None
+    if violations:
+        raise RenderError(violations)
+    return made
 
 
 def _parts(email: RenderedEmail | None, sms: RenderedSms | None) -> dict[Part, str]:

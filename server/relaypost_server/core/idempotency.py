@@ -119,6 +119,8 @@ class Requested:
     template: str = ""
     locale: str = ""
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    encoding: str = ""
+    """How a text message is to be encoded; "" for as it is."""
 
 
 def fingerprint(

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from relaypost_server.core.limits import Charge, Rate, charges, prefix_of
-from relaypost_server.core.message import Channel, Guarantee
+from relaypost_server.core.message import Address, Channel, Guarantee
 from relaypost_server.core.otp_codes import Bound, StoredCode
 from relaypost_server.core.silence import Confirm, OtpSend
+from relaypost_server.core.typed import digits_of
 
 SHORTEST_CODE, LONGEST_CODE, USUAL_CODE = 4, 10, 6
 SHORTEST_TTL, LONGEST_TTL, USUAL_TTL = 30.0, 3600.0, 300.0
@@ -58,6 +59,10 @@ class OtpRequest:
     guarantee: Guarantee = Guarantee.AT_LEAST_ONCE
     confirm_within: float | None = None
     """Seconds to wait for a sign that the message arrived; None not to wait."""
+    sender: Address | None = None
+    """Who an email comes from; None for the gateway's own."""
+    sender_id: str | None = None
+    """The name that the phone shows; None for none."""
 
     @property
     def prefix(self) -> str:
@@ -203,6 +208,7 @@ def minutes(seconds: float) -> str:
     return str(max(1, int(seconds // 60)))
 
 
-def is_code(text: str) -> bool:
-    """Whether it may be a code at all: ASCII digits alone, for other digits are digits to Python too."""
-    return _CODE.fullmatch(text) is not None
+def typed_code(text: str) -> str:
+    """The code that somebody typed, in ASCII digits; "" where it cannot be one."""
+    code = digits_of(text)
+    return code if _CODE.fullmatch(code) else ""

@@ -296,10 +296,11 @@ class OtpStore(Protocol):
         """
         ...
 
-    async def guess(self, otp_id: str, caller: str) -> Guess | Refusal | OtpSpent | None:
-        """Takes one attempt from a code that lives, before anything is compared.
+    async def guess(self, otp_id: str, caller: str, length: int) -> Guess | Refusal | OtpSpent | None:
+        """Takes one attempt from a code of so many digits that lives, before anything is compared.
 
-        None where there is no such code; a Refusal where the destination had too many wrong codes.
+        None where there is no such code, and where it has another length: then no attempt is taken.
+        A Refusal where the destination had too many wrong codes.
         """
         ...
 

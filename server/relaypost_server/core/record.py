@@ -88,7 +88,7 @@ def _record(message: Message[Email] | Message[Sms], **found: Any) -> MessageReco
         id=message.id,
         channel=content.channel,
         guarantee=message.guarantee,
-        sender=content.sender.email if isinstance(content, Email) else content.sender_id,
+        sender=content.sender.email if isinstance(content, Email) else content.sender_id or content.sender_number,
         recipients=content.recipients,
         caller=message.caller,
         country=content.country,

@@ -14,6 +14,7 @@ _BASIC = frozenset(
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 _EXTENSION = frozenset("\f^{}\\[~]|€")
+_ALL = _BASIC | _EXTENSION
 
 
 class Encoding(StrEnum):
@@ -36,9 +37,19 @@ _ROOM = {Encoding.GSM_7: (160, 153), Encoding.UCS_2: (70, 67)}
 """Units that fit into a lone segment, and into one of several."""
 
 
+def is_gsm7(text: str) -> bool:
+    """Whether GSM-7 has every character of the text."""
+    return _ALL.issuperset(text)
+
+
+def is_gsm_letter(character: str) -> bool:
+    """Whether it is a letter of GSM-7's basic alphabet, in which names of senders are written."""
+    return character in _BASIC and character.isalpha()
+
+
 def count_segments(text: str) -> Segments:
     """The alphabet and the number of segments of a non-empty text."""
-    if all(c in _BASIC or c in _EXTENSION for c in text):
+    if is_gsm7(text):
         encoding, sizes = Encoding.GSM_7, [2 if c in _EXTENSION else 1 for c in text]
     else:
         encoding, sizes = Encoding.UCS_2, [2 if ord(c) > 0xFFFF else 1 for c in text]

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import structlog
 
+from relaypost_server.core.adjustments import Adjustment
 from relaypost_server.core.idempotency import RequestKey
 from relaypost_server.core.limits import LimitReachedError, Refusal
 from relaypost_server.core.message import Channel, Email, Sms
@@ -20,7 +21,7 @@ from relaypost_server.core.otp import (
     OtpPolicy,
     OtpRequest,
     OtpSpent,
-    is_code,
+    typed_code,
 )
 from relaypost_server.core.otp_codes import Bound, Peppers
 from relaypost_server.core.ports import OtpStore
@@ -80,10 +81,13 @@ class Otps:
         """Whether the channel has any provider."""
         return self._emails.configured if channel is Channel.EMAIL else self._texts.configured
 
-    async def send(self, request: OtpRequest, *, client: str, time_left: float | None) -> SentOtp:
+    async def send(
+        self, request: OtpRequest, *, client: str, time_left: float | None, adjustments: tuple[Adjustment, ...] = ()
+    ) -> SentOtp:
         """Keeps a new code, then sends it; or answers as an earlier request of the same name was answered.
 
         `client`: the address of the person who asked the caller; "" for unknown.
+        `adjustments`: what was changed when the request was read.
         Raises RenderError, CountryNotAllowedError, LimitReachedError,
         OtpOverError, RequestReusedError, RequestInProgressError or
         LogUnavailableError; then nothing was sent.
@@ -105,7 +109,7 @@ class Otps:
             raise RequestReusedError
         if otp.id != otp_id:
             content = self._compose(otp.request, self._open(otp), otp.time_left)
-        return await self._deliver(otp, content, number=1, time_left=time_left)
+        return await self._deliver(otp, content, number=1, time_left=time_left, adjustments=adjustments)
 
     async def resend(self, otp_id: str, caller: str, *, client: str, time_left: float | None) -> SentOtp:
         """Sends a code once more while it lives. Raises as `send` does; OtpOverError where it does not live."""
@@ -130,9 +134,11 @@ class Otps:
     async def verify(self, otp_id: str, typed: str, caller: str) -> Guess:
         """Uses a code up that was typed right; what was proven with it.
 
+        What cannot be the code, for it has not as many digits, is refused like a wrong one and costs no attempt.
         Raises OtpNotVerifiedError, OtpAttemptsUsedUpError, LimitReachedError or LogUnavailableError.
         """
-        found = await self._store.guess(otp_id, caller)
+        code = typed_code(typed)
+        found = await self._store.guess(otp_id, caller, len(code))
         if isinstance(found, Refusal):
             self._metrics.otp("refused", FAILURES)
             raise LimitReachedError([found])
@@ -140,8 +146,8 @@ class Otps:
             self._metrics.otp("not_verified", "attempts")
             raise OtpAttemptsUsedUpError
         # Compared even where there is nothing to compare with, so that it takes as long.
-        right = self._peppers.matches(typed, found.code, found.bound) if found else self._peppers.matches(typed, None)
-        if found is None or not right or not is_code(typed) or not await self._store.use(found):
+        right = self._peppers.matches(code, found.code, found.bound) if found else self._peppers.matches(code, None)
+        if found is None or not right or not await self._store.use(found):
             self._metrics.otp("not_verified", "code")
             raise OtpNotVerifiedError
         self._metrics.otp("verified", found.channel)
@@ -163,7 +169,15 @@ class Otps:
             raise OtpOverError
         return code
 
-    async def _deliver(self, otp: Otp, content: Email | Sms, *, number: int, time_left: float | None) -> SentOtp:
+    async def _deliver(
+        self,
+        otp: Otp,
+        content: Email | Sms,
+        *,
+        number: int,
+        time_left: float | None,
+        adjustments: tuple[Adjustment, ...] = (),
+    ) -> SentOtp:
         request = otp.request
         key = RequestKey(caller=request.caller, method=METHOD, request_id=otp.name_of_send(number))
         notes = {"otp_id": otp.id, "purpose": request.purpose}
@@ -177,6 +191,7 @@ class Otps:
                 key=key,
                 asked=request.fingerprint,
                 confirm=otp.confirm(number),
+                adjustments=adjustments,
             )
         else:
             sent = await self._texts.send(
@@ -188,6 +203,7 @@ class Otps:
                 key=key,
                 asked=request.fingerprint,
                 confirm=otp.confirm(number),
+                adjustments=adjustments,
             )
         self._metrics.otp("sent", sent.record.state)
         return SentOtp(otp=otp, resend_time=self._policy.resend_time(otp), sent=sent)

@@ -15,25 +15,32 @@ class OtpComposer:
     """Fills the templates of codes in."""
 
     def __init__(self, templates: Renderer, *, sender: Address | None, app: str) -> None:
-        """`sender`: of emails. `app`: the product's name where the caller gives none."""
+        """`sender`: of emails of which the caller names none. `app`: the product's name where the caller gives none."""
         self._templates = templates
         self._sender = sender
         self._app = app
 
     def email(self, request: OtpRequest, code: str, time_left: float) -> Email:
         """The email. Raises RenderError."""
-        if self._sender is None:
-            raise RenderError([("email_address", "cannot be written to, for the gateway has no OTP_FROM_EMAIL")])
+        sender = request.sender or self._sender
+        if sender is None:
+            raise RenderError([("sender", "is required, for the gateway has no OTP_FROM_EMAIL")])
         values = self._values(request, code, time_left)
         made = self._templates.email(request.template, values, request.locale)
         to = Address(email=request.destination)
-        return Email(sender=self._sender, to=(to,), subject=made.subject, text=made.text, html=made.html)
+        return Email(sender=sender, to=(to,), subject=made.subject, text=made.text, html=made.html)
 
     def sms(self, request: OtpRequest, code: str, time_left: float) -> Sms:
         """The text message, worth nothing after `time_left` seconds. Raises RenderError."""
         values = self._values(request, code, time_left)
         made = self._templates.sms(request.template, values, request.locale)
-        return Sms(to=request.destination, country=request.country, text=made.text, validity=time_left)
+        return Sms(
+            to=request.destination,
+            country=request.country,
+            text=made.text,
+            sender_id=request.sender_id or "",
+            validity=time_left,
+        )
 
     def _values(self, request: OtpRequest, code: str, time_left: float) -> Mapping[str, str]:
         given = [name for name in OURS if name in request.variables]

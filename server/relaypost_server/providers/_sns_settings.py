@@ -7,7 +7,7 @@ from pydantic import Field
 
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.providers._settings import HttpsProviderSettings
-from relaypost_server.settings import Endpoint, Prices, PricesAMinute, prefixed
+from relaypost_server.settings import Endpoint, Prices, PricesAMinute, SendersByCountry, prefixed
 
 PRICES = PriceList(
     as_of=date(2026, 7, 1),
@@ -38,6 +38,11 @@ class SnsSettings(HttpsProviderSettings):
     )
     origination_number: str | None = Field(
         None, description="the E.164 number or short code to send from; default: SNS chooses"
+    )
+    senders: SendersByCountry = Field(
+        {},
+        description='senders for countries, as in {"IN": "ACMEIN", "US": "+14155550100"}, which outweigh the sender_id '
+        "of a message; default: none",
     )
     opt_outs_seconds: float = Field(
         3600.0,

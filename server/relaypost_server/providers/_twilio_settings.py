@@ -8,7 +8,7 @@ from pydantic import Field
 
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.providers._settings import HttpsProviderSettings, missing
-from relaypost_server.settings import Endpoint, Prices, PricesAMinute, Problem, Secret, prefixed
+from relaypost_server.settings import Endpoint, Prices, PricesAMinute, Problem, Secret, SendersByCountry, prefixed
 
 PRICES = PriceList(as_of=date(2026, 7, 1), by_country={"US": Money(micros=11_800)})
 """USD for each segment: 0.0083 and a carrier's fee of about 0.0035."""
@@ -48,11 +48,16 @@ class TwilioSettings(HttpsProviderSettings):
     phone_number: str | None = Field(
         None,
         alias="TWILIO_PHONE_NUMBER",
-        pattern=r"^\+[1-9]\d{6,14}$",
-        description="the number to send from, in E.164, for example +14155550100",
+        pattern=r"^(\+[1-9]\d{6,14}|\d{3,8})$",
+        description="the number or short code to send from, for example +14155550100",
     )
     messaging_service_sid: str | None = Field(
         None, pattern="^MG[0-9a-f]{32}$", description="a Messaging Service to send from, instead of a number"
+    )
+    senders: SendersByCountry = Field(
+        {},
+        description='senders for countries, as in {"IN": "ACMEIN", "US": "+14155550100"}, which outweigh the sender_id '
+        "of a message; default: none",
     )
     endpoint: Endpoint = Field("https://api.twilio.com", description="the URL of the API")
     public_url: Endpoint | None = Field(

@@ -5,14 +5,17 @@ removes no duplicates.
 """
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlencode
 
 from relaypost_server.core.message import Channel, Message, Sms, SmsType
 from relaypost_server.core.money import MICROS, Money
-from relaypost_server.core.outcome import Outcome
+from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding
 from relaypost_server.core.price_ports import Unpriced
+from relaypost_server.core.senders import SmsSender, sender_of
+from relaypost_server.core.value import replace
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._aws import AwsClient
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
@@ -22,6 +25,9 @@ from relaypost_server.providers.sns_answers import classify
 from relaypost_server.providers.sns_prices import SnsPrices
 
 _VERSION = "2010-03-31"
+_NAME = re.compile(r"[A-Za-z0-9-]{1,11}")
+"""What SNS takes for a sender id."""
+_NO_SUCH_NAME = Outcome(kind=Kind.UNSUPPORTED, detail="SNS takes letters of ASCII, digits and hyphens in a sender id")
 _TYPES = {SmsType.TRANSACTIONAL: "Transactional", SmsType.PROMOTIONAL: "Promotional"}
 
 
@@ -61,8 +67,13 @@ class Sns:
         refusal = quote.refusal(message.content.max_price)
         if refusal is not None:
             return refusal
-        body = request_body(message.content, self._settings.origination_number)
+        sender = sender_of(message.content, self._settings.senders)
+        if sender.name and not _NAME.fullmatch(sender.name):
+            return _NO_SUCH_NAME
+        body = request_body(message.content, sender, self._settings.origination_number)
         outcome = quote.on(await self._aws.submit(body, AttemptTime(timeout)))
+        if sender.adjustments:
+            outcome = replace(outcome, adjustments=sender.adjustments)
         return with_price_later(outcome) if self.prices_a_minute else outcome
 
     async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:
@@ -78,13 +89,17 @@ class Sns:
         await self._aws.close()
 
 
-def request_body(sms: Sms, origination_number: str | None) -> bytes:
-    """The form of Publish."""
+def request_body(sms: Sms, sender: SmsSender, origination_number: str | None) -> bytes:
+    """The form of Publish. Of a sender id and a number, SNS takes the number: it gets the one that is meant."""
+    origin = "" if sender.name else sender.number or origination_number or ""
+    dlt = sms.india_dlt if sms.country == "IN" else None
     attributes = {
         "AWS.SNS.SMS.SMSType": ("String", _TYPES[sms.type]),
-        "AWS.SNS.SMS.SenderID": ("String", sms.sender_id),
+        "AWS.SNS.SMS.SenderID": ("String", sender.name),
         "AWS.SNS.SMS.MaxPrice": ("Number", _decimal(sms.max_price)),
-        "AWS.MM.SMS.OriginationNumber": ("String", origination_number or ""),
+        "AWS.MM.SMS.OriginationNumber": ("String", origin),
+        "AWS.MM.SMS.EntityId": ("String", dlt.entity_id if dlt else ""),
+        "AWS.MM.SMS.TemplateId": ("String", dlt.template_id if dlt else ""),
     }
     form = {"Action": "Publish", "Version": _VERSION, "PhoneNumber": sms.to, "Message": sms.text}
     given = ((name, kind, value) for name, (kind, value) in attributes.items() if value)

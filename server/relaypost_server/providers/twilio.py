@@ -10,17 +10,21 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
+from relaypost_server.core.adjustments import Adjustment, AdjustmentKind
 from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.look_ups import Doubt
 from relaypost_server.core.message import Channel, Message, Sms
 from relaypost_server.core.money import Money
-from relaypost_server.core.outcome import Outcome
+from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding
 from relaypost_server.core.price_ports import Unpriced
+from relaypost_server.core.senders import SmsSender, is_sender_number, sender_of
 from relaypost_server.core.suppression import Reply
+from relaypost_server.core.value import replace
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
+from relaypost_server.providers._refused_names import RefusedNames
 from relaypost_server.providers._twilio_settings import TwilioSettings
 from relaypost_server.providers.twilio_account import client, look_around
 from relaypost_server.providers.twilio_answers import classify
@@ -37,6 +41,17 @@ from relaypost_server.providers.twilio_receipts import (
 
 LONGEST_VALIDITY = 36_000
 """Seconds that Twilio takes for a ValidityPeriod."""
+_NAME_REFUSED = frozenset({"21212", "21612", "21657"})
+"""No valid sender; this sender reaches no such number; no alphanumeric sender for this country."""
+_FROM_NUMBER = SmsSender(
+    adjustments=(
+        Adjustment(
+            field="sms.sender_id",
+            kind=AdjustmentKind.REPLACED,
+            description="Twilio takes no such name for the recipient's country: sent from the account's number",
+        ),
+    )
+)
 
 
 class Twilio:
@@ -58,6 +73,7 @@ class Twilio:
         basic = b64encode(":".join(settings.credentials).encode()).decode()
         self.prices_a_minute = settings.prices_a_minute
         self._prices = TwilioPrices(lambda: client(settings))
+        self._refused_names = RefusedNames()
         self._headers = header_lines(
             {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
         )
@@ -67,10 +83,26 @@ class Twilio:
         refusal = quote.refusal(message.content.max_price)
         if refusal is not None:
             return refusal
-        body = urlencode(request_form(message, self._settings)).encode()
-        answer = await self._http.post(self._headers, body, AttemptTime(timeout))
-        outcome = quote.on(answer if isinstance(answer, Outcome) else classify(answer))
+        outcome = quote.on(await self._submit(message, AttemptTime(timeout)))
         return with_price_later(outcome) if self.prices_a_minute else outcome
+
+    async def _submit(self, message: Message[Sms], attempt: AttemptTime) -> Outcome:
+        """Posts once; a second time, from the account's number, only where the sender's name was refused."""
+        country = message.content.country
+        sender = sender_of(message.content, self._settings.senders)
+        if sender.name and (country, sender.name) in self._refused_names:
+            return await self._post(message, _FROM_NUMBER, attempt)
+        outcome = await self._post(message, sender, attempt)
+        if not sender.name or not refuses_name(outcome):
+            return outcome
+        self._refused_names.remember(country, sender.name)
+        return outcome if attempt.left_to_write <= 0 else await self._post(message, _FROM_NUMBER, attempt)
+
+    async def _post(self, message: Message[Sms], sender: SmsSender, attempt: AttemptTime) -> Outcome:
+        body = urlencode(request_form(message, sender, self._settings)).encode()
+        answer = await self._http.post(self._headers, body, attempt)
+        outcome = answer if isinstance(answer, Outcome) else classify(answer)
+        return replace(outcome, adjustments=sender.adjustments) if sender.adjustments else outcome
 
     async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:
         return await self._prices.prices(sent)
@@ -105,27 +137,29 @@ class Twilio:
         await self._http.close()
 
 
-def request_form(message: Message[Sms], settings: TwilioSettings) -> dict[str, str]:
-    """The form of POST Messages.json.
-
-    A sender id goes to countries that show one; North America (+1) does not,
-    and Twilio refuses the message there.
-    """
+def request_form(message: Message[Sms], sender: SmsSender, settings: TwilioSettings) -> dict[str, str]:
+    """The form of POST Messages.json."""
     sms = message.content
     form = {"To": sms.to, "Body": sms.text}
     if settings.receipts_url:
         form["StatusCallback"] = callback_url(settings.receipts_url, message.id)
     if sms.validity is not None:
         form["ValidityPeriod"] = str(min(max(int(sms.validity), 1), LONGEST_VALIDITY))
-    if sms.sender_id and not sms.to.startswith("+1"):
-        return form | {"From": sms.sender_id}
+    if sender.name or sender.number:
+        return form | {"From": sender.name or sender.number}
     if settings.messaging_service_sid:
         return form | {"MessagingServiceSid": settings.messaging_service_sid}
     return form | {"From": settings.phone_number or ""}
 
 
+def refuses_name(outcome: Outcome) -> bool:
+    """Whether Twilio took nothing because of the name that the message was to come from."""
+    return outcome.provider_code in _NAME_REFUSED and outcome.kind not in (Kind.ACCEPTED, Kind.UNCONFIRMED)
+
+
 def _senders(settings: TwilioSettings, doubt: Doubt) -> Sequence[str]:
-    """Who sent the message, if it was sent: see `request_form`."""
-    if doubt.sender and not doubt.recipient.startswith("+1"):
+    """Who may have sent the message, if it was sent: see `request_form`."""
+    if is_sender_number(doubt.sender):
         return [doubt.sender]
-    return [settings.messaging_service_sid or settings.phone_number or ""]
+    account = settings.messaging_service_sid or settings.phone_number or ""
+    return [sender for sender in (account, doubt.sender, *settings.senders.values()) if sender]

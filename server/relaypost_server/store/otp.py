@@ -6,7 +6,7 @@ import orjson
 from asyncpg.pool import PoolConnectionProxy
 
 from relaypost_server.core.limits import Charge, LimitReachedError, Refusal
-from relaypost_server.core.message import Channel, Guarantee
+from relaypost_server.core.message import Address, Channel, Guarantee
 from relaypost_server.core.otp import Conversion, Guess, Otp, OtpPolicy, OtpRequest, OtpSpent
 from relaypost_server.core.otp_codes import StoredCode
 from relaypost_server.store.database import Database
@@ -62,8 +62,8 @@ class PostgresOtps:
                 (counted,) = await connection.fetch(QUERIES["rotate_otp"], otp.id, *new)
             return _otp(counted)
 
-    async def guess(self, otp_id: str, caller: str) -> Guess | Refusal | OtpSpent | None:
-        return await self._guesses.guess(otp_id, caller)
+    async def guess(self, otp_id: str, caller: str, length: int) -> Guess | Refusal | OtpSpent | None:
+        return await self._guesses.guess(otp_id, caller, length)
 
     async def use(self, guess: Guess) -> bool:
         return await self._guesses.use(guess)
@@ -141,6 +141,9 @@ def _columns(otp_id: str, request: OtpRequest, code: StoredCode) -> tuple[object
         code.seal,
         code.length,
         request.confirm_within,
+        request.sender.email if request.sender else "",
+        request.sender.name if request.sender else "",
+        request.sender_id or "",
     )
 
 
@@ -161,6 +164,8 @@ def _otp(row: Row) -> Otp:
             ttl=row["ttl"],
             guarantee=Guarantee(row["guarantee"]),
             confirm_within=row["confirm_within"],
+            sender=Address(email=row["sender_email"], name=row["sender_name"]) if row["sender_email"] else None,
+            sender_id=row["sender_id"] or None,
         ),
         code=stored_code(row),
         sends=row["sends"],

@@ -10,8 +10,8 @@ from relaypost_server.store.questions import Questions
 from relaypost_server.store.rows import Row, stored_code
 
 Answer = Guess | Refusal | OtpSpent | None
-_Named = tuple[str, str]
-"""The id of a code, and who asks."""
+_Named = tuple[str, str, int]
+"""The id of a code, who asks, and how many digits were typed."""
 _Right = tuple[str, int]
 """The id of a code, and its generation."""
 
@@ -27,30 +27,27 @@ class Guesses:
         )
         self._right: Questions[_Right, bool] = Questions(self._use_up, final=lambda used: not used)
 
-    async def guess(self, otp_id: str, caller: str) -> Answer:
-        return await self._attempts.ask((otp_id, caller))
+    async def guess(self, otp_id: str, caller: str, length: int) -> Answer:
+        return await self._attempts.ask((otp_id, caller, length))
 
     async def use(self, guess: Guess) -> bool:
         return await self._right.ask((guess.id, guess.code.generation))
 
     async def _take_attempts(self, named: Sequence[_Named]) -> Mapping[_Named, Answer]:
         rate = self._policy.rates[FAILURES]
-        ids, callers = zip(*named, strict=True)
+        once = _one_of_each_code(named)
+        ids, callers, lengths = zip(*once, strict=True)
         found = await self._database.fetch(
-            "guess_otps", ids, callers, self._policy.attempts, FAILURES, rate.most, rate.seconds
+            "guess_otps", ids, callers, lengths, self._policy.attempts, FAILURES, rate.most, rate.seconds
         )
         rows = {str(row["id"]): row for row in found}
         answers: dict[_Named, Answer] = {}
-        for name in named:
+        for name in once:
             row = rows.get(name[0])
             if row is None or row["caller"] != name[1]:
                 answers[name] = None
-            elif row["taken"]:
-                answers[name] = _guess(row)
-            elif row["spent"]:
-                answers[name] = OtpSpent()
             elif not row["deferred"]:
-                answers[name] = Refusal(limit=FAILURES, retry_after=max(1.0, row["retry_after"]))
+                answers[name] = _answer(row)
         return answers
 
     async def _use_up(self, right: Sequence[_Right]) -> Mapping[_Right, bool]:
@@ -58,6 +55,19 @@ class Guesses:
         rows = await self._database.fetch("use_otps", ids, generations, FAILURES)
         used = {str(row["id"]) for row in rows}
         return {question: question[0] in used for question in right}
+
+
+def _one_of_each_code(named: Sequence[_Named]) -> Sequence[_Named]:
+    """Those that one statement can tell apart; the others are asked again."""
+    return list({(otp_id, caller): (otp_id, caller, length) for otp_id, caller, length in reversed(named)}.values())
+
+
+def _answer(row: Row) -> Answer:
+    if row["taken"]:
+        return _guess(row)
+    if row["spent"]:
+        return OtpSpent()
+    return Refusal(limit=FAILURES, retry_after=max(1.0, row["retry_after"])) if row["limited"] else None
 
 
 def _guess(row: Row) -> Guess:

@@ -346,11 +346,12 @@ WHERE waiting AND receive_time < now() - make_interval(secs => $1);
 -- A new code; nothing where an earlier request had the same name.
 INSERT INTO relaypost.otps (
     id, caller, request_id, fingerprint, channel, destination, country, prefix, purpose, template, locale,
-    variables, guarantee, ttl, pepper, mark, seal, length, confirm_within, expire_time
+    variables, guarantee, ttl, pepper, mark, seal, length, confirm_within, sender_email, sender_name, sender_id,
+    expire_time
 )
 SELECT
     $1, $2, nullif($3, ''), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::float8, $15, $16, $17, $18,
-    $19::float8, now() + make_interval(secs => $14::float8)
+    $19::float8, $20, $21, $22, now() + make_interval(secs => $14::float8)
 ON CONFLICT (caller, request_id) DO NOTHING
 RETURNING *, extract(epoch FROM expire_time - now())::float8 AS time_left;
 
@@ -435,13 +436,14 @@ FROM (
 -- Takes an attempt from each code that lives, and counts it as a failure of its destination, which
 -- `use_otps` takes back: both before anything is compared, so that no number of guesses at once gets
 -- more than its share. One guess a destination: what a row calls `deferred` is to be asked again.
+-- A guess of another length than the code's cannot be right, and takes nothing from it.
 -- Where there is nothing to count, `nobody` is written: a commit that writes takes longer than one
 -- that does not, and would tell which codes there are.
 -- Rows are locked in order, lest two gateways wait for one another.
 WITH guess AS (
-    SELECT * FROM unnest($1::uuid[], $2::text[]) AS guess (id, caller)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::smallint[]) AS guess (id, caller, typed)
 ), living AS MATERIALIZED (
-    SELECT otp.*
+    SELECT otp.*, otp.length = guess.typed AS fits
     FROM relaypost.otps AS otp JOIN guess USING (id, caller)
     WHERE otp.used_time IS NULL AND otp.expire_time > now()
     ORDER BY otp.id
@@ -449,11 +451,11 @@ WITH guess AS (
 ), chosen AS (
     SELECT DISTINCT ON (destination) id, destination
     FROM living
-    WHERE attempts < $3
+    WHERE attempts < $4 AND fits
     ORDER BY destination, id
 ), charged AS (
     INSERT INTO relaypost.otp_limits AS known (name, key, most, seconds, times)
-    SELECT $4, destination, $5::integer, $6::float8, ARRAY[now()] FROM chosen ORDER BY destination
+    SELECT $5, destination, $6::integer, $7::float8, ARRAY[now()] FROM chosen ORDER BY destination
     ON CONFLICT (name, key) DO UPDATE SET
         most = excluded.most,
         seconds = excluded.seconds,
@@ -475,17 +477,19 @@ SELECT
     living.id, living.caller, living.purpose, living.channel, living.destination, living.country, living.pepper,
     living.mark, living.seal, living.length, living.generation,
     moved.id IS NOT NULL AS taken,
-    living.attempts >= $3 AS spent,
-    chosen.id IS NULL AS deferred,
+    living.attempts >= $4 AS spent,
+    living.fits AND living.attempts < $4 AND chosen.id IS NULL AS deferred,
+    living.fits
+    OR ($6::integer > 0 AND cardinality(relaypost.recent(known.times, $7::float8)) >= $6::integer) AS limited,
     coalesce(
-        extract(epoch FROM known.times[greatest(cardinality(known.times) - $5::integer + 1, 1)]
-            + make_interval(secs => $6::float8) - now()),
+        extract(epoch FROM known.times[greatest(cardinality(known.times) - $6::integer + 1, 1)]
+            + make_interval(secs => $7::float8) - now()),
         0
     )::float8 AS retry_after
 FROM living
 LEFT JOIN chosen USING (id)
 LEFT JOIN moved USING (id)
-LEFT JOIN relaypost.otp_limits AS known ON moved.id IS NULL AND known.name = $4 AND known.key = living.destination;
+LEFT JOIN relaypost.otp_limits AS known ON moved.id IS NULL AND known.name = $5 AND known.key = living.destination;
 
 -- name: use_otps
 -- Uses codes up that were found right, each once; the ids of those that were.

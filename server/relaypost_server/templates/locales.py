@@ -1,7 +1,8 @@
 """Which of the languages at hand a reader gets: tags by BCP 47, look-up by RFC 4647.
 
 A tag names a language, as in "pt-BR" or "zh-Hant-TW". A preference is one tag,
-or a list of them as in the header Accept-Language.
+or a list of them as in the header Accept-Language. It comes from browsers and
+phones, and is a wish: what cannot be read of it is passed over.
 """
 
 import re
@@ -12,16 +13,34 @@ from functools import lru_cache
 from babel import Locale, UnknownLocaleError
 from babel.core import get_global
 
+from relaypost_server.core.typed import without_marks
+
 LONGEST_PREFERENCE = 256
-"""Characters of a preference."""
+"""Characters of a preference that are looked at."""
 
 _TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z]{4})?(?:[-_](?:[A-Za-z]{2}|[0-9]{3}))?(?:[-_][A-Za-z0-9]{1,8})*")
-_RANGE = re.compile(r"([^;]+?)(?:\s*;\s*[qQ]\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
+_RANGE = re.compile(r"([^;]+?)\s*(?:;\s*[qQ]\s*=\s*([0-9]{1,3}(?:\.[0-9]*)?|\.[0-9]+)\s*)?")
+_POSIX = re.compile(r"([A-Za-z0-9_-]+?)(?:\.[A-Za-z0-9_-]+)?(?:@([A-Za-z0-9]+))?")
+"""language_TERRITORY.codeset@modifier, as in the variable LANG of POSIX."""
+_SCRIPTS = {"latin": "Latn", "cyrillic": "Cyrl", "devanagari": "Deva", "arabic": "Arab"}
+"""Modifiers of POSIX that name a script."""
 _SCRIPT_LENGTH, _LANGUAGE_LENGTH = 4, 2
 
 
 class LocaleError(ValueError):
     """Why the text names no language; the reason never repeats the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """What somebody wishes for."""
+
+    wishes: tuple[str, ...] = ()
+    """Canonical tags and "*", the dearest first. What has the weight 0 is left out."""
+    read: int = 0
+    """Parts that could be read."""
+    unread: int = 0
+    """Parts that could not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +86,34 @@ def known_tag(tag: str) -> str:
     return tag
 
 
-@lru_cache(maxsize=1024)  # Preferences are few and come again and again.
 def choose(preference: str, available: frozenset[str], default: str) -> Choice:
-    """The best of the available tags for a preference; "" stands for none. Raises LocaleError.
+    """The best of the available tags for a preference; "" stands for none.
 
     Each wish is shortened until something fits, pt-BR to pt, before the next
     one counts. `default` must be available.
     """
-    for wish in _wishes(preference):
+    return _choose(_cut(preference), available, default)
+
+
+def read_preference(text: str) -> Preference:
+    """What can be read of a preference."""
+    return _read(_cut(text))
+
+
+def complaint_about(text: str) -> str:
+    """What is wrong with a preference of which nothing can be read; "" for nothing.
+
+    For previews: there somebody looks on who can mend it. In a send the default serves.
+    """
+    preference = read_preference(text)
+    if preference.read or not preference.unread:
+        return ""
+    return "is not a language tag such as pt-BR, or a list such as pt-BR, en;q=0.5"
+
+
+@lru_cache(maxsize=1024)  # Preferences are few and come again and again.
+def _choose(preference: str, available: frozenset[str], default: str) -> Choice:
+    for wish in _read(preference).wishes:
         if wish == "*":
             break
         for tag in _ever_shorter(wish):
@@ -83,21 +122,48 @@ def choose(preference: str, available: frozenset[str], default: str) -> Choice:
     return Choice.of(default)
 
 
-def _wishes(preference: str) -> list[str]:
-    """Canonical tags and "*", the dearest first. What has the weight 0 is left out."""
-    if len(preference) > LONGEST_PREFERENCE:
-        raise LocaleError(f"has {len(preference)} characters, at most {LONGEST_PREFERENCE} are allowed")
-    weighed = [_weigh(part.strip()) for part in preference.split(",") if part.strip()]
-    weighed.sort(key=lambda pair: -pair[1])
-    return [tag for tag, weight in weighed if weight > 0]
+@lru_cache(maxsize=1024)
+def _read(preference: str) -> Preference:
+    parts = [part for part in (p.strip() for p in without_marks(preference).split(",")) if part]
+    weighed = [found for found in map(_weigh, parts) if found is not None]
+    by_weight = sorted(weighed, key=lambda pair: -pair[1])
+    return Preference(
+        wishes=tuple(tag for tag, weight in by_weight if weight > 0),
+        read=len(weighed),
+        unread=len(parts) - len(weighed),
+    )
 
 
-def _weigh(text: str) -> tuple[str, float]:
+def _cut(preference: str) -> str:
+    """Of a preference that is too long, the beginning: a part that cannot be read takes the place of the rest."""
+    if len(preference) <= LONGEST_PREFERENCE:
+        return preference
+    whole, _, _ = preference[:LONGEST_PREFERENCE].rpartition(",")
+    return f"{whole},?"
+
+
+def _weigh(text: str) -> tuple[str, float] | None:
+    """A tag and its weight, 0 to 1; None where they cannot be read."""
     found = _RANGE.fullmatch(text)
     if found is None:
-        raise LocaleError("is not a language tag such as pt-BR, or a list such as pt-BR, en;q=0.5")
+        return None
     tag, weight = found.groups()
-    return tag if tag == "*" else canonical(tag), float(weight or 1)
+    try:
+        return tag if tag == "*" else _canonical_of_any(tag), min(1.0, float(weight or 1))
+    except LocaleError:
+        return None
+
+
+def _canonical_of_any(name: str) -> str:
+    """The tag of a name in the form of BCP 47 or of POSIX. Raises LocaleError."""
+    found = _POSIX.fullmatch(name)
+    if found is None:
+        raise LocaleError("is not a language tag such as pt-BR")
+    tag, script = canonical(found[1]), _SCRIPTS.get((found[2] or "").lower())
+    if script is None:
+        return tag
+    language, _, rest = tag.partition("-")
+    return "-".join(filter(None, (language, script, rest)))
 
 
 def _ever_shorter(tag: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from relaypost_server.core.rendering import RenderedEmail, RenderedSms, RenderEr
 from relaypost_server.templates.catalog import Part, Template
 from relaypost_server.templates.filters import FORMATS
 from relaypost_server.templates.language import Sandbox
-from relaypost_server.templates.locales import Choice, LocaleError, choose
+from relaypost_server.templates.locales import Choice, choose
 
 LONGEST: Mapping[Part, int] = {
     Part.SUBJECT: 998,
@@ -43,7 +43,9 @@ class Templates:
         self.sandbox = sandbox
 
     def email(self, name: str, variables: Mapping[str, str], locale: str = "") -> RenderedEmail:
-        """The email; `locale` is a tag, or a list as in Accept-Language. Raises RenderError."""
+        """The email; `locale` is a tag, or a list as in Accept-Language, of which what cannot be read
+        is passed over. Raises RenderError.
+        """
         template, choice = self._choose(name, Channel.EMAIL, variables, locale)
         parts = self._fill(template, choice, template.parts[choice.tag] - {Part.SMS}, variables)
         return RenderedEmail(
@@ -54,7 +56,9 @@ class Templates:
         )
 
     def sms(self, name: str, variables: Mapping[str, str], locale: str = "") -> RenderedSms:
-        """The text message; `locale` is a tag, or a list as in Accept-Language. Raises RenderError."""
+        """The text message; `locale` is a tag, or a list as in Accept-Language, of which what cannot be read
+        is passed over. Raises RenderError.
+        """
         template, choice = self._choose(name, Channel.SMS, variables, locale)
         parts = self._fill(template, choice, {Part.SMS}, variables)
         return RenderedSms(text=parts[Part.SMS], locale=choice.tag)
@@ -109,13 +113,9 @@ class Templates:
         if channel not in template.locales:
             raise RenderError([("template", f"has no {channel.value}")])
         violations = template.declaration.complaints(variables)
-        try:
-            choice = choose(locale, template.locales[channel], template.default_locale)
-        except LocaleError as error:
-            violations.insert(0, ("locale", str(error)))
         if violations:
             raise RenderError(violations)
-        return template, choice
+        return template, choose(locale, template.locales[channel], template.default_locale)
 
     def _write(self, path: str, values: Mapping[str, object], longest: int) -> str:
         """The text, given up as soon as it is too long."""

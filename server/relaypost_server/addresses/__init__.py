@@ -1,0 +1,1 @@
+"""Email addresses and phone numbers, checked and brought into one form."""

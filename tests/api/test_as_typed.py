@@ -1,0 +1,198 @@
+"""Text messages as people and programs write them, over a real socket: each goes through, or its field is named."""
+
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from relaypost.v1 import (
+    email_pb2,
+    message_pb2,
+    messaging_service_pb2 as pb,
+    sms_pb2,
+    suppression_service_pb2 as suppression_pb,
+    suppression_service_pb2_grpc,
+)
+
+from relaypost_server.api.texts import read_sms
+from relaypost_server.api.violations import InvalidRequestError, Violations
+from relaypost_server.core.message import Channel, IndiaDlt
+from relaypost_server.core.ports import MessageQuery
+from relaypost_server.core.record import MessageRecord
+from relaypost_server.core.segments import is_gsm7
+from tests.api.conftest import Serve, Served
+from tests.api.status import failure_of
+from tests.fakes.otp import built_in
+from tests.fakes.providers import FakeProvider
+
+TRIMMED, REPLACED, REWRITTEN, IGNORED = (
+    message_pb2.AdjustmentKind.Value(f"ADJUSTMENT_KIND_{name}")
+    for name in ("TRIMMED", "REPLACED", "REWRITTEN", "IGNORED")
+)
+CODE = {"code": "483920", "minutes": "5", "app": "Acme"}
+
+
+@pytest.fixture
+async def served(serve: Serve) -> Served:
+    return await serve()
+
+
+async def send(served: Served, **fields: Any) -> message_pb2.Message:
+    content = sms_pb2.Sms(**{"to": "+14155550123", **({} if "template" in fields else {"text": "Hi"}), **fields})
+    return (await served.stub.SendSms(pb.SendSmsRequest(sms=content))).message
+
+
+def told(message: message_pb2.Message) -> list[tuple[str, int]]:
+    return [(a.field, a.kind) for a in message.adjustments]
+
+
+def received(served: Served) -> Any:
+    """The content that the provider was handed last."""
+    return served.texts.providers[0].received[-1].content
+
+
+async def test_numbers_as_they_are_pasted(served: Served) -> None:
+    typed = {
+        "+1\u2011415\u2011555\u20110123": [],
+        "\u202a+14155550123\u202c": [("sms.to", TRIMMED)],
+        "\uff0b１４１５５５５０１２３": [],
+        "tel:+1-415-555-0123": [],
+        "00 1 415 555 0123": [("sms.to", REWRITTEN)],
+        "+1 (415) 555-0123": [],
+    }
+    for number, changes in typed.items():
+        message = await send(served, to=number)
+        assert (list(message.recipients), told(message)) == (["+14155550123"], changes), number
+    assert (await send(served, to="0044 20 7946 0958")).recipients == ["+442079460958"]
+
+
+async def test_numbers_of_the_past(served: Served) -> None:
+    for number, present in (("+5215512345678", "+525512345678"), ("+54 9 11 15 2345 6789", "+5491123456789")):
+        message = await send(served, to=number)
+        assert (list(message.recipients), told(message)) == ([present], [("sms.to", REWRITTEN)])
+    assert received(served).country == "AR"
+
+
+async def test_a_number_is_found_and_suppressed_however_it_is_typed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries: list[MessageQuery] = []
+
+    async def listed(query: MessageQuery) -> list[MessageRecord]:
+        queries.append(query)
+        return []
+
+    monkeypatch.setattr(served.emails.log, "list", listed)
+    typed = "\u202a+1\u2011415\u2011555\u20110123"
+    await served.stub.ListMessages(pb.ListMessagesRequest(recipient=typed))
+    assert [query.recipient for query in queries] == ["+14155550123"]
+    suppressions: Any = suppression_service_pb2_grpc.SuppressionServiceStub(served.channel)
+    request = suppression_pb.AddSuppressionRequest(address=f"{typed} ext. 5")
+    failure = await failure_of(suppressions.AddSuppression(request))
+    assert "extension" in failure.fields["address"]
+
+
+async def test_senders(served: Served) -> None:
+    for name in ("My Shop", "AT&T", "O2", "EE", "Acme_Co"):
+        assert told(await send(served, to="+4915112345678", sender_id=name)) == []
+        assert received(served).sender_id == name
+    assert told(await send(served, sender_id="\u202aMy\u00a0Shop ")) == [("sms.sender_id", TRIMMED)]
+    assert received(served).sender_id == "My Shop"
+    for number, kept in (("+1 415 555 0100", "+14155550100"), ("12345", "12345"), ("٣٦١٧٩", "36179")):
+        message = await send(served, sender_number=number)
+        assert received(served).sender_number == kept
+        assert message.sender == kept
+
+
+async def test_a_text_in_gsm_7(served: Served) -> None:
+    text = "It’s “here” – come…" + "x" * 140
+    as_it_is = await send(served, text=text)
+    assert (received(served).text, told(as_it_is)) == (text, [])
+    cheap = await send(served, text=text, encoding=sms_pb2.SMS_ENCODING_GSM7)
+    assert received(served).text == 'It\'s "here" - come...' + "x" * 140
+    assert told(cheap) == [("sms.text", REPLACED)]
+    assert cheap.adjustments[0].description == "5 characters were replaced by GSM-7's, or dropped"
+    mixed = await send(served, text="Привет’", encoding=sms_pb2.SMS_ENCODING_GSM7)
+    assert "UCS-2" in mixed.adjustments[0].description
+    values = CODE | {"app": "Joe’s"}
+    made = await send(served, template="otp", variables=values, encoding=sms_pb2.SMS_ENCODING_GSM7)
+    assert is_gsm7(received(served).text)
+    assert told(made) == [("sms.text", REPLACED)]
+
+
+async def test_a_locale_is_a_wish(served: Served) -> None:
+    wishes = {
+        "de;q=0.47,-BE;q=0.43": [("sms.locale", IGNORED)],
+        "de;q=.8": [],
+        "de;q=0.8333333": [],
+        "de_DE.UTF-8": [],
+        "de," + "x" * 300: [("sms.locale", IGNORED)],
+    }
+    for locale, changes in wishes.items():
+        assert told(await send(served, template="otp", variables=CODE, locale=locale)) == changes, locale
+        assert "Code" in received(served).text
+    for locale in ("x-default", "C.UTF-8", "../../etc/passwd"):
+        message = await send(served, template="otp", variables=CODE, locale=locale)
+        assert told(message) == [("sms.locale", IGNORED)]
+        assert received(served).text == "483920 is your Acme code. Don't share it."
+        assert locale not in message.adjustments[0].description
+    to = email_pb2.EmailAddress(address="ada@example.com")
+    email = email_pb2.Email(to=[to], template="otp", variables=CODE, locale="en-EN;q=0.47,-BE;q=0.43")
+    answer = await served.stub.SendEmail(pb.SendEmailRequest(email=email))
+    assert told(answer.message) == [("email.locale", IGNORED)]
+
+
+async def test_indias_registered_ids_reach_the_provider(served: Served) -> None:
+    dlt = sms_pb2.IndiaDlt(entity_id="1101234567890", template_id="1107654321")
+    await send(served, to="+919876543210", india_dlt=dlt)
+    assert received(served).india_dlt == IndiaDlt(entity_id="1101234567890", template_id="1107654321")
+
+
+async def test_the_same_message_in_another_form_is_the_same_request(serve: Serve) -> None:
+    served = await serve(texts=[FakeProvider("t", channel=Channel.SMS)])
+    for number in ("+525512345678", "+52 1 55\u20111234\u20115678", "\u202a+525512345678"):
+        sms = sms_pb2.Sms(to=number, text="Hi", sender_id="Shop")
+        await served.stub.SendSms(pb.SendSmsRequest(sms=sms, request_id="r-1"))
+    assert len({claim.fingerprint for claim in served.texts.requests.claims}) == 1
+
+
+_NEAR = st.text("0123456789+()-. ab&_\u202a\u2011\u00a0٤４’“…\u200b\n\x00;=telx%é漢🎉", max_size=24)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {"to": _NEAR | st.just("+919876543210"), "text": st.text(max_size=30) | _NEAR | st.just("x" * 1601)},
+        optional={
+            "sender_id": _NEAR,
+            "sender_number": _NEAR,
+            "region_code": st.sampled_from(["US", "MX", "us", "XX"]),
+            "encoding": st.sampled_from([0, 1, 2, 9]),
+            "india_dlt": st.builds(sms_pb2.IndiaDlt, entity_id=_NEAR, template_id=_NEAR),
+        },
+    )
+)
+def test_whatever_is_written_goes_through_or_its_field_and_the_cure_are_named(fields: dict[str, Any]) -> None:
+    bad = Violations()
+    content = read_sms(sms_pb2.Sms(**fields), built_in(), bad)
+    try:
+        bad.check()
+    except InvalidRequestError as error:
+        named = error.violations
+    else:
+        named = []
+    assert all(field.startswith("sms.") and 0 < len(cure) < 200 for field, cure in named)
+    if named:
+        return
+    assert content.to.startswith("+")
+    assert 0 < len(content.text) <= 1600
+    assert not (content.sender_id and content.sender_number)
+    assert all(a.field.startswith("sms.") and len(a.description) <= 200 for a in bad.adjustments)
+    if fields.get("encoding") == sms_pb2.SMS_ENCODING_GSM7 and is_gsm7(fields["text"]):
+        assert content.text == fields["text"]
+
+
+async def test_what_is_wrong_is_named(served: Served) -> None:
+    failure = await failure_of(send(served, to="+14155550123 x5", sender_id="Joe’s", sender_number="1"))
+    assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert set(failure.fields) == {"sms.to", "sms.sender_id", "sms.sender_number"}
