@@ -242,13 +242,16 @@ FROM relaypost.messages WHERE id = ANY($1::uuid[]);
 -- name: list_delivery_events
 -- What providers reported about a message, by time: at most a hundred events, for an email that is opened
 -- again and again must not fill an answer. Those that say something about the state come first.
-SELECT *
+SELECT
+    event.provider, event_id, message_id, event.provider_message_id, type, event_time, reject_reason, permanent,
+    provider_code, detail, receipt_recipients(event.recipients, message.recipients) AS recipients
 FROM (
     SELECT * FROM relaypost.delivery_events
     WHERE message_id = $1
     ORDER BY rank > 0 DESC, event_time DESC
     LIMIT 100
 ) AS event
+JOIN relaypost.messages AS message ON message.id = event.message_id
 ORDER BY event_time, rank, event_id;
 
 -- name: add_delivery_events
