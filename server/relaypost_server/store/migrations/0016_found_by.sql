@@ -6,8 +6,7 @@ CREATE INDEX messages_by_provider_id ON relaypost.messages (provider_message_id,
 CREATE INDEX attempts_by_provider_id ON relaypost.attempts (provider_message_id, message_id)
     WHERE provider_message_id <> '' AND (number > 1 OR kind <> 'accepted');
 
--- By any caller and method.
-CREATE INDEX requests_by_id ON relaypost.requests (request_id);
+-- By any caller.
 CREATE INDEX batches_by_request_id ON relaypost.batches (request_id);
 CREATE INDEX otps_by_request_id ON relaypost.otps (request_id) WHERE request_id IS NOT NULL;
 
