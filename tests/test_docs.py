@@ -17,6 +17,7 @@ from relaypost.v1 import failure_pb2, message_pb2, provider_health_pb2
 
 from relaypost_server.cli import COMMANDS, main
 from relaypost_server.config import FEATURES
+from relaypost_server.core.adjustments import Adjustment, AdjustmentKind
 from relaypost_server.core.breaker import CircuitState, OpenReason
 from relaypost_server.core.budgets import Budget
 from relaypost_server.core.delivery import EventType
@@ -113,7 +114,8 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
 def _counted() -> Metrics:
     """Metrics in which every family has a sample."""
     metrics = Metrics()
-    outcome = Outcome(kind=Kind.ACCEPTED, alert=True, cost=Money(micros=1))
+    changed = Adjustment(field="sms.text", kind=AdjustmentKind.REPLACED, description="2 characters were replaced")
+    outcome = Outcome(kind=Kind.ACCEPTED, alert=True, cost=Money(micros=1), adjustments=(changed,))
     attempt = Attempt(provider="ses", outcome=outcome, circuit=CircuitState.CLOSED, start_time=NOW)
     metrics.attempt(Channel.EMAIL, attempt)
     metrics.message(Channel.EMAIL, MessageState.SENT, 0.1)

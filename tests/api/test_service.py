@@ -139,6 +139,46 @@ async def test_messages_that_cannot_be_fetched(serve: Serve, message_id: str, co
     assert failure.code is code
 
 
+async def test_a_message_can_be_fetched_by_the_id_of_each_provider_that_had_it(serve: Serve) -> None:
+    doubtful = failing(Kind.UNCONFIRMED, provider_message_id="id-0")
+    served = await serve([FakeProvider("a", [doubtful]), FakeProvider("b")])
+    sent = (await served.stub.SendEmail(email())).message
+    assert sent.provider == "b"
+    for provider, known in (("a", "id-0"), ("b", "id-1")):
+        request = pb.GetMessageRequest(provider=provider, provider_message_id=known)
+        assert (await served.stub.GetMessage(request)).message == sent
+    failure = await failure_of(served.stub.GetMessage(pb.GetMessageRequest(provider="a", provider_message_id="id-1")))
+    assert (failure.code, failure.reason) == (grpc.StatusCode.NOT_FOUND, "MESSAGE_NOT_FOUND")
+
+
+MESSAGE_ID = "01981f00-0000-7000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("named", "fields"),
+    [
+        ({}, ["message_id"]),
+        ({"provider": "ses"}, ["provider_message_id"]),
+        ({"provider_message_id": "id-1"}, ["provider"]),
+        ({"message_id": MESSAGE_ID, "provider": "ses"}, ["provider"]),
+        ({"message_id": MESSAGE_ID, "provider_message_id": "id-1"}, ["provider_message_id"]),
+        (
+            {"message_id": MESSAGE_ID, "provider": "ses", "provider_message_id": "id-1"},
+            ["provider", "provider_message_id"],
+        ),
+        ({"provider": "x" * 65, "provider_message_id": "id-1"}, ["provider"]),
+        ({"provider": "ses", "provider_message_id": "x" * 256}, ["provider_message_id"]),
+        ({"provider": "ses", "provider_message_id": "a b"}, ["provider_message_id"]),
+        ({"provider": "ses", "provider_message_id": "id-1\x00"}, ["provider_message_id"]),
+        ({"provider": "ses", "provider_message_id": "é"}, ["provider_message_id"]),
+    ],
+)
+async def test_a_message_is_named_in_exactly_one_way(serve: Serve, named: dict[str, str], fields: list[str]) -> None:
+    served = await serve()
+    failure = await failure_of(served.stub.GetMessage(pb.GetMessageRequest(**named)))
+    assert (failure.code, list(failure.fields)) == (grpc.StatusCode.INVALID_ARGUMENT, fields)
+
+
 async def test_pages_of_messages(serve: Serve) -> None:
     served = await serve()
     sent = [(await served.stub.SendEmail(email())).message.message_id for _ in range(5)]
@@ -167,6 +207,14 @@ async def test_pages_of_messages(serve: Serve) -> None:
         ({"recipient": "nobody"}, "recipient"),
         ({"provider": "x" * 65}, "provider"),
         ({"provider": "a\x00"}, "provider"),
+        ({"request_id": "x" * 256}, "request_id"),
+        ({"request_id": "a b"}, "request_id"),
+        ({"tags": {str(n): "x" for n in range(11)}}, "tags"),
+        ({"tags": {"": "x"}}, "tags (key 1 by name)"),
+        ({"tags": {"purpose": "x" * 129}}, 'tags["purpose"]'),
+        ({"tags": {"purpose": "a\x00"}}, 'tags["purpose"]'),
+        ({"metadata": {str(n): "x" for n in range(21)}}, "metadata"),
+        ({"metadata": {"order": "x" * 513}}, 'metadata["order"]'),
     ],
 )
 async def test_lists_that_cannot_be_made(serve: Serve, changes: dict[str, Any], field: str) -> None:

@@ -1,11 +1,13 @@
 """The Python client against the real gateway, and as a package of its own."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -19,10 +21,12 @@ from relaypost import (
     OtpNotVerifiedError,
     RelaypostError,
     SendFailedError,
+    bulk_email,
 )
 from relaypost.v1 import message_pb2
 
 from tests.e2e.gateway import AWS_KEYS, Gateway, gateway, on_record
+from tests.e2e.test_process import run
 from tests.fakes.http import closed_port, fake_http
 from tests.peers import ROOT
 
@@ -67,6 +71,74 @@ async def test_the_client_for_threads(running: Gateway) -> None:
             assert [v.field for v in caught.value.violations] == ["sms.to", "sms.text"]
 
     await asyncio.to_thread(use)
+
+
+async def test_messages_are_found_by_request_label_and_the_providers_id(running: Gateway) -> None:
+    """By any caller and method: an email, a text message, a queued email, a code, and a batch."""
+    name = "order-7"
+    async with AsyncClient(running.grpc, caller="shop") as shop, AsyncClient(running.grpc, caller="signup") as signup:
+        email = await shop.send_email(
+            to="ada@example.com",
+            subject="Hi",
+            text="Hi",
+            tags={"purpose": "receipt"},
+            metadata={"order": "7"},
+            request_id=name,
+        )
+        sms = await signup.send_sms(to="+14155550123", text="Hi", metadata={"order": "7", "step": "2"}, request_id=name)
+        queued = await shop.enqueue_email(to="b@example.com", subject="Hi", text="Hi", request_id=name)
+        code = (await signup.send_otp(email="c@example.com", purpose="sign_in", request_id=name)).message
+        bulk = [bulk_email(to=f"user-{n}@example.com", subject="Hi", text="Hi") for n in range(5)]
+        batch = await shop.send_bulk(name, bulk)
+        await shop.send_email(to="d@example.com", subject="Hi", text="Hi", request_id="order-77")
+        for sent in (email, sms, code):
+            await on_record(shop, sent.message_id)
+
+        async def found(**query: Any) -> list[str]:
+            return [m.message_id async for m in shop.list_messages(**query)]
+
+        named = await found(request_id=name, page_size=2)
+        single = {m.message_id for m in (email, sms, queued, code)}
+        assert batch.batch.size == 5
+        assert len(named) == len(set(named)) == 9
+        assert single < set(named)
+        assert named == sorted(named, reverse=True)
+        assert await found(request_id=name, channel=message_pb2.CHANNEL_SMS) == [sms.message_id]
+        assert await found(request_id=name, recipient="b@example.com") == [queued.message_id]
+        assert await found(request_id="order-") == []
+        assert await found(metadata={"order": "7"}) == [sms.message_id, email.message_id]
+        assert await found(metadata={"order": "7"}, tags={"purpose": "receipt"}) == [email.message_id]
+
+        known = await shop.get_message(provider=email.provider, provider_message_id=email.provider_message_id)
+        assert known.message_id == email.message_id
+    code_, out, _ = await run(
+        "get",
+        "--provider",
+        email.provider,
+        "--provider-message-id",
+        email.provider_message_id,
+        "--target",
+        running.grpc,
+    )
+    assert code_ == 0
+    for part in (email.message_id, "ada@example.com", "purpose=receipt", "order=7"):
+        assert part in out
+    code_, out, _ = await run(
+        "list",
+        "--tag",
+        "purpose=receipt",
+        "--metadata",
+        "order=7",
+        "--request-id",
+        "order-7",
+        "--json",
+        "--target",
+        running.grpc,
+    )
+    assert (code_, [m["messageId"] for m in json.loads(out)["messages"]]) == (0, [email.message_id])
+    code_, _, err = await run("get", "--provider", "ses", "--target", running.grpc)
+    assert code_ == 2
+    assert "provider_message_id" in err
 
 
 async def test_codes_for_threads(running: Gateway) -> None:

@@ -9,6 +9,7 @@ import pytest
 import smsutil
 from hypothesis import given, strategies as st
 
+from relaypost_server.core.adjustments import field_name
 from relaypost_server.core.ids import HIGHEST, uuid7
 from relaypost_server.core.money import Money, PriceList
 from relaypost_server.core.redaction import mask, printable, safe_text
@@ -211,3 +212,19 @@ def test_no_code_survives_redaction(code: str, around: str) -> None:
 @pytest.mark.parametrize("code", ["٤٨٢٩١٥", "４８２９１５"])
 def test_codes_in_other_digits_do_not_survive_either(code: str) -> None:
     assert code not in safe_text(f"code {code}", limit=200)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("sms.text", "sms.text"),
+        ("email.to[0].address", "email.to.address"),
+        ('email.headers["X-Org"]', "email.headers"),
+        ("email.tags (key 2 by name)", "email.tags"),
+        ("email.attachments[3].content_type", "email.attachments.content_type"),
+        ("email.headers.X-Secret 4829", "other"),
+        ("", "other"),
+    ],
+)
+def test_a_fields_name_has_no_index_and_no_key(path: str, name: str) -> None:
+    assert field_name(path) == name

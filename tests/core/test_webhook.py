@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from standardwebhooks import Webhook
 
 from relaypost_server.core.message import MessageState
-from relaypost_server.core.webhook import EVENT_TYPES, ClaimedDelivery, DeliveryState, Event
+from relaypost_server.core.webhook import STATE_EVENTS, ClaimedDelivery, DeliveryState, Event
 from relaypost_server.core.webhook_retry import LONGEST_RETRY_AFTER, SUGGESTED_DELAYS, Answer, settle
 from relaypost_server.core.webhook_signing import headers, shown
 from relaypost_server.core.webhook_targets import TargetPolicy, networks
@@ -64,7 +64,7 @@ def test_the_body_has_the_recommended_shape() -> None:
 
 
 def test_every_state_but_that_of_a_message_under_way_is_told() -> None:
-    assert set(EVENT_TYPES) == {f"message.{s}" for s in MessageState} - {"message.sending"}
+    assert set(STATE_EVENTS) == {f"message.{s}" for s in MessageState} - {"message.sending"}
 
 
 def test_secrets_and_addresses_are_not_shown() -> None:

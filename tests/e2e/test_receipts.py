@@ -64,6 +64,7 @@ async def test_an_unconfirmed_message_is_settled_by_its_receipt(bundled_database
             )
             [event] = settled.events
             assert (event.type, event.provider) == (message_pb2.DELIVERY_EVENT_TYPE_DELIVERED, "ses")
+            assert event.recipients == ["ada@example.com"]
             async with asyncio.timeout(20):
                 assert await watching == [UNCONFIRMED, DELIVERED]
             code, out, _ = await run("watch", sent.message_id, "--target", receiver.grpc)

@@ -104,6 +104,12 @@ class FakeLog:
         self._check()
         return next((r for r in self.records if r.id == message_id), None)
 
+    async def find(self, provider: str, provider_message_id: str) -> MessageRecord | None:
+        self._check()
+        known = provider, provider_message_id
+        found = [r for r in self.records if known in {(a.provider, a.outcome.provider_message_id) for a in r.attempts}]
+        return max(found, key=lambda r: r.id, default=None)
+
     async def versions(self, message_ids: Collection[str]) -> Mapping[str, object]:
         self._check()
         return {r.id: hash(repr(r)) for r in self.records if r.id in message_ids}

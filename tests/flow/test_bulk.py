@@ -1,19 +1,23 @@
 """Batches that are followed."""
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from relaypost_server.core.adjustments import Adjustment, AdjustmentKind
 from relaypost_server.core.message import MessageState
-from relaypost_server.core.queue import Batch, BatchProgress
+from relaypost_server.core.queue import Batch, BatchProgress, Lane, Queued
+from relaypost_server.core.queue_ports import Enqueued
 from relaypost_server.flow import bulk
-from relaypost_server.flow.bulk import MOST_WATCHERS, Batches, TooManyStreamsError
+from relaypost_server.flow.bulk import MOST_WATCHERS, Batches, Intake, TooManyStreamsError
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.watch import TooManyWatchersError
 from relaypost_server.telemetry.metrics import Metrics
+from tests.store.queues import letter
 
 BATCH = Batch(
     id="01981f00-0000-7000-8000-000000000001",
@@ -76,3 +80,24 @@ def test_only_so_many_streams_are_read_at_once() -> None:
             pass
     with followed.stream():
         pass
+
+
+class HalfStored:
+    """A `BatchStore` and `QueueStore` in which every second message was stored by an earlier stream."""
+
+    async def enqueue(self, queued: Sequence[Queued]) -> Sequence[Enqueued]:
+        return [Enqueued(message_id=q.record.id, new=place % 2 == 0) for place, q in enumerate(queued)]
+
+    async def advance(self, *_: Any, **__: Any) -> None: ...
+
+
+async def test_changes_are_counted_for_the_messages_of_a_batch_that_are_new() -> None:
+    store: Any = HalfStored()
+    metrics = Metrics()
+    intake = Intake(BATCH, store, store, lane=Lane.BULK, on_stored=lambda: None, metrics=metrics)
+    trimmed = Adjustment(field="messages[7].sms.to", kind=AdjustmentKind.TRIMMED, description="spaces were dropped")
+    for position in range(4):
+        queued = letter()
+        await intake.add(replace(queued, message=replace(queued.message, adjustments=(trimmed,))), position)
+    await intake.close()
+    assert b'relaypost_adjustments_total{field="messages.sms.to",kind="trimmed"} 2.0' in metrics.render()

@@ -1,5 +1,7 @@
 """What operators see of a walk: spans, metrics, health, log lines."""
 
+from dataclasses import replace
+
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -7,14 +9,17 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
+from relaypost_server.core.adjustments import MOST_ADJUSTMENTS, Adjustment, AdjustmentKind
 from relaypost_server.core.breaker import CircuitState, OpenReason
+from relaypost_server.core.idempotency import Begun, Replay, RequestKey
 from relaypost_server.core.message import Guarantee
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind
+from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.telemetry.tracing import Tracing
 from tests import messages
-from tests.fakes.providers import FakeClock, FakeProvider, Rig, failing
+from tests.fakes.providers import ACCEPTED, FakeClock, FakeProvider, Rig, failing
 
 
 async def send(rig: Rig) -> None:
@@ -153,3 +158,67 @@ async def test_reading_health_takes_no_probe() -> None:
     reader = HealthReader([rig.chain], rig.log)
     for _ in range(100):
         assert reader.read().channels[0].serving
+
+
+QUOTES = Adjustment(field="sms.text", kind=AdjustmentKind.REPLACED, description="3 characters were replaced")
+SPACE = Adjustment(field="email.to[1].address", kind=AdjustmentKind.TRIMMED, description="spaces were dropped")
+LONG = Adjustment(field="email.sender.display_name", kind=AdjustmentKind.SHORTENED, description="it was shortened")
+
+
+def adjusted(rig: Rig) -> dict[tuple[str, str], float]:
+    """The count of each field and kind."""
+    samples = [s for family in rig.metrics.collect() if family.name == "relaypost_adjustments" for s in family.samples]
+    return {(s.labels["field"], s.labels["kind"]): s.value for s in samples}
+
+
+async def test_changes_are_counted_when_a_message_is_taken_on() -> None:
+    shortened = replace(ACCEPTED, adjustments=(LONG,))
+    rig = Rig([FakeProvider("a", [failing(Kind.FAULTED, adjustments=(LONG,))]), FakeProvider("b", [shortened])])
+    content = messages.email().content
+    many = (SPACE,) * (MOST_ADJUSTMENTS + 5)
+    sent = await rig.sender.send(
+        content, guarantee=Guarantee.AT_LEAST_ONCE, metadata={}, time_left=None, adjustments=many
+    )
+    assert len(sent.record.adjustments) == MOST_ADJUSTMENTS
+    assert adjusted(rig) == {
+        ("email.to.address", "trimmed"): MOST_ADJUSTMENTS + 5,
+        ("email.sender.display_name", "shortened"): 1,
+    }
+
+
+async def test_a_request_that_is_repeated_counts_its_changes_once() -> None:
+    rig = Rig([FakeProvider("a", [failing(Kind.FAULTED)])])
+    key = RequestKey(caller="", method="SendEmail", request_id="r-1")
+    content = messages.email().content
+
+    async def ask() -> None:
+        await rig.sender.send(
+            content,
+            guarantee=Guarantee.AT_LEAST_ONCE,
+            metadata={},
+            time_left=None,
+            key=key,
+            adjustments=(SPACE,),
+        )
+
+    await ask()
+    earlier = rig.requests.finished[0][0]
+    rig.requests.answers += [Begun(fence=2, record=earlier), Replay(record=earlier)]
+    await ask()
+    await ask()
+    assert adjusted(rig) == {("email.to.address", "trimmed"): 1}
+
+
+async def test_changes_of_a_message_that_is_sent_without_its_claim_are_counted() -> None:
+    rig = Rig([FakeProvider("a")], without_log=True)
+    rig.requests.answers.append(LogUnavailableError())
+    key = RequestKey(caller="", method="SendSms", request_id="r-1")
+    await rig.sender.send(
+        messages.email().content,
+        guarantee=Guarantee.AT_LEAST_ONCE,
+        metadata={},
+        time_left=None,
+        key=key,
+        adjustments=(QUOTES,),
+    )
+    assert adjusted(rig) == {("sms.text", "replaced"): 1}

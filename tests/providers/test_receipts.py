@@ -100,6 +100,34 @@ def batch(webhook: SendGridKey, *events: Mapping[str, Any], at: float | None = N
 
 # SES
 
+EVERYONE = ["Ada <ada@example.com>", "B@example.com", "c@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("event", "named"),
+    [
+        (vendor.ses("Delivery", recipients=["B@example.com"]), ("b@example.com",)),
+        (vendor.ses("Bounce", bouncedRecipients=[{"emailAddress": "c@example.com"}]), ("c@example.com",)),
+        (vendor.ses("Complaint", complainedRecipients=[{"emailAddress": "b@example.com"}]), ("b@example.com",)),
+        (vendor.ses("DeliveryDelay", delayedRecipients=[{"emailAddress": "b@example.com"}]), ("b@example.com",)),
+        (vendor.ses("Send"), ("ada@example.com", "b@example.com", "c@example.com")),
+        (vendor.ses("Reject"), ("ada@example.com", "b@example.com", "c@example.com")),
+        (vendor.ses("Open"), ()),
+        (vendor.ses("Click"), ()),
+        (vendor.ses("Something new"), ()),
+        (vendor.ses("Delivery", recipients=[{"unexpected": 1}, 5, None]), ()),
+    ],
+)
+async def test_an_event_of_ses_names_whom_it_is_about(
+    ses: Ses, topic: SnsTopic, event: dict[str, Any], named: tuple[str, ...]
+) -> None:
+    event["mail"]["destination"] = EVERYONE
+    assert (await ses_event(ses, topic, event)).recipients == named
+
+
+async def test_an_opened_email_to_one_person_names_that_person(ses: Ses, topic: SnsTopic) -> None:
+    assert (await ses_event(ses, topic, vendor.ses("Open"))).recipients == ("ada@example.com",)
+
 
 async def ses_event(ses: Ses, topic: SnsTopic, event: Mapping[str, Any]) -> DeliveryEvent:
     [found] = await ses.read_callback(callback(topic.notification(event)))

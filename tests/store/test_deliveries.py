@@ -98,6 +98,21 @@ async def test_a_receipt_is_shown_with_its_message(one: Replica) -> None:
     assert (found.provider, found.provider_message_id) == ("smtp", "id-1")
 
 
+async def test_a_receipt_shows_those_recipients_of_its_message_that_it_names(one: Replica) -> None:
+    """A provider can name anybody; an address that was no recipient is not shown."""
+    sent = record(state=SENT, recipients=("Ada@Example.com", "b@example.com", "c@example.com"))
+    await one.log.append(sent)
+    named = ("c@example.com", "stranger@example.com", "ada@example.com")
+    told = [
+        event(EventType.BOUNCED, message_id=sent.id, recipients=named),
+        event(EventType.OPENED, message_id=sent.id, after=1),
+        event(EventType.OPENED, message_id=sent.id, after=2, recipients=("stranger@example.com",)),
+    ]
+    await one.deliveries.record(told)
+    shown = [e.recipients for e in (await one.get(sent.id)).events]
+    assert shown == [("Ada@Example.com", "c@example.com"), (), ()]
+
+
 async def test_every_order_ends_as_the_core_says(replicas: list[Replica]) -> None:
     kinds = [EventType.SENT, EventType.DEFERRED, EventType.DELIVERED, EventType.COMPLAINED, EventType.OPENED]
     expected = fold(event(kind) for kind in kinds)

@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 
 from relaypost_server.core.message import Channel, MessageState
+from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import LogUnavailableError, MessageQuery
 from relaypost_server.core.record import MessageRecord
-from relaypost_server.store import batch_statement, migrations, writer
+from relaypost_server.store import batch_statement, message_list, migrations, writer
 from relaypost_server.store.messages import PostgresLog
 from tests.databases import over_tcp, socket_of
 from tests.fakes.http import closed_port
@@ -92,6 +93,63 @@ async def test_each_filter_lets_through_what_it_should(log: PostgresLog) -> None
     assert await ids(created_from=later.create_time) == [later.id]
     assert await ids(created_before=later.create_time) == [failed.id, sms.id]
     assert await ids(created_from=START + timedelta(days=2)) == []
+
+
+async def test_a_message_is_found_by_the_id_of_each_provider_that_had_it(log: PostgresLog) -> None:
+    ses, smtp = record().attempts
+    doubtful = replace(ses.outcome, kind=Kind.UNCONFIRMED, provider_message_id="0100-ses")
+    made = record(attempts=(replace(ses, outcome=doubtful, skipped=None), smtp))
+    await log.append(made)
+    assert await log.find("smtp", "id-1") == made
+    assert await log.find("ses", "0100-ses") == made
+    for provider, known in (("ses", "id-1"), ("smtp", "0100-ses"), ("ses", ""), ("", "id-1"), ("smtp", "id-")):
+        assert await log.find(provider, known) is None
+
+
+async def test_of_two_messages_with_one_id_of_a_server_the_newest_is_found(log: PostgresLog) -> None:
+    made = [record() for _ in range(3)]
+    for each in (made[1], made[2], made[0]):
+        await log.append(each)
+    assert await log.find("smtp", "id-1") == made[2]
+
+
+async def test_messages_are_listed_by_all_of_some_tags_and_metadata(log: PostgresLog) -> None:
+    labels: list[tuple[dict[str, str], dict[str, str]]] = [
+        ({"purpose": "signup"}, {"order": "7", "tenant": "acme"}),
+        ({"purpose": "signup", "team": "a"}, {"order": "7"}),
+        ({"purpose": "reset"}, {"order": "77"}),
+        ({}, {}),
+    ]
+    made = [record(tags=tags, metadata=metadata) for tags, metadata in labels]
+    for each in made:
+        await log.append(each)
+    numbers = {each.id: number for number, each in enumerate(made)}
+
+    async def found(**filters: object) -> list[int]:
+        return [numbers[r.id] for r in await log.list(MessageQuery(**filters))]  # type: ignore[arg-type]
+
+    assert await found(tags={"purpose": "signup"}) == [1, 0]
+    assert await found(tags={"purpose": "signup", "team": "a"}) == [1]
+    assert await found(metadata={"order": "7"}) == [1, 0]
+    assert await found(metadata={"order": "7", "tenant": "acme"}) == [0]
+    assert await found(tags={"purpose": "reset"}, metadata={"order": "7"}) == []
+    assert await found(tags={"purpose": "signup"}, before=made[1].id) == [0]
+    assert await found(tags={"purpose": "signup"}, recipient="ada@example.com", provider="smtp") == [1, 0]
+    assert await found(tags={"purpose": "signup"}, states=(MessageState.FAILED,)) == []
+    assert await found(metadata={"order": '7"}'}) == []
+
+
+async def test_pages_by_a_label_hold_each_message_once(log: PostgresLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those among the newest, then those that only the index of labels finds."""
+    monkeypatch.setattr(message_list, "READ_PER_ENTRY", 2)
+    made = [record(metadata={"tenant": "acme"} if number % 3 == 0 else {}) for number in range(30)]
+    await asyncio.gather(*(log.append(r) for r in made))
+    seen: list[str] = []
+    before = None
+    while page := await log.list(MessageQuery(page_size=3, before=before, metadata={"tenant": "acme"})):
+        seen += [r.id for r in page]
+        before = page[-1].id
+    assert seen == [r.id for r in reversed(made[::3])]
 
 
 async def test_one_record_that_cannot_be_written_does_not_take_others_with_it(log: PostgresLog) -> None:

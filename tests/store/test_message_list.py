@@ -25,14 +25,18 @@ PAGE = 50
 _FILL = """
 INSERT INTO relaypost.messages (
     id, channel, state, guarantee, sender, recipients, create_time, update_time, provider, provider_message_id,
-    possible_duplicate, tags, metadata
+    possible_duplicate, tags, metadata, batch_id
 )
 SELECT
     (lpad(to_hex(1782000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
     CASE WHEN n < 1000 THEN 'sms' ELSE 'email' END,
     CASE WHEN n < 2000 THEN 'sent' WHEN n % 9000 = 0 THEN 'failed' ELSE 'delivered' END,
     'at_least_once', 'noreply@example.com', ARRAY['user-' || n % 20000 || '@example.com'],
-    to_timestamp(1782000000 + n / 1000.0), now(), CASE WHEN n < 3000 THEN 'smtp' ELSE 'ses' END, '', false, '{}', '{}'
+    to_timestamp(1782000000 + n / 1000.0), now(), CASE WHEN n < 3000 THEN 'smtp' ELSE 'ses' END,
+    'sid-' || n, false,
+    CASE WHEN n % 2 = 0 THEN '{"purpose": "signup"}'::jsonb ELSE '{}' END,
+    CASE WHEN n % 3 > 0 THEN jsonb_build_object('order', n::text, 'tenant', (n % 900)::text) ELSE '{}' END,
+    CASE WHEN n BETWEEN 5000 AND 45000 THEN '01981f00-0000-7000-8000-00000000ba7c'::uuid END
 FROM generate_series(1, $1) AS n
 """
 """What is asked for below lies among the oldest messages."""
@@ -64,14 +68,35 @@ def _scanned(node: dict[str, Any]) -> int:
     return below + int((node["Actual Rows"] + removed) * loops)
 
 
+_NAMES = """
+INSERT INTO relaypost.attempts
+SELECT
+    id, 1, provider, 'accepted', '', '', '', provider_message_id, 'closed', create_time, 0, NULL, NULL, 0, '[]'
+FROM relaypost.messages;
+UPDATE relaypost.attempts SET number = 2, provider_message_id = 'second' WHERE provider_message_id = 'sid-77';
+INSERT INTO relaypost.requests (caller, method, request_id, message_id, fingerprint, fence)
+SELECT 'shop-' || right(id::text, 1), 'SendEmail', 'order-' || right(id::text, 6), id, '', 0 FROM relaypost.messages;
+INSERT INTO relaypost.batches (id, caller, request_id, fingerprint)
+VALUES ('01981f00-0000-7000-8000-00000000ba7c', 'shop', 'campaign', '');
+"""
+
+
+_NEED_STATISTICS = (
+    MessageQuery(page_size=PAGE, recipient="user-77@example.com"),
+    MessageQuery(page_size=PAGE, metadata={"order": "77"}, provider="ses", states=(MessageState.DELIVERED,)),
+)
+"""Without any, the planner takes every table for a small one."""
+
+
 @pytest.mark.parametrize("analyzed", [False, True])
 async def test_no_filter_reads_more_than_a_small_part_of_the_table(
     connection: asyncpg.Connection, analyzed: bool
 ) -> None:
     await connection.execute("ALTER TABLE relaypost.messages DISABLE TRIGGER USER")
     await connection.execute(_FILL.replace("$1", str(MESSAGES)))
+    await connection.execute(_NAMES)
     if analyzed:
-        await connection.execute("ANALYZE relaypost.messages")
+        await connection.execute("ANALYZE")
     oldest = datetime.fromtimestamp(1782000000, UTC)
     for query in (
         MessageQuery(page_size=PAGE),
@@ -79,15 +104,39 @@ async def test_no_filter_reads_more_than_a_small_part_of_the_table(
         MessageQuery(page_size=PAGE, channel=Channel.SMS),
         MessageQuery(page_size=PAGE, states=(MessageState.SENT,)),
         MessageQuery(page_size=PAGE, states=(MessageState.SENT, MessageState.FAILED, MessageState.QUEUED)),
-        *([MessageQuery(page_size=PAGE, recipient="user-77@example.com")] if analyzed else []),
+        *(_NEED_STATISTICS if analyzed else ()),
         MessageQuery(page_size=PAGE, provider="smtp", created_before=oldest + timedelta(seconds=2)),
         MessageQuery(page_size=PAGE, channel=Channel.SMS, created_from=oldest, states=(MessageState.SENT,)),
         MessageQuery(page_size=PAGE, provider="absent"),
         MessageQuery(page_size=PAGE, states=(MessageState.DEAD,)),
+        MessageQuery(page_size=PAGE, request_id="order-000077"),
+        MessageQuery(page_size=PAGE, request_id="absent"),
+        MessageQuery(page_size=PAGE, request_id="campaign"),
+        MessageQuery(page_size=PAGE, request_id="campaign", states=(MessageState.FAILED,)),
+        MessageQuery(page_size=PAGE, tags={"purpose": "signup"}),
+        MessageQuery(page_size=PAGE, tags={"purpose": "absent"}),
+        MessageQuery(page_size=PAGE, metadata={"order": "77"}),
+        MessageQuery(page_size=PAGE, metadata={"tenant": "77"}),
+        MessageQuery(page_size=PAGE, tags={"purpose": "signup"}, metadata={"order": "76"}),
+        MessageQuery(page_size=PAGE, tags={"purpose": "signup"}, metadata={"order": "absent"}),
+        MessageQuery(page_size=PAGE, tags={"purpose": "signup"}, states=(MessageState.FAILED, MessageState.SENT)),
     ):
         read = await rows_read(connection, *_inlined(query))
         # Where few messages fit the filter, the planner may prefer to read them all and sort them.
         assert read <= MESSAGES // 20, query
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_message_is_found_by_its_providers_id_without_a_scan(
+    connection: asyncpg.Connection, analyzed: bool
+) -> None:
+    await connection.execute("ALTER TABLE relaypost.messages DISABLE TRIGGER USER")
+    await connection.execute(_FILL.replace("$1", str(MESSAGES)))
+    await connection.execute(_NAMES)
+    if analyzed:
+        await connection.execute("ANALYZE")
+    for known in ("sid-78", "second", "absent"):
+        assert await rows_read(connection, QUERIES["find_message"], "smtp", known) <= 3, known
 
 
 def _inlined(query: MessageQuery) -> tuple[Any, ...]:

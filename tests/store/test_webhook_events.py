@@ -5,6 +5,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 import asyncpg
+import pytest
 
 from relaypost_server.core.delivery import EventType, RejectReason
 from relaypost_server.core.idempotency import Claim, RequestKey
@@ -56,6 +57,7 @@ async def test_a_receipt_says_why(store: Store) -> None:
         reject_reason=RejectReason.INVALID,
         provider_code="550",
         detail="no such mailbox",
+        recipients=("stranger@example.com", "b@example.com"),
     )
     await store.receipts.record([bounced])
     [claimed] = await store.claim()
@@ -65,7 +67,57 @@ async def test_a_receipt_says_why(store: Store) -> None:
         "permanent": True,
         "provider_code": "550",
         "detail": "no such mailbox",
+        "recipients": ["b@example.com"],
     }
+
+
+@pytest.mark.parametrize("kind", [EventType.OPENED, EventType.CLICKED])
+async def test_an_engagement_is_sent_to_endpoints_that_name_it(store: Store, kind: EventType) -> None:
+    named = await store.register(event_types=("message.delivered", f"message.{kind}"))
+    await store.register()
+    await store.register(event_types=("message.sent",))
+    await store.register(event_types=(f"message.{kind}",), caller="billing")
+    sent = await store.send()
+    await store.receipts.record([event(EventType.DELIVERED, message_id=sent.id)])
+    seen = event(kind, message_id=sent.id, after=9, recipients=("b@example.com",))
+    for _ in range(3):
+        await store.receipts.record([seen, seen])
+    found = [c for c in await store.claim() if c.event.type == f"message.{kind}"]
+    [claimed] = found
+    assert (claimed.endpoint_id, claimed.event.time) == (named.id, seen.time)
+    assert (claimed.event.data["message_id"], claimed.event.data["state"]) == (sent.id, "delivered")
+    assert claimed.event.data["receipt"]["recipients"] == ["b@example.com"]
+
+
+async def test_each_of_many_openings_is_sent_once_and_changes_no_state(store: Store) -> None:
+    await store.register(event_types=("message.opened",))
+    sent = await store.send()
+    openings = [event(EventType.OPENED, message_id=sent.id, after=n) for n in range(20)]
+    await asyncio.gather(*(store.receipts.record(openings) for _ in range(5)))
+    assert await store.told() == ["message.opened"] * 20
+    found = await store.log.get(sent.id)
+    assert found is not None
+    assert (found.state, found.update_time) == (sent.state, sent.update_time)
+
+
+async def test_an_opening_that_is_early_is_sent_when_its_message_is_on_record(store: Store) -> None:
+    await store.register(event_types=("message.opened",))
+    late = record(caller=CALLER, state=MessageState.SENT)
+    await store.receipts.record([event(EventType.OPENED, message_id=late.id)])
+    assert await store.told() == []
+    await store.log.append(late)
+    while await store.receipts.match():
+        pass
+    assert await store.told() == ["message.opened"]
+
+
+async def test_an_endpoint_that_is_gone_gets_no_openings(store: Store, connection: "asyncpg.Connection") -> None:
+    await store.register(event_types=("message.opened",))
+    await connection.execute("UPDATE relaypost.webhook_endpoints SET disable_time = now()")
+    sent = await store.send()
+    await store.receipts.record([event(EventType.OPENED, message_id=sent.id)])
+    assert await store.told() == []
+    assert await connection.fetchval("SELECT count(*) FROM relaypost.webhook_events") == 0
 
 
 async def test_a_request_is_told_of_at_its_end(store: Store) -> None:

@@ -26,6 +26,7 @@ from relaypost._requests import (
     SuppressionQuery,
     add_suppression_request,
     email_request,
+    get_request,
     list_request,
     otp_request,
     sms_request,
@@ -181,9 +182,16 @@ class AsyncClient(AsyncWebhookCalls):
         call = self.otp.CancelOtp(request, timeout=timeout or self._timeout, metadata=self._metadata)
         await _unpacked_errors(call)
 
-    async def get_message(self, message_id: str, *, timeout: float | None = None) -> message_pb2.Message:
-        """A message from the log."""
-        request = pb.GetMessageRequest(message_id=message_id)
+    async def get_message(
+        self,
+        message_id: str = "",
+        *,
+        provider: str = "",
+        provider_message_id: str = "",
+        timeout: float | None = None,
+    ) -> message_pb2.Message:
+        """A message from the log, by its id or by a provider and that provider's id of it."""
+        request = get_request(message_id, provider, provider_message_id)
         call = self.stub.GetMessage(request, timeout=timeout or self._timeout, metadata=self._metadata)
         return (await _unpacked_errors(call)).message
 

@@ -26,6 +26,7 @@ from relaypost._requests import (
     SuppressionQuery,
     add_suppression_request,
     email_request,
+    get_request,
     list_request,
     otp_request,
     sms_request,
@@ -190,10 +191,17 @@ class Client(WebhookCalls):
             request = otp_pb.CancelOtpRequest(otp_id=otp_id)
             self.otp.CancelOtp(request, timeout=timeout or self._timeout, metadata=self._metadata)
 
-    def get_message(self, message_id: str, *, timeout: float | None = None) -> message_pb2.Message:
-        """A message from the log."""
+    def get_message(
+        self,
+        message_id: str = "",
+        *,
+        provider: str = "",
+        provider_message_id: str = "",
+        timeout: float | None = None,
+    ) -> message_pb2.Message:
+        """A message from the log, by its id or by a provider and that provider's id of it."""
         with _unpacked_errors():
-            request = pb.GetMessageRequest(message_id=message_id)
+            request = get_request(message_id, provider, provider_message_id)
             return self.stub.GetMessage(request, timeout=timeout or self._timeout, metadata=self._metadata).message
 
     def watch_message(self, message_id: str, *, timeout: float | None = None) -> Iterator[message_pb2.Message]:

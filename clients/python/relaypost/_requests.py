@@ -164,6 +164,15 @@ class MessageQuery(TypedDict, total=False):
     provider: str
     created_from: datetime
     created_before: datetime
+    request_id: str
+    """Of any caller and method; of `send_bulk`: all messages of the batch."""
+    tags: Mapping[str, str]
+    """Messages with all of these."""
+    metadata: Mapping[str, str]
+
+
+def get_request(message_id: str, provider: str, provider_message_id: str) -> pb.GetMessageRequest:
+    return pb.GetMessageRequest(message_id=message_id, provider=provider, provider_message_id=provider_message_id)
 
 
 def list_request(query: MessageQuery) -> pb.ListMessagesRequest:
@@ -176,6 +185,9 @@ def list_request(query: MessageQuery) -> pb.ListMessagesRequest:
         provider=query.get("provider", ""),
         created_from=_timestamp(query.get("created_from")),
         created_before=_timestamp(query.get("created_before")),
+        request_id=query.get("request_id", ""),
+        tags=query.get("tags"),
+        metadata=query.get("metadata"),
     )
 
 

@@ -1,19 +1,15 @@
 """MessagingService."""
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import messaging_service_pb2 as pb, messaging_service_pb2_grpc
 
-from relaypost_server.addresses.emails import parse_email
-from relaypost_server.addresses.errors import AddressError
-from relaypost_server.addresses.phones import parse_phone
 from relaypost_server.api import errors, pack
 from relaypost_server.api.edge import Context
 from relaypost_server.api.emails import EmailReader
 from relaypost_server.api.errors import ApiError
-from relaypost_server.api.pages import page_token, read_cursor, read_page_size
+from relaypost_server.api.message_queries import read_query, read_which
+from relaypost_server.api.pages import page_token
 from relaypost_server.api.request_keys import (
     read_caller,
     read_channel,
@@ -27,16 +23,13 @@ from relaypost_server.api.requested import requested_email, requested_sms
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.idempotency import RequestKey, fingerprint
-from relaypost_server.core.message import Content, Email, Guarantee, MessageState, Sms
-from relaypost_server.core.ports import LogUnavailableError, MessageLog, MessageQuery, Renderer
+from relaypost_server.core.message import Content, Email, Guarantee, Sms
+from relaypost_server.core.ports import LogUnavailableError, MessageLog, Renderer
 from relaypost_server.core.silence import Confirm
 from relaypost_server.flow.health import HealthReader
 from relaypost_server.flow.requests import RequestInProgressError, RequestReusedError
 from relaypost_server.flow.send import Sender, Sent
 from relaypost_server.flow.watch import TooManyWatchersError, Watcher
-
-MOST_STATES = 20
-_STATES = {packed: state for state, packed in pack.STATES.items()}
 
 
 class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
@@ -120,10 +113,8 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         )
 
     async def GetMessage(self, request: pb.GetMessageRequest, context: Context) -> pb.GetMessageResponse:
-        bad = Violations()
-        message_id = read_message_id(request.message_id, bad)
-        bad.check()
-        record = await self._log.get(message_id)
+        which = read_which(request)
+        record = await (self._log.get(which) if isinstance(which, str) else self._log.find(*which))
         if record is None:
             raise ApiError(errors.message_not_found())
         response = pb.GetMessageResponse()
@@ -131,7 +122,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         return response
 
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
-        query = _query(request)
+        query = read_query(request)
         found = await self._log.list(query)
         token = page_token(found[-1].id) if len(found) == query.page_size else ""
         response = pb.ListMessagesResponse(next_page_token=token)
@@ -194,50 +185,3 @@ async def _send(
     if failure is not None:
         raise ApiError(failure)
     return sent
-
-
-def _query(request: pb.ListMessagesRequest) -> MessageQuery:
-    bad = Violations()
-    query = MessageQuery(
-        page_size=read_page_size(request.page_size, bad),
-        before=read_cursor(request.page_token, bad),
-        states=_states(request, bad),
-        channel=read_channel("channel", request.channel, bad),
-        recipient=_recipient(request.recipient, bad),
-        provider=request.provider,
-        created_from=_moment("created_from", request.created_from if request.HasField("created_from") else None, bad),
-        created_before=_moment(
-            "created_before", request.created_before if request.HasField("created_before") else None, bad
-        ),
-    )
-    bad.line("provider", request.provider, longest=64)
-    bad.check()
-    return query
-
-
-def _states(request: pb.ListMessagesRequest, bad: Violations) -> tuple[MessageState, ...]:
-    if len(request.states) > MOST_STATES:
-        bad.add("states", f"has {len(request.states)} entries, at most {MOST_STATES} are allowed")
-        return ()
-    if not all(s in _STATES for s in request.states):
-        bad.add("states", "holds an unknown state")
-    return tuple(_STATES[s] for s in request.states if s in _STATES)
-
-
-def _recipient(value: str, bad: Violations) -> str:
-    """The address in the form in which the log keeps it."""
-    if not value:
-        return ""
-    try:
-        return parse_email(value) if "@" in value else parse_phone(value).number
-    except AddressError as error:
-        bad.add("recipient", str(error))
-        return ""
-
-
-def _moment(field: str, value: Timestamp | None, bad: Violations) -> datetime | None:
-    try:
-        return None if value is None else value.ToDatetime(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        bad.add(field, "is not a time from the years 1 to 9999")
-        return None

@@ -73,6 +73,7 @@ def _fill_event(packed: message_pb2.DeliveryEvent, event: DeliveryEvent) -> None
     packed.detail = event.detail
     packed.reject_reason = _REJECT_REASONS[event.reject_reason]
     packed.permanent = event.permanent and event.type is EventType.BOUNCED
+    packed.recipients.extend(event.recipients)
 
 
 def fill_attempt(packed: message_pb2.Attempt, made: Attempt) -> None:

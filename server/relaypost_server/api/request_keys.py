@@ -29,9 +29,14 @@ def read_key(method: str, request_id: str, caller: str, bad: Violations) -> Requ
     """The key of a caller's request that has a request_id."""
     if not request_id:
         return None
+    check_request_id(request_id, bad)
+    return RequestKey(caller=caller, method=method, request_id=request_id)
+
+
+def check_request_id(request_id: str, bad: Violations) -> None:
+    """Complains of a name that no request can have."""
     if not _REQUEST_ID.fullmatch(request_id):
         bad.add("request_id", "must have 1 to 255 printable ASCII characters, and no space")
-    return RequestKey(caller=caller, method=method, request_id=request_id)
 
 
 def read_caller(context: Context, bad: Violations) -> str:

@@ -12,6 +12,7 @@ COMMANDS = {
     "bulk": "bulk:bulk",
     "dead": "dead:dead",
     "list": "messages:list_messages",
+    "get": "messages:get",
     "watch": "messages:watch",
     "resolve": "messages:resolve",
     "health": "health:health",

@@ -16,6 +16,18 @@ FAILED, MISUSED = 1, 2
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
+class Pair(click.ParamType[tuple[str, str]]):
+    """NAME=VALUE."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, equals, text = str(value).partition("=")
+        if not equals:
+            self.fail("must have the form NAME=VALUE", param, ctx)
+        return name, text
+
+
 def target_options(command: F) -> F:
     """Which gateway to call, and how long to wait for it."""
     for option in (

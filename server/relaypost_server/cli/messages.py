@@ -1,4 +1,4 @@
-"""`relaypost list`, `relaypost watch` and `relaypost resolve`."""
+"""`relaypost list`, `relaypost get`, `relaypost watch` and `relaypost resolve`."""
 
 import sys
 from itertools import islice
@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from relaypost_server.cli._calling import calling
-from relaypost_server.cli._common import FAILED, as_json, print_json, target_options
+from relaypost_server.cli._common import FAILED, Pair, as_json, print_json, target_options
+from relaypost_server.cli.message_view import latest_event, print_message, state_of
 
 _PREFIX = "MESSAGE_STATE_"
 _STATES = [
@@ -35,11 +36,24 @@ _FINAL_STATES = (
 @click.option("--state", type=click.Choice(_STATES), multiple=True, help="Only messages in this state; repeatable.")
 @click.option("--recipient", default="", help="Only messages to this address or number.")
 @click.option("--provider", default="", help="Only messages that this provider accepted.")
+@click.option("--request-id", default="", help="Only messages of requests with this name, by any caller.")
+@click.option("--tag", type=Pair(), multiple=True, help="Only messages with this tag; repeatable.")
+@click.option("--metadata", type=Pair(), multiple=True, help="Only messages with this note; repeatable.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="How many at most.")
 @target_options
 @as_json
-def list_messages(target: str, timeout: float, as_json: bool, state: tuple[str, ...], limit: int, **query: Any) -> None:
-    """List messages from the log, newest first."""
+def list_messages(
+    target: str,
+    timeout: float,
+    as_json: bool,
+    state: tuple[str, ...],
+    tag: tuple[tuple[str, str], ...],
+    metadata: tuple[tuple[str, str], ...],
+    limit: int,
+    **query: Any,
+) -> None:
+    """List messages from the log, newest first: those that pass all filters."""
+    query |= {"tags": dict(tag), "metadata": dict(metadata)}
     states = [message_pb2.MessageState.Value(f"{_PREFIX}{s.upper()}") for s in state]
     with calling(target, as_json=as_json) as client:
         found = list(islice(client.list_messages(timeout=timeout, states=states, **query), limit))
@@ -47,6 +61,24 @@ def list_messages(target: str, timeout: float, as_json: bool, state: tuple[str, 
         print_json({"messages": [MessageToDict(m) for m in found]})
     else:
         Console().print(_table(found))
+
+
+@click.command()
+@click.argument("message_id", default="")
+@click.option("--provider", default="", help="In place of MESSAGE_ID: the provider that had the message.")
+@click.option("--provider-message-id", default="", help="That provider's id of the message.")
+@target_options
+@as_json
+def get(target: str, timeout: float, as_json: bool, message_id: str, provider: str, provider_message_id: str) -> None:
+    """Show what the log has of a message: attempts, receipts, and what was changed in it."""
+    with calling(target, as_json=as_json) as client:
+        message = client.get_message(
+            message_id, provider=provider, provider_message_id=provider_message_id, timeout=timeout
+        )
+    if as_json:
+        print_json(message)
+    else:
+        print_message(Console(), message)
 
 
 @click.command()
@@ -90,16 +122,8 @@ def resolve(target: str, timeout: float, as_json: bool, message_id: str, sent: b
 def _news(message: message_pb2.Message) -> str:
     """A line on the message as it is now, with what its provider reported last."""
     line = f"{message.update_time.ToDatetime().isoformat(sep=' ', timespec='seconds')}  {state_of(message)}"
-    if not message.events:
-        return line
-    event = message.events[-1]
-    kind = message_pb2.DeliveryEventType.Name(event.type).removeprefix("DELIVERY_EVENT_TYPE_").lower()
-    told = (f"{event.provider} {kind}", event.provider_code, event.detail)
-    return f"{line}  ({', '.join(filter(None, told))})"
-
-
-def state_of(message: message_pb2.Message) -> str:
-    return message_pb2.MessageState.Name(message.state).removeprefix(_PREFIX).lower()
+    event = latest_event(message)
+    return f"{line}  ({event})" if event else line
 
 
 def _table(messages: list[message_pb2.Message]) -> Table:

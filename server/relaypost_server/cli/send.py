@@ -10,22 +10,8 @@ from relaypost.v1 import message_pb2
 from rich.console import Console
 
 from relaypost_server.cli._calling import calling
-from relaypost_server.cli._common import as_json, print_json, target_options
-from relaypost_server.cli.messages import state_of
-from relaypost_server.cli.waterfall import waterfall
-
-
-class Pair(click.ParamType[tuple[str, str]]):
-    """NAME=VALUE."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, equals, text = str(value).partition("=")
-        if not equals:
-            self.fail("must have the form NAME=VALUE", param, ctx)
-        return name, text
-
+from relaypost_server.cli._common import Pair, as_json, print_json, target_options
+from relaypost_server.cli.message_view import print_result
 
 _at_most_once = click.option("--at-most-once", is_flag=True, help="Rather no copy than two, if an answer is lost.")
 _request_id = click.option("--request-id", default="", help="A name of yours, so that it may be repeated safely.")
@@ -116,11 +102,5 @@ def _read(path: Path) -> Attachment:
 def _show(message: message_pb2.Message, *, as_json: bool) -> None:
     if as_json:
         print_json(message)
-        return
-    note = ", possibly twice" if message.possible_duplicate else ""
-    by = f" by {message.provider}" if message.provider else ""
-    click.echo(f"{message.message_id}  {state_of(message)}{by}{note}")
-    for change in message.adjustments:
-        click.echo(f"  {change.field}: {change.description}")
-    console = Console()
-    console.print(waterfall(message.attempts, console.width))
+    else:
+        print_result(Console(), message)

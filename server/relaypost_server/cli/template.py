@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from relaypost_server.cli._common import FAILED, MISUSED, as_json, print_json
-from relaypost_server.cli.send import Pair
+from relaypost_server.cli._common import FAILED, MISUSED, Pair, as_json, print_json
 from relaypost_server.config import load_env_file
 from relaypost_server.core.message import Channel
 from relaypost_server.core.rendering import RenderedEmail, RenderedSms, RenderError

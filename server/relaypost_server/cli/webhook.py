@@ -27,7 +27,13 @@ def webhook() -> None:
 
 @webhook.command("create")
 @click.argument("url")
-@click.option("--event", "event_types", type=click.Choice(EVENT_TYPES), multiple=True, help="Repeatable. Default: all.")
+@click.option(
+    "--event",
+    "event_types",
+    type=click.Choice(EVENT_TYPES),
+    multiple=True,
+    help="Repeatable. Default: all but message.opened and message.clicked.",
+)
 @click.option("--description", default="", help="A note for people.")
 @_caller
 @target_options
@@ -147,7 +153,7 @@ def _endpoints(endpoints: list[pb.WebhookEndpoint]) -> Table:
     for each in endpoints:
         failing = f"failing, {each.failures} times" if each.failures else "in use"
         state = f"gone since {_moment(each.disable_time)}" if each.HasField("disable_time") else failing
-        events = "\n".join(map(_short, each.event_types)) or "all"
+        events = "\n".join(map(_short, each.event_types)) or "all states"
         url = "\n".join(filter(None, (each.url, each.description)))
         table.add_row(*(escape(cell) for cell in (each.endpoint_id, url, events, state)))
     return table

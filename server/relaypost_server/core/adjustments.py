@@ -1,11 +1,16 @@
 """What the gateway changes in a message so that it can be sent; callers are told each change."""
 
+import re
 from enum import StrEnum
 
 from relaypost_server.core.value import value
 
 MOST_ADJUSTMENTS = 20
 """Of one message; further ones are counted, but not told."""
+
+_PLACE = re.compile(r"\[[^\]]*\]| \(.*\)$")
+"""An index or a key: "[0]", '["X-Org"]', " (key 2 by name)"."""
+_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
 
 class AdjustmentKind(StrEnum):
@@ -34,3 +39,9 @@ class Adjustment:
     kind: AdjustmentKind
     description: str
     """A sentence for people of at most 200 characters. Holds nothing of the field's value."""
+
+
+def field_name(path: str) -> str:
+    """A field's path without indices and keys: "email.to.address". "other" for what could hold a caller's text."""
+    name = _PLACE.sub("", path)
+    return name if _NAME.fullmatch(name) else "other"

@@ -91,9 +91,9 @@ class DeliveryEvent:
     alert: bool = False
     """The gateway's own set-up is at fault, and an operator should know."""
     recipients: tuple[str, ...] = field(default=(), repr=False)
-    """Whom a suppression is about, as addresses are compared."""
+    """Whom it is about, as addresses are compared; read from the log: those of the message, as the message has them."""
     suppression: SuppressionReason | None = None
-    """Why these recipients are to get no more messages; None: nothing of the kind is told."""
+    """Why these recipients are to get no more messages; None: the event does not say so."""
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What the provider reported, without text, subject and links of the message."""
 

@@ -160,6 +160,11 @@ class MessageQuery:
     provider: str = ""
     created_from: datetime | None = None
     created_before: datetime | None = None
+    request_id: str = ""
+    """By any caller and method; of a batch: all of its messages."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Messages with all of these."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class LogUnavailableError(Exception):
@@ -187,6 +192,13 @@ class MessageLog(Protocol):
 
     async def get(self, message_id: str) -> MessageRecord | None:
         """One message, or None. Raises LogUnavailableError."""
+        ...
+
+    async def find(self, provider: str, provider_message_id: str) -> MessageRecord | None:
+        """The newest message that a provider gave this id; its final provider, or one that was asked before or after.
+
+        None where there is none. Raises LogUnavailableError.
+        """
         ...
 
     async def versions(self, message_ids: Collection[str]) -> Mapping[str, object]:

@@ -7,10 +7,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from relaypost_server.core.delivery import EventType
 from relaypost_server.core.message import MessageState
 
-EVENT_TYPES = tuple(f"message.{state}" for state in MessageState if state is not MessageState.SENDING)
+STATE_EVENTS = tuple(f"message.{state}" for state in MessageState if state is not MessageState.SENDING)
 """A message that is being sent is no news: where it ends up is."""
+ENGAGEMENT_EVENTS = (f"message.{EventType.OPENED}", f"message.{EventType.CLICKED}")
+"""What recipients do. Sent to endpoints that name them, for one message may have many."""
+EVENT_TYPES = (*STATE_EVENTS, *ENGAGEMENT_EVENTS)
 MOST_ENDPOINTS = 50
 """Of one caller: each change of a message becomes as many deliveries."""
 
@@ -33,7 +37,7 @@ class Endpoint:
     url: str = field(repr=False)
     """May hold a token of the receiver's."""
     event_types: tuple[str, ...] = ()
-    """Empty: all."""
+    """Empty: all STATE_EVENTS."""
     description: str = ""
     create_time: datetime
     disable_time: datetime | None = None

@@ -168,6 +168,9 @@ class Intake:
         if self._chunk:
             stored = await self._queue.enqueue(self._chunk)
             self._metrics.enqueued(self._lane, sum(s.new for s in stored))
+            for queued, outcome in zip(self._chunk, stored, strict=True):
+                if outcome.new:
+                    self._metrics.adjusted(queued.message.adjustments)
             self._on_stored()
         self._chunk.clear()
         self._bytes = 0

@@ -91,6 +91,7 @@ class Queueing:
         if not stored.new:
             return await self._replay(message)
         self._metrics.enqueued(schedule.lane, 1)
+        self._metrics.adjusted(adjustments)
         self._on_stored()
         return Accepted(record=message.record)
 

@@ -146,6 +146,7 @@ class Sender(Generic[Content]):
 
     async def _send_unproven(self, message: Message[Content], caller: Caller) -> Sent:
         """Sends although the log did not answer the claim. The record also ends the claim, if it was granted."""
+        self._metrics.adjusted(message.adjustments)
         delivery = await self._deliver(message, caller, self._suppressed(message))
         sent = Sent(record=self._report(message, delivery, caller), verdict=delivery.verdict)
         await self._requests.record_unproven(sent.record, kept=is_kept(sent.record, cut_short=sent.verdict.cut_short))
@@ -153,6 +154,7 @@ class Sender(Generic[Content]):
 
     async def _send(self, message: Message[Content], caller: Caller) -> Sent:
         """Sends first, and puts on record what came of it."""
+        self._metrics.adjusted(message.adjustments)
         delivery = await self._deliver(message, caller, self._suppressed(message))
         record = self._report(message, delivery, caller)
         await self._log.append(record)
@@ -193,6 +195,8 @@ class Sender(Generic[Content]):
                 return await self._send_unproven(message, caller)
             if isinstance(claimed, Replay):
                 return _replayed(claimed)
+            if claimed.record is claim.record:  # A new message; another walk of a known one was counted before.
+                self._metrics.adjusted(message.adjustments)
             return await self._send_claimed(message, caller, claimed, suppressed)
 
     async def _send_claimed(

@@ -35,6 +35,10 @@ _BOUNCE_REASONS = {
     "ContentRejected": RejectReason.BLOCKED,
     "AttachmentRejected": RejectReason.BLOCKED,
 }
+_NAMING = ("bouncedRecipients", "complainedRecipients", "delayedRecipients", "recipients")
+"""Lists of recipients in events: of objects with an address, or (of a delivery) of addresses."""
+_BY_ONE = frozenset([EventType.OPENED, EventType.CLICKED, EventType.OTHER])
+"""Of several recipients SES does not tell who it was."""
 _ABOUT_MAIL = ("timestamp", "messageId", "source", "destination", "tags")
 _ABOUT_EVENT = (
     "timestamp",
@@ -86,7 +90,7 @@ def events_of(notification: Mapping[str, Any]) -> Sequence[DeliveryEvent]:
         reject_reason=_reason(kind, about),
         provider_code=name,
         detail=_detail(about),
-        recipients=_recipients(about, mail),
+        recipients=_recipients(kind, about, mail),
         suppression=_suppression(kind, about),
         raw={"eventType": name, "mail": only(mail, _ABOUT_MAIL), "event": only(about, _ABOUT_EVENT)},
     )
@@ -113,13 +117,14 @@ def _bounces(event: DeliveryEvent, about: Mapping[str, Any]) -> Sequence[Deliver
     ]
 
 
-def _recipients(about: Mapping[str, Any], mail: Mapping[str, Any]) -> tuple[str, ...]:
-    """Those whom the event names, else those of the message."""
-    for name in ("bouncedRecipients", "complainedRecipients"):
+def _recipients(kind: EventType, about: Mapping[str, Any], mail: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those whom the event names, else all of the message; none where it was one of several."""
+    for name in _NAMING:
         if isinstance(about.get(name), list):
-            return addresses(mapping(recipient).get("emailAddress") for recipient in about[name])
+            return addresses(mapping(entry).get("emailAddress", entry) for entry in about[name])
     destination = mail.get("destination")
-    return addresses(destination) if isinstance(destination, list) else ()
+    everyone = addresses(destination) if isinstance(destination, list) else ()
+    return () if kind in _BY_ONE and len(everyone) > 1 else everyone
 
 
 def _suppression(kind: EventType, about: Mapping[str, Any]) -> SuppressionReason | None:

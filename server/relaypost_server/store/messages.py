@@ -34,6 +34,10 @@ class PostgresLog:
         events = await self._database.fetch("list_delivery_events", message_id)
         return replace(found[0], events=tuple(delivery_event(e) for e in events))
 
+    async def find(self, provider: str, provider_message_id: str) -> MessageRecord | None:
+        found = await self._database.fetch("find_message", provider, provider_message_id)
+        return await self.get(str(found[0]["id"])) if found else None
+
     async def versions(self, message_ids: Collection[str]) -> Mapping[str, object]:
         rows = await self._database.fetch("message_versions", list(message_ids))
         return {row["id"]: row["version"] for row in rows}

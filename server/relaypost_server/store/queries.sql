@@ -228,6 +228,29 @@ SELECT id FROM resolved;
 -- name: get_message
 SELECT * FROM relaypost.messages WHERE id = $1;
 
+-- name: find_message
+-- The newest message that a provider knows by an id. Some servers use an id again.
+SELECT id
+FROM (
+    (
+        SELECT id FROM relaypost.messages
+        WHERE provider_message_id = $2 AND provider_message_id <> '' AND provider = $1
+        ORDER BY provider_message_id DESC, id DESC
+        LIMIT 1
+    )
+    UNION ALL
+    (
+        SELECT message_id FROM relaypost.attempts
+        WHERE
+            provider_message_id = $2 AND provider_message_id <> '' AND (number > 1 OR kind <> 'accepted')
+            AND provider = $1 AND EXISTS (SELECT FROM relaypost.messages WHERE id = message_id)
+        ORDER BY provider_message_id DESC, message_id DESC
+        LIMIT 1
+    )
+) AS found
+ORDER BY id DESC
+LIMIT 1;
+
 -- name: list_attempts
 -- All attempts of some messages, in order.
 SELECT * FROM relaypost.attempts WHERE message_id = ANY($1::uuid[]) ORDER BY message_id, number;
@@ -242,13 +265,16 @@ FROM relaypost.messages WHERE id = ANY($1::uuid[]);
 -- name: list_delivery_events
 -- What providers reported about a message, by time: at most a hundred events, for an email that is opened
 -- again and again must not fill an answer. Those that say something about the state come first.
-SELECT *
+SELECT
+    event.provider, event_id, message_id, event.provider_message_id, type, event_time, reject_reason, permanent,
+    provider_code, detail, relaypost.receipt_recipients(event.recipients, message.recipients) AS recipients
 FROM (
     SELECT * FROM relaypost.delivery_events
     WHERE message_id = $1
     ORDER BY rank > 0 DESC, event_time DESC
     LIMIT 100
 ) AS event
+JOIN relaypost.messages AS message ON message.id = event.message_id
 ORDER BY event_time, rank, event_id;
 
 -- name: add_delivery_events

@@ -180,7 +180,7 @@ def event_document(event: DeliveryEvent) -> dict[str, Any]:
         "permanent": event.permanent,
         "provider_code": event.provider_code,
         "detail": event.detail,
-        "recipients": event.recipients if event.suppression else (),
+        "recipients": event.recipients,
         "suppression": event.suppression,
         "raw": event.raw,
     }
@@ -199,6 +199,7 @@ def delivery_event(row: Row) -> DeliveryEvent:
         permanent=row["permanent"],
         provider_code=row["provider_code"],
         detail=row["detail"],
+        recipients=tuple(row["recipients"]),
     )
 
 

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from relaypost_server.core.adjustments import Adjustment, field_name
 from relaypost_server.core.breaker import CircuitState, OpenReason
 from relaypost_server.core.budgets import Budget
 from relaypost_server.core.delivery import EventType
@@ -19,6 +20,7 @@ from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Channel, MessageState
 from relaypost_server.core.money import MICROS
 from relaypost_server.core.otp import Conversion
+from relaypost_server.core.outcome import Kind
 from relaypost_server.core.queue import Lane
 from relaypost_server.core.suppression import SuppressionReason
 from relaypost_server.core.webhook_ports import Backlog
@@ -48,6 +50,7 @@ class Metrics(Collector):
         self._suppressed = Counter[Labels]()
         self._suppressions: Callable[[], int] = lambda: 0
         self._suppressions_age: Callable[[], float] = lambda: 0.0
+        self._adjustments = Counter[Labels]()
         self._look_ups = Counter[Labels]()
         self._silences = Counter[Labels]()
         self._unheard: Callable[[], tuple[int, int]] = lambda: (0, 0)
@@ -80,12 +83,19 @@ class Metrics(Collector):
         self._attempt_durations[channel, attempt.provider].observe(attempt.duration)
         if outcome.alert:
             self._alerts[channel, attempt.provider, outcome.kind] += 1
+        if outcome.adjustments and outcome.kind is Kind.ACCEPTED:
+            self.adjusted(outcome.adjustments)
         if outcome.cost is not None:
             self._cost_micros[channel, attempt.provider, outcome.cost.currency] += outcome.cost.micros
 
     def message(self, channel: Channel, state: MessageState, seconds: float) -> None:
         self._messages[channel, state] += 1
         self._message_durations[channel,].observe(seconds)
+
+    def adjusted(self, adjustments: Iterable[Adjustment]) -> None:
+        """What was changed in a message that was taken on, all of it."""
+        for adjustment in adjustments:
+            self._adjustments[field_name(adjustment.field), adjustment.kind] += 1
 
     def transition(self, channel: Channel, provider: str, state: CircuitState, reason: OpenReason | None) -> None:
         self._transitions[channel, provider, state, reason or ""] += 1
@@ -224,6 +234,9 @@ class Metrics(Collector):
         cost = [(labels, micros / MICROS) for labels, micros in self._cost_micros.items()]
         yield counter("cost", "Estimated cost, in units of the currency.", (*where, "currency"), cost)
         yield counter("rpc_calls", "gRPC calls answered.", ("method", "code"), self._calls.items())
+        yield counter(
+            "adjustments", "Changes that were made to messages.", ("field", "kind"), self._adjustments.items()
+        )
         yield counter("requests", "Requests with a request_id.", ("result",), self._requests.items())
         yield counter("receipts", "Events that providers reported.", ("provider", "type"), self._receipts.items())
         yield counter(
@@ -275,12 +288,7 @@ class Metrics(Collector):
         yield counter(
             "queue_tries", "Tries of queued messages, by what follows.", ("lane", "next"), self._worked.items()
         )
-        yield counter("webhook_attempts", "Attempts to deliver a webhook.", ("result",), self._webhooks.items())
-        yield histogram("webhook_duration_seconds", "Duration of those attempts.", (), [((), self._webhook_durations)])
-        backlog = self._webhook_backlog()
-        yield gauge("webhook_pending", "Deliveries that wait, over all gateways.", (), [((), backlog.pending)])
-        yield gauge("webhook_dead", "Deliveries that were given up.", (), [((), backlog.dead)])
-        yield gauge("webhook_oldest_seconds", "Age of the oldest that waits.", (), [((), backlog.oldest)])
+        yield from self._webhook_metrics()
         found = [((c.channel.value, c.provider, c.country), c) for c in self._conversions()]
         by = (*where, "country")
         sent, verified = ([(k, getattr(c, count)) for k, c in found] for count in ("sent", "verified"))
@@ -300,6 +308,14 @@ class Metrics(Collector):
             self._background_failures.items(),
         )
         yield counter("log_dropped_messages", "Messages lost to the log.", (), [((), self._dropped)])
+
+    def _webhook_metrics(self) -> Iterator[Metric]:
+        yield counter("webhook_attempts", "Attempts to deliver a webhook.", ("result",), self._webhooks.items())
+        yield histogram("webhook_duration_seconds", "Duration of those attempts.", (), [((), self._webhook_durations)])
+        backlog = self._webhook_backlog()
+        yield gauge("webhook_pending", "Deliveries that wait, over all gateways.", (), [((), backlog.pending)])
+        yield gauge("webhook_dead", "Deliveries that were given up.", (), [((), backlog.dead)])
+        yield gauge("webhook_oldest_seconds", "Age of the oldest that waits.", (), [((), backlog.oldest)])
 
     def _budget_metrics(self) -> Iterator[Metric]:
         spent = list(self._spent())

@@ -352,12 +352,13 @@ class GetMessageRequest(_message.Message):
     message_id: _builtins.str
     """The message's id. Required, unless `provider_message_id` is set."""
     provider: _builtins.str
-    """The provider that took the message, for example "twilio". Required together
-    with `provider_message_id`.
+    """The provider that took the message, or that was asked before or after that
+    one, for example "twilio". Required together with `provider_message_id`.
     """
     provider_message_id: _builtins.str
     """That provider's id of the message. At most 255 printable ASCII characters.
-    Refused together with `message_id`.
+    Of several messages with this id the newest is answered. Refused together
+    with `message_id`.
     """
     def __init__(
         self,
@@ -514,7 +515,10 @@ class ListMessagesRequest(_message.Message):
     provider: _builtins.str
     """Messages that this provider accepted."""
     request_id: _builtins.str
-    """Messages of requests with this request_id, by any caller and method."""
+    """Messages of requests with this request_id, by any caller and method: of
+    SendBulk all messages of the batch, of SendOtp each message with the code.
+    Found for as long as the gateway remembers the request.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_message_pb2.MessageState.ValueType]:
         """Messages in one of these states. At most 20."""
