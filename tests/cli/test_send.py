@@ -32,7 +32,8 @@ async def test_send_sms_takes_every_sender_and_tells_what_was_changed(serve: Ser
     command += ["--dlt-entity", "1101", "--dlt-template", "1107", "--target", served.target]
     done = await asyncio.to_thread(CliRunner().invoke, main, command)
     assert done.exit_code == 0, done.output
-    assert "sms.text: 1 character was replaced" in done.stdout
+    assert "sms.text" in done.stdout
+    assert "1 character was replaced" in done.stdout
     check(served)
 
 
