@@ -55,8 +55,7 @@ async def test_sendgrid_in_sandbox_mode(sendgrid: str) -> None:
 async def test_the_contract_would_refuse_a_wrong_body(sendgrid: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the tests above mean something."""
     from relaypost_server.providers import sendgrid as module
-
-    right = module.request_body
+    from relaypost_server.providers.sendgrid_request import request_body as right
 
     def wrong(*args: Any, **kwargs: Any) -> dict[str, Any]:
         return {**right(*args, **kwargs), "personalizations": []}

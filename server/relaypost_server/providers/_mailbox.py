@@ -1,6 +1,7 @@
-"""Writes names and addresses for headers (RFC 5322, section 3.4)."""
+"""Writes names, addresses and other text for headers (RFC 5322, section 3.4; RFC 2047)."""
 
 import re
+from collections.abc import Iterable
 from email.header import Header
 from email.utils import quote
 
@@ -11,6 +12,12 @@ LONGEST_WORD = 75
 
 _PLAIN = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
+_SPECIAL = re.compile(r'[()<>\[\]:;@\\,."]')
+"""The specials of RFC 5322, section 3.2.3."""
+_ODD_WORD = r"[^ ]*(?:[^\x00-\x7f]|=\?)[^ ]*"
+_TO_ENCODE = re.compile(rf"{_ODD_WORD}(?: +{_ODD_WORD})*")
+"""A run of words, with the spaces between: those between two encoded words are not shown (RFC 2047, section 6.2)."""
+
 
 def mailbox(address: Address) -> str:
     """The address, with its name in front where it has one."""
@@ -20,6 +27,26 @@ def mailbox(address: Address) -> str:
 def encoded(text: str) -> str:
     """The text as encoded words, a space between two."""
     return Header(text, "utf-8").encode(maxlinelen=LONGEST_WORD, linesep="\n").replace("\n", "")
+
+
+def encoded_where_needed(text: str) -> str:
+    """An unstructured header's value in ASCII: words that are not, or could be taken for encoded words, are encoded.
+
+    The others stay as they are, so that an address or a URL beside them can still be read.
+    """
+    if text.isascii() and "=?" not in text:
+        return text
+    return _TO_ENCODE.sub(lambda run: encoded(run.group()), text)
+
+
+def quoted_where_needed(name: str) -> str:
+    """A name as a quoted string where it holds what means something between addresses. It may hold any letters."""
+    return f'"{quote(name)}"' if _SPECIAL.search(name) else name
+
+
+def is_ascii(*groups: Iterable[Address]) -> bool:
+    """Whether every address is: others need SMTPUTF8 (RFC 6531)."""
+    return all(address.email.isascii() for group in groups for address in group)
 
 
 def _phrase(name: str) -> str:

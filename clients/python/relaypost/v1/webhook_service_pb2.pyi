@@ -193,11 +193,12 @@ class CreateWebhookEndpointRequest(_message.Message):
     """A note for people, at most 200 characters."""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The events that it is to be told of, at most 20. Empty: all. One of
+        """The events that it is to be told of, at most 20. Empty: all but
+        "message.opened" and "message.clicked", which must be named. One of
         "message.sent", "message.unconfirmed", "message.rejected",
         "message.failed", "message.delivered", "message.deferred",
         "message.bounced", "message.complained", "message.queued",
-        "message.cancelled", "message.dead".
+        "message.cancelled", "message.dead", "message.opened", "message.clicked".
         """
 
     def __init__(
