@@ -80,8 +80,9 @@ proto: $(CODEGEN)/.ready ## Generates the stubs from proto/.
 bench: $(VENV)/.dev ## Measures the gateway beside its baselines.
 	@$(BIN)/python -m bench
 
-settings: $(VENV)/.runtime ## Writes docs/settings.md.
+settings: $(VENV)/.runtime ## Writes docs/settings.md, and the tables of fields in docs/providers.md.
 	@$(BIN)/relaypost settings --markdown > docs/settings.md
+	@$(BIN)/python -m relaypost_server.providers.field_table docs/providers.md
 
 lock: ## Renews the lock files for what has been added; needs uv. UPGRADE=--upgrade takes newer versions as well.
 	uv pip compile pyproject.toml $(LOCK) --extra embedded --group build -o requirements/runtime.lock
