@@ -137,6 +137,7 @@ def test_every_form_of_an_address_means_what_people_mean(local: str, domain: str
     try:
         parsed = parse_email(paste + address + paste)
     except AddressError:
-        assert set(local) == {"."} or "=?" in address
+        odd = ".." in local or local.startswith(".") or local.endswith(".")
+        assert "=?" in address or (odd and (not local.isascii() or set(local) == {"."}))
         return
     assert parsed == meaning.address(paste + address + paste)

@@ -103,9 +103,7 @@ def _checked(text: str) -> str:
         raise AddressError(f"has more than {LONGEST} bytes")
     if local.startswith('"'):
         if not _QUOTED.fullmatch(local):
-            raise AddressError(
-                "may hold letters, digits, dots and single spaces within quotes, and nothing else"
-            )
+            raise AddressError("may hold letters, digits, dots and single spaces within quotes, and nothing else")
     elif not local.isascii() and _NOT_ATOM.search(unicodedata.normalize("NFKC", local)):
         raise AddressError("must not hold characters that look like signs of ASCII before the @")
     return address

@@ -80,7 +80,7 @@ def asked_tracking(email: email_pb2.Email) -> Tracking | None:
 
 
 def _tracking(email: email_pb2.Email, bad: Violations, *, secret: bool) -> Tracking | None:
-    """`secret`: the template is; whoever follows its links through a provider tells them to that provider."""
+    """`secret`: the template is. Tracking would tell its links to the provider, and to the provider's logs."""
     asked = asked_tracking(email)
     if email.tracking not in _TRACKING:
         bad.add("email.tracking", "is not a known way of tracking")

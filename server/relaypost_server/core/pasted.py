@@ -29,12 +29,12 @@ class Repaired:
 
 
 def repair_prose(text: str) -> Repaired:
-    """Text of any number of lines. NUL stays, for whoever refuses it."""
+    """Text of any number of lines. NUL stays: it is to be refused."""
     return _repair(text, _IN_PROSE, "")
 
 
 def repair_line(text: str) -> Repaired:
-    """One line: a tab becomes a space. NUL and line breaks stay, for whoever refuses them."""
+    """One line: a tab becomes a space. NUL and line breaks stay: they are to be refused."""
     return _repair(text, _IN_A_LINE, _GAPS)
 
 

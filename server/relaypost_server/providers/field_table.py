@@ -1,6 +1,5 @@
 """Writes the tables of docs/providers.md that show what each provider makes of each field."""
 
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ def table(channel: Channel) -> str:
     """The table of one channel in Markdown, a line for each field."""
     providers = TABLES[channel]
     names = list(dict.fromkeys(name for fields in providers.values() for name in fields))
-    rows = [[f"`{name}`", *(str(fields[name]) for fields in providers.values())] for name in sorted(names)]
+    rows = [[f"`{name}`", *(str(fields[name]) for fields in providers.values())] for name in names]
     head = ["field", *providers]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
@@ -32,9 +31,10 @@ def table(channel: Channel) -> str:
 def with_tables(page: str) -> str:
     """The page with its tables written anew, each between the marks of its channel."""
     for channel in TABLES:
-        begin, end = (f"<!-- {which} of the fields of {channel.value} -->" for which in ("table", "end"))
-        pattern = re.compile(f"({re.escape(begin)}\n).*?({re.escape(end)})", re.DOTALL)
-        page = pattern.sub(lambda marks, made=table(channel): f"{marks[1]}\n{made}\n\n{marks[2]}", page)
+        begin, end = (f"<!-- {which} of the fields of {channel.value} -->\n" for which in ("table", "end"))
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        page = f"{before}{begin}\n{table(channel)}\n\n{end}{after}"
     return page
 
 

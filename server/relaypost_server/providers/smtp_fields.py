@@ -20,5 +20,5 @@ FIELDS: Fields = {
     "headers": carried("encoded as in RFC 2047"),
     "tags": emulated("headers `X-Relaypost-Tag-<name>`"),
     "envelope_sender": carried("MAIL FROM"),
-    "tracking": emulated("off: nobody tracks; on is unsupported"),
+    "tracking": emulated("off needs nothing; on is unsupported"),
 }
