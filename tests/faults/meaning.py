@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
+from email.header import Header
 
 import idna
 from relaypost.v1 import email_pb2, messaging_service_pb2 as pb
@@ -122,12 +123,19 @@ def lacking(provider: str, mail: Mail) -> str:
     if not all(email.isascii() for email in (*addresses, mail.bounces)):
         return "an address that is not ASCII"
     if provider == "ses":
-        return "a long content type" if any(len(file.media_type) > 78 for file in mail.files) else ""
+        return "a long content type" if any(len(file.media_type) > 78 for file in mail.files) else _long_header(mail)
     if mail.bounces:
         return "an envelope sender"
     if not mail.to:
         return "a recipient in to"
     return "an empty file" if any(not file.content for file in mail.files) else ""
+
+
+def _long_header(mail: Mail) -> str:
+    """Whether a header is too long for SES once all its words are encoded; those that are not are no longer."""
+    encoded = {name: Header(value, "utf-8").encode(maxlinelen=75, linesep="") for name, value in mail.headers.items()}
+    shown = {name: mail.headers[name] if mail.headers[name].isascii() else word for name, word in encoded.items()}
+    return "a long header" if any(len(name) + len(value) > 996 for name, value in shown.items()) else ""
 
 
 def as_carried(provider: str, mail: Mail, arrived: Mail) -> Mail:

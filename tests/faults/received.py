@@ -84,7 +84,7 @@ def of_ses(body: bytes) -> Mail:
         text="" if (text, html) == (ONLY_FILES, "") else text,
         html=html,
         files=[_ses_file(a) for a in simple.get("Attachments", [])],
-        headers=_no_duplicates((h["Name"], _ascii_header(h["Value"])) for h in simple.get("Headers", [])),
+        headers=_no_duplicates((h["Name"], _ses_header(**h)) for h in simple.get("Headers", [])),
         message_id=tags.pop("relaypost_message_id"),
         tags=tags,
         bounces=whole.get("FeedbackForwardingEmailAddress", ""),
@@ -98,8 +98,14 @@ def _ses_mailbox(value: str) -> Mailbox:
     return mailbox(value)
 
 
+def _ses_header(*, Name: str, Value: str) -> str:  # noqa: N803
+    assert len(Value) <= 995
+    assert len(Name) + len(Value) <= 996
+    return _ascii_header(Value)
+
+
 def _ascii_header(value: str) -> str:
-    assert re.fullmatch("[ -~]{1,995}", value), value
+    assert re.fullmatch("[ -~]+", value), value
     return _unstructured(value)
 
 
