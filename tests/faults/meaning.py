@@ -9,7 +9,7 @@ from email.header import Header
 import idna
 from relaypost.v1 import email_pb2, messaging_service_pb2 as pb
 
-from tests.faults.received import File, Mail, Mailbox
+from tests.faults.received import ONLY_FILES, File, Mail, Mailbox
 
 _AROUND = "\u200c\u200d"
 _INVISIBLE = "\u00ad\u061c\u200b\u200e\u200f\u2060\ufeff" + "".join(
@@ -50,18 +50,20 @@ def _character(c: str) -> str:
 
 
 def media_type(typed: str, content: bytes) -> str:
-    """The type with its parameters, and with a charset where it is a text that is UTF-8."""
+    """The type with its parameters, and with a charset where it is a text in Unicode."""
     essence, *rest = [part.strip() for part in (typed or "application/octet-stream").split(";")]
     pairs = [
         (name.strip().lower(), value.strip().strip('"')) for name, _, value in (p.partition("=") for p in rest if p)
     ]
     if essence.lower().startswith("text/") and not any(name == "charset" for name, _ in pairs):
-        try:
-            content.decode()
-            pairs.append(("charset", "utf-8"))
-        except UnicodeDecodeError:
-            pass
-    return "; ".join([essence.lower(), *(f"{name}={value}" for name, value in pairs)])
+        charsets = ["utf-16"] if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ["utf-8"] if _is_utf8(content) else []
+        pairs += [("charset", charset) for charset in charsets]
+    written = [f"{name}={value}" if re.fullmatch(r"[\w.+-]+", value) else f'{name}="{value}"' for name, value in pairs]
+    return "; ".join([essence.lower(), *written])
+
+
+def _is_utf8(content: bytes) -> bool:
+    return "\ufffd" not in content.replace("\ufffd".encode(), b"").decode(errors="replace")
 
 
 def meant(request: pb.SendEmailRequest) -> Mail:
@@ -74,8 +76,11 @@ def meant(request: pb.SendEmailRequest) -> Mail:
     seen: set[str] = set()
 
     def once(addresses: Iterable[email_pb2.EmailAddress]) -> list[Mailbox]:
-        new = [m for m in map(mailbox, addresses) if m[1].lower() not in seen]
-        seen.update(email.lower() for _, email in new)
+        new = []
+        for found in map(mailbox, addresses):
+            if found[1].lower() not in seen:
+                seen.add(found[1].lower())
+                new.append(found)
         return new
 
     to, cc, bcc = once(email.to), once(email.cc), once(email.bcc)
@@ -97,7 +102,7 @@ def meant(request: pb.SendEmailRequest) -> Mail:
             )
             for a in email.attachments
         ],
-        headers={name: line(value.strip(" \t")) for name, value in email.headers.items()},
+        headers={name: line(value).strip(" ") for name, value in email.headers.items()},
         tags=dict(email.tags),
         message_id="",
         bounces=address(email.envelope_sender) if email.envelope_sender else "",
@@ -128,7 +133,19 @@ def lacking(provider: str, mail: Mail) -> str:
         return "an envelope sender"
     if not mail.to:
         return "a recipient in to"
-    return "an empty file" if any(not file.content for file in mail.files) else ""
+    if any(not file.content for file in mail.files):
+        return "an empty file"
+    return "a charset" if any(map(_is_lost, mail.files)) else ""
+
+
+def _is_lost(file: File) -> bool:
+    """Whether a text is taken for another one if its charset is not said."""
+    charset = next((p.removeprefix("charset=") for p in file.media_type.split("; ") if p.startswith("charset=")), "")
+    return (
+        charset != ""
+        and not file.content.isascii()
+        and f"; charset={charset}" not in media_type("text/x", file.content)
+    )
 
 
 def _long_header(mail: Mail) -> str:
@@ -140,6 +157,8 @@ def _long_header(mail: Mail) -> str:
 
 def as_carried(provider: str, mail: Mail, arrived: Mail) -> Mail:
     """The email as this provider can show it: SES shortens names, SendGrid drops parameters of content types."""
+    if provider != "smtp" and (mail.text, mail.html) == (ONLY_FILES, ""):
+        mail = replace(mail, text="")  # What stands for no words is read as none.
     if provider == "ses":
         return replace(
             mail,
@@ -151,7 +170,8 @@ def as_carried(provider: str, mail: Mail, arrived: Mail) -> Mail:
     if provider == "sendgrid":
         files = [replace(f, media_type=_without_parameters(f.media_type)) for f in mail.files]
         return replace(mail, files=files)
-    return mail
+    # A server of SMTP is not asked to track, and is told one address where both are the same.
+    return replace(mail, tracked=None, bounces="" if mail.bounces == mail.sender[1] else mail.bounces)
 
 
 def _all_shortened(whole: list[Mailbox], arrived: list[Mailbox]) -> list[Mailbox]:

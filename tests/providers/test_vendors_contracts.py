@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from relaypost_server.core.message import Address
+from relaypost_server.core.message import Address, Attachment, Tracking
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import Level
 from tests import messages, peers
 from tests.providers.configured import OVER_HTTP, TWILIO, build
+
+ICS = Attachment(filename="a.ics", content=b"BEGIN", content_type="text/calendar; method=REQUEST; charset=utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,11 @@ async def outcome_of(name: str, url: str, message: Any, **environ: str) -> Any:
         pytest.param(messages.full_email(), id="everything"),
         pytest.param(messages.email(text="", html="<p>x</p>"), id="html only"),
         pytest.param(messages.email(subject="=?x", text="SG.abc.def"), id="what the SDK stumbles over"),
+        pytest.param(messages.email(text="", attachments=(ICS,)), id="only files"),
+        pytest.param(messages.email(tracking=Tracking.OFF), id="untracked"),
+        pytest.param(messages.email(tracking=Tracking.ON), id="tracked"),
+        pytest.param(messages.email(to=(Address(email='"a..b"@docomo.ne.jp', name="A, B"),)), id="quoted"),
+        pytest.param(messages.email(headers={"X-Org": "Société"}), id="encoded"),
     ],
 )
 async def test_sendgrid_takes_what_we_send(sendgrid: str, message: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.adjustments import AdjustmentKind
+from relaypost_server.core.pasted import repair_line
 
 MOST_HEADERS = 15
 MOST_TAGS = 10
@@ -44,13 +45,15 @@ def read_headers(headers: Mapping[str, str], bad: Violations) -> Mapping[str, st
 
 def _value(name: str, value: str, bad: Violations) -> str:
     field = f'email.headers["{name}"]'
-    trimmed = value.strip(" \t")
-    if trimmed != value and trimmed:
+    repaired = bad.repaired(field, repair_line(value))
+    text = repaired.strip(" ")
+    if text and text != repaired:
         bad.adjusted(field, AdjustmentKind.TRIMMED, "spaces around it were dropped")
-    if len(name) + len(trimmed) > LONGEST_HEADER:
+    if len(name) + len(text) > LONGEST_HEADER:
         bad.add(field, f"must have at most {LONGEST_HEADER} characters with its name")
-        return ""
-    return bad.repaired_line(field, trimmed, longest=LONGEST_HEADER, required=True)
+    else:
+        bad.line(field, text, longest=LONGEST_HEADER, required=True)
+    return text
 
 
 def _is_reserved(name: str) -> bool:

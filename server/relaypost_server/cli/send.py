@@ -44,6 +44,13 @@ _metadata = click.option("--metadata", type=Pair(), multiple=True, help="A note 
 @click.option("--attach", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True)
 @click.option("--header", type=Pair(), multiple=True, help="A further header; repeatable.")
 @click.option("--tag", type=Pair(), multiple=True, help="A label for the provider's reports; repeatable.")
+@click.option("--bounces-to", "envelope_sender", default="", help="Where bounces go. Default: to the sender.")
+@click.option(
+    "--track/--no-track",
+    "tracking",
+    default=None,
+    help="Whether the provider may rewrite links and add a picture. Default: as its account is set.",
+)
 @_metadata
 @_at_most_once
 @_request_id
@@ -112,5 +119,7 @@ def _show(message: message_pb2.Message, *, as_json: bool) -> None:
     note = ", possibly twice" if message.possible_duplicate else ""
     by = f" by {message.provider}" if message.provider else ""
     click.echo(f"{message.message_id}  {state_of(message)}{by}{note}")
+    for adjustment in message.adjustments:
+        click.echo(f"  {adjustment.field}: {adjustment.description}")
     console = Console()
     console.print(waterfall(message.attempts, console.width))

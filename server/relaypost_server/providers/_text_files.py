@@ -14,11 +14,12 @@ def media_type_of(attachment: Attachment) -> MediaType:
     found = parse_media_type(attachment.content_type)
     if not found.essence.startswith("text/") or found.get("charset"):
         return found
-    charset = _charset(attachment.content)
+    charset = unicode_of(attachment.content)
     return found.having("charset", charset) if charset else found
 
 
-def _charset(content: bytes) -> str:
+def unicode_of(content: bytes) -> str:
+    """The charset of Unicode that a text is in, as far as its bytes tell; "" where it is in none."""
     if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         return "utf-16"
     try:

@@ -9,11 +9,10 @@ from relaypost_server.core.message import Address, Attachment, Email, Message, T
 from relaypost_server.core.value import replace
 from relaypost_server.providers._mailbox import encoded_where_needed, is_ascii, quoted_where_needed
 from relaypost_server.providers._receipts import MESSAGE_ID
+from relaypost_server.providers._text_files import unicode_of
 
 NO_WORDS = " "
 """SendGrid demands a character of content, which an email that is only attachments has not."""
-
-_SAME_AS_NONE = frozenset({"", "utf-8", "us-ascii"})
 
 
 def unsupported(email: Email) -> str:
@@ -32,9 +31,9 @@ def unsupported(email: Email) -> str:
 
 
 def _needs_charset(attachment: Attachment) -> bool:
-    """Whether the text is lost without the charset that was said: SendGrid and readers take it for another one."""
+    """Whether the text is lost without the charset that was said, which its bytes do not tell."""
     said = parse_media_type(attachment.content_type).get("charset").lower()
-    return said not in _SAME_AS_NONE and not attachment.content.isascii()
+    return bool(said) and not attachment.content.isascii() and said != unicode_of(attachment.content)
 
 
 def fitted(message: Message[Email]) -> tuple[Message[Email], tuple[Adjustment, ...]]:
