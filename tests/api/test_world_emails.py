@@ -208,7 +208,11 @@ async def test_an_international_address_goes_where_it_is_taken(way: OpenWay, nam
     ],
 )
 async def test_local_parts_are_quoted_where_they_must_be(way: OpenWay, name: str, typed: str, written: str) -> None:
-    arrived, message = await (await way(name)).sent(to=[address(typed, "Ada")])
+    opened = await way(name)
+    if name == "sendgrid" or (name == "ses" and " " in written):
+        assert await opened.passed_over(to=[address(typed, "Ada")])
+        return
+    arrived, message = await opened.sent(to=[address(typed, "Ada")])
     assert arrived.to == [("Ada", written)]
     assert arrived.recipients == list(message.recipients) == [written]
     assert changes(message) == [("email.to[0].address", "REWRITTEN")] * (typed != written)

@@ -127,6 +127,8 @@ def lacking(provider: str, mail: Mail) -> str:
     addresses = [email for _, email in (mail.sender, *mail.to, *mail.cc, *mail.reply_to)] + mail.recipients
     if not all(email.isascii() for email in (*addresses, mail.bounces)):
         return "an address that is not ASCII"
+    if any(('"' if provider == "sendgrid" else " ") in email for email in (*addresses, mail.bounces)):
+        return "a quoted address"
     if provider == "ses":
         return "a long content type" if any(len(file.media_type) > 78 for file in mail.files) else _long_header(mail)
     if mail.bounces:

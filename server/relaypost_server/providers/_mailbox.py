@@ -1,11 +1,10 @@
 """Writes names, addresses and other text for headers (RFC 5322, section 3.4; RFC 2047)."""
 
 import re
-from collections.abc import Iterable
 from email.header import Header
 from email.utils import quote
 
-from relaypost_server.core.message import Address
+from relaypost_server.core.message import Address, Email
 
 LONGEST_WORD = 75
 """Characters of an encoded word (RFC 2047, section 2)."""
@@ -44,9 +43,10 @@ def quoted_where_needed(name: str) -> str:
     return f'"{quote(name)}"' if _SPECIAL.search(name) else name
 
 
-def is_ascii(*groups: Iterable[Address]) -> bool:
-    """Whether every address is: others need SMTPUTF8 (RFC 6531)."""
-    return all(address.email.isascii() for group in groups for address in group)
+def everybody(email: Email) -> list[str]:
+    """Every address of an email, its authors' and its readers'."""
+    groups = ((email.sender,), email.to, email.cc, email.bcc, email.reply_to)
+    return [address.email for group in groups for address in group]
 
 
 def _phrase(name: str) -> str:

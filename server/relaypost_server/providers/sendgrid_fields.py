@@ -4,11 +4,11 @@ from relaypost_server.providers._fields import OF_TEMPLATES, Fields, carried, un
 
 FIELDS: Fields = {
     **OF_TEMPLATES,
-    "sender": carried("`from`; ASCII addresses"),
-    "to": carried("`to`; ASCII addresses; needed"),
+    "sender": carried("`from`; ASCII addresses without quotes"),
+    "to": carried("`to`; ASCII addresses without quotes; needed"),
     "cc": carried("`cc`; as `to`"),
     "bcc": carried("`bcc`; as `to`"),
-    "reply_to": carried("`reply_to_list`; ASCII addresses"),
+    "reply_to": carried("`reply_to_list`; as `from`"),
     "subject": carried("`subject`"),
     "text": carried("`content`"),
     "html": carried("`content`"),

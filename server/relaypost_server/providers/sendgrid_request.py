@@ -7,7 +7,7 @@ from relaypost_server.core.adjustments import Adjustment, AdjustmentKind
 from relaypost_server.core.media_types import MediaType, parse_media_type
 from relaypost_server.core.message import Address, Attachment, Email, Message, Tracking
 from relaypost_server.core.value import replace
-from relaypost_server.providers._mailbox import encoded_where_needed, is_ascii, quoted_where_needed
+from relaypost_server.providers._mailbox import encoded_where_needed, everybody, quoted_where_needed
 from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._text_files import unicode_of
 
@@ -19,8 +19,11 @@ def unsupported(email: Email) -> str:
     """What SendGrid cannot carry of a valid email; "" where it can carry all."""
     if not email.to:
         return "SendGrid needs a recipient in `to`"
-    if not is_ascii((email.sender,), email.to, email.cc, email.bcc, email.reply_to):
+    addresses = everybody(email)
+    if not all(address.isascii() for address in addresses):
         return "SendGrid drops mail for addresses that are not ASCII: it does not speak SMTPUTF8"
+    if any('"' in address for address in addresses):
+        return "SendGrid takes no quotes in an address"
     if email.envelope_sender:
         return "SendGrid sends bounces to itself: it takes no `envelope_sender`"
     if any(not a.content for a in email.attachments):

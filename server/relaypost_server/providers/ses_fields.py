@@ -4,8 +4,8 @@ from relaypost_server.providers._fields import OF_TEMPLATES, Fields, carried, em
 
 FIELDS: Fields = {
     **OF_TEMPLATES,
-    "sender": carried("`FromEmailAddress`; ASCII addresses; a long name is shortened"),
-    "to": carried("`ToAddresses`; ASCII addresses; long names are shortened"),
+    "sender": carried("`FromEmailAddress`; ASCII addresses without spaces; a long name is shortened"),
+    "to": carried("`ToAddresses`; ASCII addresses without spaces; long names are shortened"),
     "cc": carried("`CcAddresses`; as `to`"),
     "bcc": carried("`BccAddresses`; as `to`"),
     "reply_to": carried("`ReplyToAddresses`; as `to`"),

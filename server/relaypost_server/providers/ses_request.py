@@ -7,7 +7,7 @@ from typing import Any
 from relaypost_server.core.adjustments import Adjustment, AdjustmentKind
 from relaypost_server.core.message import Address, Attachment, Email, Message, Tracking
 from relaypost_server.core.value import replace
-from relaypost_server.providers._mailbox import encoded_where_needed, is_ascii, mailbox
+from relaypost_server.providers._mailbox import encoded_where_needed, everybody, mailbox
 from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._text_files import media_type_of
 
@@ -30,9 +30,11 @@ _TRACKED = {Tracking.ON: "ENABLED", Tracking.OFF: "DISABLED"}
 
 def unsupported(email: Email) -> str:
     """What SES cannot carry of a valid email; "" where it can carry all."""
-    everybody = ((email.sender,), email.to, email.cc, email.bcc, email.reply_to)
-    if not is_ascii(*everybody) or not email.envelope_sender.isascii():
+    addresses = [*everybody(email), email.envelope_sender]
+    if not all(address.isascii() for address in addresses):
         return "SES does not speak SMTPUTF8: it takes addresses in ASCII alone"
+    if any(" " in address for address in addresses):
+        return "SES takes no space before the @ of an address"
     if any(len(a.content_id) > LONGEST_CONTENT_ID for a in email.attachments):
         return f"SES takes content ids of at most {LONGEST_CONTENT_ID} characters"
     if any(len(str(media_type_of(a))) > LONGEST_CONTENT_TYPE for a in email.attachments):

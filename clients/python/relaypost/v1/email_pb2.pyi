@@ -62,6 +62,7 @@ class EmailAddress(_message.Message):
     SMTPUTF8 take them, other providers are passed over. Spaces and invisible
     characters are dropped. Dots where RFC 5321 allows none ("a..b@docomo.ne.jp")
     are quoted; within quotes, letters, digits, dots and spaces are allowed.
+    SendGrid takes no quotes, and is passed over.
     """
     display_name: _builtins.str
     """The name shown beside the address. At most 128 characters on one line. A
