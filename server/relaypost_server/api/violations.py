@@ -87,7 +87,10 @@ class Violations:
     def repaired_prose(self, field: str, value: str, *, most_bytes: int) -> str:
         """As `prose`, and what pasting left in it is repaired; the text."""
         text = self.repaired(field, repair_prose(value))
-        self.prose(field, text, most_bytes=most_bytes)
+        if 4 * len(text) > most_bytes and len(text.encode()) > most_bytes:
+            self.add(field, f"is longer than the {most_bytes} bytes that are allowed")
+        elif "\x00" in text:  # All other control characters are repaired.
+            self.add(field, "must not hold control characters")
         return text
 
     def repaired(self, field: str, repaired: Repaired) -> str:

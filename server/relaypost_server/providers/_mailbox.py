@@ -43,10 +43,9 @@ def quoted_where_needed(name: str) -> str:
     return f'"{quote(name)}"' if _SPECIAL.search(name) else name
 
 
-def everybody(email: Email) -> list[str]:
-    """Every address of an email, its authors' and its readers'."""
-    groups = ((email.sender,), email.to, email.cc, email.bcc, email.reply_to)
-    return [address.email for group in groups for address in group]
+def everybody(email: Email) -> tuple[Address, ...]:
+    """Its authors and its readers."""
+    return (email.sender, *email.to, *email.cc, *email.bcc, *email.reply_to)
 
 
 def _phrase(name: str) -> str:

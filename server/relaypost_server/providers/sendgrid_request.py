@@ -19,10 +19,10 @@ def unsupported(email: Email) -> str:
     """What SendGrid cannot carry of a valid email; "" where it can carry all."""
     if not email.to:
         return "SendGrid needs a recipient in `to`"
-    addresses = everybody(email)
-    if not all(address.isascii() for address in addresses):
+    addresses = "".join([a.email for a in everybody(email)])
+    if not addresses.isascii():
         return "SendGrid drops mail for addresses that are not ASCII: it does not speak SMTPUTF8"
-    if any('"' in address for address in addresses):
+    if '"' in addresses:
         return "SendGrid takes no quotes in an address"
     if email.envelope_sender:
         return "SendGrid sends bounces to itself: it takes no `envelope_sender`"

@@ -30,10 +30,10 @@ _TRACKED = {Tracking.ON: "ENABLED", Tracking.OFF: "DISABLED"}
 
 def unsupported(email: Email) -> str:
     """What SES cannot carry of a valid email; "" where it can carry all."""
-    addresses = [*everybody(email), email.envelope_sender]
-    if not all(address.isascii() for address in addresses):
+    addresses = email.envelope_sender + "".join([a.email for a in everybody(email)])
+    if not addresses.isascii():
         return "SES does not speak SMTPUTF8: it takes addresses in ASCII alone"
-    if any(" " in address for address in addresses):
+    if " " in addresses:
         return "SES takes no space before the @ of an address"
     if any(len(a.content_id) > LONGEST_CONTENT_ID for a in email.attachments):
         return f"SES takes content ids of at most {LONGEST_CONTENT_ID} characters"
@@ -49,6 +49,8 @@ def unsupported(email: Email) -> str:
 def fitted(message: Message[Email]) -> tuple[Message[Email], tuple[Adjustment, ...]]:
     """The message with names that SES takes, and what was changed."""
     email = message.content
+    if not any(map(_may_be_long, everybody(email))):
+        return message, ()
     groups = {"reply_to": email.reply_to, "to": email.to, "cc": email.cc, "bcc": email.bcc, "sender": (email.sender,)}
     changed: dict[str, Any] = {}
     told = []
@@ -69,13 +71,18 @@ def _told(field: str, count: int) -> Adjustment:
 
 def _shortened(address: Address) -> Address:
     """The same address, with as much of its name as SES takes."""
-    if len(address.name) * _WIDEST + len(address.email) < LONGEST_MAILBOX or _fits(address):
+    if _fits(address):
         return address
     fewest, most = 0, len(address.name) - 1
     while fewest < most:
         middle = (fewest + most + 1) // 2
         fewest, most = (middle, most) if _fits(_cut(address, middle)) else (fewest, middle - 1)
     return _cut(address, fewest)
+
+
+def _may_be_long(address: Address) -> bool:
+    """Whether its mailbox needs to be written to know how long it is."""
+    return len(address.name) * _WIDEST + len(address.email) >= LONGEST_MAILBOX
 
 
 def _cut(address: Address, length: int) -> Address:
