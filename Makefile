@@ -80,11 +80,10 @@ proto: $(CODEGEN)/.ready ## Generates the stubs from proto/.
 bench: $(VENV)/.dev ## Measures the gateway beside its baselines.
 	@$(BIN)/python -m bench
 
-docs: $(VENV)/.dev ## Writes the tables of providers' answers in docs/providers.md.
-	@$(BIN)/python -m tests.answers_in_docs
-
-settings: $(VENV)/.runtime ## Writes docs/settings.md.
+docs: $(VENV)/.dev ## Writes what the documentation takes from the code: settings, and the tables of docs/providers.md.
 	@$(BIN)/relaypost settings --markdown > docs/settings.md
+	@$(BIN)/python -m relaypost_server.providers.field_table docs/providers.md
+	@$(BIN)/python -m tests.answers_in_docs
 
 lock: ## Renews the lock files for what has been added; needs uv. UPGRADE=--upgrade takes newer versions as well.
 	uv pip compile pyproject.toml $(LOCK) --extra embedded --group build -o requirements/runtime.lock

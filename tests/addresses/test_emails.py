@@ -4,8 +4,10 @@ import pytest
 from email_validator import validate_email
 from hypothesis import given, settings, strategies as st
 
-from relaypost_server.addresses.emails import _PLAIN_EMAIL, parse_email
+from relaypost_server.addresses.emails import _PLAIN_EMAIL, parse_email, read_email
 from relaypost_server.addresses.errors import AddressError
+from relaypost_server.core.adjustments import AdjustmentKind
+from tests.faults import meaning
 
 LOCAL = st.text("abcXYZ0189._+-", min_size=1, max_size=66)
 DOMAIN = st.text("abcxyz0189.-", min_size=1, max_size=80)
@@ -30,19 +32,53 @@ def test_the_short_way_never_takes_what_the_library_refuses_or_changes(local: st
         ("ada@bücher.example", "ada@xn--bcher-kva.example"),
         ("ada@localhost", "ada@localhost"),
         ("ada@mail.internal", "ada@mail.internal"),
+        ("josé@example.com", "josé@example.com"),
+        ("jose\u0301@example.com", "josé@example.com"),
+        ("用户@例子.广告", "用户@xn--fsqu00a.xn--4rr70v"),
+        ('"ada"@example.com', "ada@example.com"),
+        ('"a..b"@docomo.ne.jp', '"a..b"@docomo.ne.jp'),
+        ('"a b"@example.com', '"a b"@example.com'),
+        ("bounce+ada=example.com@lists.example.com", "bounce+ada=example.com@lists.example.com"),
+        ("prvs=0123456789=ada@example.com", "prvs=0123456789=ada@example.com"),
+        ("SRS0=HHH=TT=example.org=ada@example.com", "SRS0=HHH=TT=example.org=ada@example.com"),
     ],
 )
 def test_addresses_in_their_final_form(text: str, parsed: str) -> None:
     assert parse_email(text) == parsed
+    assert parse_email(parsed) == parsed
+    assert read_email(text).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed", "kinds"),
+    [
+        (" ada@example.com ", "ada@example.com", ["trimmed"]),
+        ("\u200bada@example.com\ufeff", "ada@example.com", ["trimmed"]),
+        ("\u00a0ada@example.com\r\n", "ada@example.com", ["trimmed"]),
+        ("\u202aada@example.com\u202c", "ada@example.com", ["trimmed"]),
+        ("ada@exam\u00adple.com", "ada@example.com", ["trimmed"]),
+        ("Ａｄａ＠ｅｘａｍｐｌｅ．ｃｏｍ", "Ada@example.com", ["rewritten"]),
+        ("\u3000ada@example。com", "ada@example.com", ["trimmed", "rewritten"]),
+        ("a..b@docomo.ne.jp", '"a..b"@docomo.ne.jp', ["rewritten"]),
+        ("a.b.@docomo.ne.jp", '"a.b."@docomo.ne.jp', ["rewritten"]),
+        (".ab@ezweb.ne.jp", '".ab"@ezweb.ne.jp', ["rewritten"]),
+    ],
+)
+def test_addresses_as_they_are_pasted_and_as_they_once_were(text: str, parsed: str, kinds: list[str]) -> None:
+    found = read_email(text)
+    assert found.address == parsed
+    assert [kind for kind, _ in found.changes] == [AdjustmentKind(kind) for kind in kinds]
+    assert not any(text in told for _, told in found.changes)
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *("", "ada", "@example.com", "ada@", "a b@example.com", "ada@exa mple.com", "ada@@example.com"),
-        *("ada@example..com", ".ada@example.com", "ada.@example.com", "a..b@example.com", "<ada@example.com>"),
-        *("Ada <ada@example.com>", "ada@example.com\n", "ada@example.com\r\nRCPT TO:<x@y.z>", "ada\x00@example.com"),
-        *("ünï@example.com", "ada@-example.com", "ada@example.com,bob@example.com", '"a b"@example.com'),
+        *("ada@example..com", "..@example.com", '"a@b"@example.com', '"a,b"@example.com', "<ada@example.com>"),
+        *("Ada <ada@example.com>", "ada@example.com\r\nRCPT TO:<x@y.z>", "ada\x00@example.com", "ada@example.com\x00"),
+        *('"a\\"b"@example.com', "ada@-example.com", "ada@example.com,bob@example.com", '"a  b"@example.com'),
+        *("a\ufe6bexample.net@example.com", "é" * 33 + "@example.com", '"jo sé"@example.com', "a＠b@example.com"),
         *("ada@[127.0.0.1]", "a" * 65 + "@example.com", "a@" + "b" * 64 + ".com", "a@" + "b." * 130 + "com"),
     ],
 )
@@ -51,11 +87,57 @@ def test_no_addresses(text: str) -> None:
         parse_email(text)
 
 
-@given(st.text(max_size=60))
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("Ada <ada@example.com>", "display_name"),
+        ("é" * 33 + "@example.com", "64 bytes"),
+        ("a" * 65 + "@example.com", "64 bytes"),
+        ('"a@b"@example.com', "within quotes"),
+        ("ada@example.com\nada@example.org", "control characters"),
+        ("ada", "ada@example.com"),
+    ],
+)
+def test_an_error_tells_the_cure(text: str, cure: str) -> None:
+    with pytest.raises(AddressError, match=cure):
+        parse_email(text)
+
+
+PIECES = st.sampled_from(
+    [*'ab.@ \t\r\n"<>,;é用Ａ＠．\u200b\ufeff\u00a0\u202e\u00ad\u0301', "ada@example.com", "docomo.ne.jp"]
+)
+
+
+@given(st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=12).map("".join)))
 def test_no_text_makes_parsing_an_address_an_accident(text: str) -> None:
     try:
         parsed = parse_email(text)
     except AddressError:
         return
-    assert parsed.isascii()
-    assert parsed.isprintable()
+    local, _, domain = parsed.rpartition("@")
+    assert domain.isascii()
+    assert not set(parsed) & set("<>(),;:\\\r\n\x00")
+    assert "@" not in local
+    assert len(local.encode()) <= 64
+    assert len(parsed.encode()) <= 254
+    assert parse_email(parsed) == parsed
+
+
+@settings(max_examples=500)
+@given(
+    st.text("abcXYZ019._+-=é用", min_size=1, max_size=20),
+    st.sampled_from(["example.com", "EXAMPLE.com", "bücher.example", "docomo.ne.jp"]),
+    st.text(" \t\r\n\u00a0\u200b\ufeff\u3000\u2060", max_size=4),
+    st.booleans(),
+)
+def test_every_form_of_an_address_means_what_people_mean(local: str, domain: str, paste: str, wide: bool) -> None:
+    address = f"{local}@{domain}"
+    if wide:
+        address = "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in address)
+    try:
+        parsed = parse_email(paste + address + paste)
+    except AddressError:
+        odd = ".." in local or local.startswith(".") or local.endswith(".")
+        assert "=?" in address or (odd and (not local.isascii() or set(local) == {"."}))
+        return
+    assert parsed == meaning.address(paste + address + paste)

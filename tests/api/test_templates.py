@@ -34,7 +34,7 @@ def sms(**fields: Any) -> pb.SendSmsRequest:
 
 async def test_every_template_is_listed_with_what_it_takes(serve: Serve) -> None:
     (otp,) = (await templates(await serve()).ListTemplates(tpb.ListTemplatesRequest())).templates
-    assert (otp.name, otp.default_locale) == ("otp", "en")
+    assert (otp.name, otp.default_locale, otp.secret) == ("otp", "en", True)
     assert [v.name for v in otp.variables] == ["code", "minutes", "app", "purpose", "domain"]
     assert [v.optional for v in otp.variables] == [False, False, False, True, True]
     assert otp.variables[1].kind == tpb.VARIABLE_KIND_NUMBER

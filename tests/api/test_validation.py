@@ -43,7 +43,11 @@ def file(**changes: Any) -> email_pb2.Attachment:
         (email(to=[address("not an address")]), "email.to[0].address"),
         (email(to=[address("a@x.org\r\nBcc: evil@x.org")]), "email.to[0].address"),
         (email(to=[address("a@x.org\x00")]), "email.to[0].address"),
-        (email(to=[address("ünï@example.com")]), "email.to[0].address"),
+        (email(to=[address("é" * 33 + "@example.com")]), "email.to[0].address"),
+        (email(to=[address('"a@b"@example.com')]), "email.to[0].address"),
+        (email(envelope_sender="Ada <ada@example.com>"), "email.envelope_sender"),
+        (email(envelope_sender="x"), "email.envelope_sender"),
+        (email(tracking=9), "email.tracking"),
         (email(to=[address("a" * 65 + "@example.com")]), "email.to[0].address"),
         (email(to=[address("=?utf-8?q?evil=40x.org=3e?=@example.com")]), "email.to[0].address"),
         (email(to=[address(), address("b")]), "email.to[1].address"),
@@ -67,14 +71,17 @@ def file(**changes: Any) -> email_pb2.Attachment:
         (email(text="a\x00b"), "email.text"),
         (email(text="x" * (MIB + 1)), "email.text"),
         (email(text="é" * (MIB // 2 + 1)), "email.text"),
-        (email(html="\x1b[2J"), "email.html"),
+        (email(html="a\x00b"), "email.html"),
         (email(attachments=[file(content=b"x" * 50 * MIB)]), "email.attachments"),
         (email(attachments=[file()] * 21), "email.attachments"),
         (email(attachments=[file(content_id="a"), file(content_id="a")]), "email.attachments"),
         (email(attachments=[file(filename="")]), "email.attachments[0].filename"),
         (email(attachments=[file(filename="../../etc/passwd")]), "email.attachments[0].filename"),
         (email(attachments=[file(filename="a\u202etxt.exe")]), "email.attachments[0].filename"),
-        (email(attachments=[file(content=b"")]), "email.attachments[0].content"),
+        (email(attachments=[file(content_type="text/csv; charset")]), "email.attachments[0].content_type"),
+        (email(attachments=[file(content_type="text/csv; a=b; A=c")]), "email.attachments[0].content_type"),
+        (email(attachments=[file(content_type='text/csv; a="é"')]), "email.attachments[0].content_type"),
+        (email(attachments=[file(content_type="text/csv; a=" + "b" * 255)]), "email.attachments[0].content_type"),
         (email(attachments=[file(content_type="text/html\r\nX: y")]), "email.attachments[0].content_type"),
         (email(attachments=[file(content_type="message/rfc822")]), "email.attachments[0].content_type"),
         (email(attachments=[file(content_id="<a>")]), "email.attachments[0].content_id"),
@@ -84,7 +91,8 @@ def file(**changes: Any) -> email_pb2.Attachment:
         (email(headers={"X-MSYS-API": '{"bcc":["evil@x.org"]}'}), 'email.headers["X-MSYS-API"]'),
         (email(headers={"X-MC-BccAddress": "evil@x.org"}), 'email.headers["X-MC-BccAddress"]'),
         (email(headers={"X-Ok": "a\r\nBcc: evil@x.org"}), 'email.headers["X-Ok"]'),
-        (email(headers={"X-Ok": "ünï"}), 'email.headers["X-Ok"]'),
+        (email(headers={"X-Ok": "ünï\u2028"}), 'email.headers["X-Ok"]'),
+        (email(headers={"X-Ok": "=?utf-8?q?a?="}), 'email.headers["X-Ok"]'),
         (email(headers={"X-Ok": ""}), 'email.headers["X-Ok"]'),
         (email(headers={"X-Ok": "x" * 996}), 'email.headers["X-Ok"]'),
         (email(headers={"X\r\nBcc": "evil@x.org"}), "email.headers (key 1 by name)"),
@@ -237,11 +245,8 @@ async def test_the_gateways_sender_fills_in(serve: Serve) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["שלום 👩‍👩‍👧", "مرحبا\u200f", "a\tb", "Re: [x] =?", "x" * 998])
+@pytest.mark.parametrize("text", ["שלום 👩‍👩‍👧", "مرحبا\u200f", "Re: [x] =?", "x" * 998])
 async def test_honest_subjects_pass_as_they_are(serve: Serve, text: str) -> None:
     served = await serve()
-    if "\t" in text:
-        assert "email.subject" in (await failure_of(served.stub.SendEmail(email(subject=text)))).fields
-        return
     await served.stub.SendEmail(email(subject=text))
     assert served.emails.providers[0].received[0].content.subject == text

@@ -50,6 +50,8 @@ def use_every_argument(client: Client) -> message_pb2.Message:
         attachments=[Attachment("a.txt", b"x", "text/plain")],
         headers={"X-A": "1"},
         tags={"purpose": "test"},
+        envelope_sender="bounces@example.com",
+        tracking=False,
         metadata={"order": "7"},
         at_most_once=True,
         timeout=10.0,

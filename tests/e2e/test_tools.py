@@ -33,9 +33,12 @@ async def test_send_email_draws_its_attempts(running: Gateway, tmp_path: Path) -
     file = tmp_path / "notes.txt"
     file.write_text("notes")
     arguments = ["--to", "ada@example.com", "--cc", "b@x.org", "--subject", "Hi", "--text", "Hi", "--attach", str(file)]
-    arguments += ["--header", "X-A=1", "--tag", "a=b", "--metadata", "k=v", "--target", running.grpc]
+    arguments += ["--header", "X-A=1 ", "--tag", "a=b", "--metadata", "k=v", "--target", running.grpc]
+    arguments += ["--bounces-to", "bounces@example.com", "--no-track"]
     code, out, err = await run("send-email", *arguments)
     assert (code, err) == (0, "")
+    assert "bounces: bounces@example.com" in "".join(running.printed)
+    assert 'email.headers["X-A"]: spaces around it were dropped' in out
     assert "sent by console" in out
     assert "ses" in out
     assert "unreachable" in out
@@ -140,7 +143,7 @@ async def test_the_demo_shows_two_failovers() -> None:
 
 
 async def test_settings_are_listed_as_the_docs_have_them() -> None:
-    """`make settings` writes docs/settings.md anew."""
+    """`make docs` writes docs/settings.md anew."""
     _, out, _ = await run("settings", "--markdown")
     assert out == (peers.ROOT / "docs" / "settings.md").read_text()
     _, out, _ = await run("settings", "--json")

@@ -10,10 +10,10 @@ from typing import Any
 
 from tests.fakes.http import Reply, Request, answer, fake_http
 from tests.fakes.server import listening
-from tests.faults.received import Mail, form, of_sendgrid, of_ses, of_smtp
+from tests.faults.received import ADDRESS, Mail, form, of_sendgrid, of_ses, of_smtp
 
-_MAILBOX = r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,255})>"
-_MAIL = re.compile(rf"MAIL FROM:{_MAILBOX} SIZE=\d+\r\n")
+_MAILBOX = f"<({ADDRESS})>"
+_MAIL = re.compile(rf"MAIL FROM:{_MAILBOX} SIZE=\d+(?: SMTPUTF8| BODY=8BITMIME)*\r\n")
 _RCPT = re.compile(rf"RCPT TO:{_MAILBOX}\r\n")
 
 
@@ -82,13 +82,16 @@ class _StrictSmtp:
             writer.write(f"{text}\r\n".encode())
 
         say("220 strict ESMTP")
-        recipients: list[str] = []
+        sender, recipients = "", list[str]()
         try:
-            while line := (await reader.readline()).decode("latin-1"):
+            while line := (await reader.readline()).decode("utf-8", "replace"):
                 if line.startswith("EHLO "):
-                    say("250-strict\r\n250-SIZE 100000000\r\n250 8BITMIME")
-                elif line == "RSET\r\n" or _MAIL.fullmatch(line):
-                    recipients = []
+                    say("250-strict\r\n250-SIZE 100000000\r\n250-SMTPUTF8\r\n250 8BITMIME")
+                elif line == "RSET\r\n":
+                    sender, recipients = "", []
+                    say("250 2.0.0 ok")
+                elif found := _MAIL.fullmatch(line):
+                    sender, recipients = found[1], []
                     say("250 2.0.0 ok")
                 elif found := _RCPT.fullmatch(line):
                     recipients.append(found[1])
@@ -96,7 +99,7 @@ class _StrictSmtp:
                 elif line == "DATA\r\n":
                     say("354 go ahead")
                     content = await reader.readuntil(b"\r\n.\r\n")
-                    say(self._keep(recipients, content))
+                    say(self._keep(sender, recipients, content))
                 elif line == "QUIT\r\n":
                     say("221 2.0.0 bye")
                 else:
@@ -107,11 +110,11 @@ class _StrictSmtp:
         finally:
             writer.close()
 
-    def _keep(self, recipients: list[str], content: bytes) -> str:
+    def _keep(self, sender: str, recipients: list[str], content: bytes) -> str:
         def read(data: bytes) -> Mail:
             lines = data.removesuffix(b".\r\n").split(b"\r\n")
             assert not any(line.startswith(b".") and not line.startswith(b"..") for line in lines)
-            return of_smtp(recipients, b"\r\n".join(line[line.startswith(b".") :] for line in lines))
+            return of_smtp(sender, recipients, b"\r\n".join(line[line.startswith(b".") :] for line in lines))
 
         return f"250 2.0.0 Ok: queued as {self.peer.keep(_readable(read, content))}"
 

@@ -51,32 +51,71 @@ class Mail:
     tags: Mapping[str, str] = field(default_factory=dict)
     message_id: str
     """The gateway's."""
+    bounces: str = ""
+    """Where they go, if not to the sender."""
+    tracked: bool | None = None
+    """None: as the account is set."""
+
+
+ONLY_FILES = " "
+"""Stands for a text where a provider demands one."""
+LONGEST_SES_MAILBOX = 320
 
 
 def of_ses(body: bytes) -> Mail:
     """An email out of SendEmail of the SES API v2."""
     whole = json.loads(body)
-    assert whole.keys() == {"FromEmailAddress", "Destination", "Content", "EmailTags", "ReplyToAddresses"}
+    required = {"FromEmailAddress", "Destination", "Content", "EmailTags"}
+    assert whole.keys() - {"ReplyToAddresses", "FeedbackForwardingEmailAddress", "ConfigurationOverrides"} == required
     destination, simple = whole["Destination"], whole["Content"].pop("Simple")
     assert whole["Content"] == {}
     assert destination.keys() == {"ToAddresses", "CcAddresses", "BccAddresses"}
     assert simple.keys() <= {"Subject", "Body", "Headers", "Attachments"}
-    to, cc, bcc = ([mailbox(a) for a in destination[f"{which}Addresses"]] for which in ("To", "Cc", "Bcc"))
+    to, cc, bcc = ([_ses_mailbox(a) for a in destination[f"{which}Addresses"]] for which in ("To", "Cc", "Bcc"))
+    text, html = _data(simple["Body"].get("Text")), _data(simple["Body"].get("Html"))
     tags = _no_duplicates((tag["Name"], tag["Value"]) for tag in whole["EmailTags"])
     return Mail(
-        sender=mailbox(whole["FromEmailAddress"]),
+        sender=_ses_mailbox(whole["FromEmailAddress"]),
         to=to,
         cc=cc,
-        reply_to=[mailbox(a) for a in whole["ReplyToAddresses"]],
+        reply_to=[_ses_mailbox(a) for a in whole.get("ReplyToAddresses", [])],
         recipients=[address for _, address in (*to, *cc, *bcc)],
         subject=_data(simple["Subject"]),
-        text=_data(simple["Body"].get("Text")),
-        html=_data(simple["Body"].get("Html")),
+        text="" if (text, html) == (ONLY_FILES, "") else text,
+        html=html,
         files=[_ses_file(a) for a in simple.get("Attachments", [])],
-        headers=_no_duplicates((h["Name"], h["Value"]) for h in simple.get("Headers", [])),
+        headers=_no_duplicates((h["Name"], _ses_header(**h)) for h in simple.get("Headers", [])),
         message_id=tags.pop("relaypost_message_id"),
         tags=tags,
+        bounces=whole.get("FeedbackForwardingEmailAddress", ""),
+        tracked=_ses_tracking(whole.get("ConfigurationOverrides")),
     )
+
+
+def _ses_mailbox(value: str) -> Mailbox:
+    assert len(value) <= LONGEST_SES_MAILBOX
+    assert value.isascii()
+    return mailbox(value)
+
+
+def _ses_header(*, Name: str, Value: str) -> str:  # noqa: N803
+    assert len(Value) <= 995
+    assert len(Name) + len(Value) <= 996
+    return _ascii_header(Value)
+
+
+def _ascii_header(value: str) -> str:
+    assert re.fullmatch("[ -~]+", value), value
+    return _unstructured(value)
+
+
+def _ses_tracking(overrides: Mapping[str, Mapping[str, str]] | None) -> bool | None:
+    if overrides is None:
+        return None
+    assert overrides.keys() == {"Tracking"}
+    assert overrides["Tracking"].keys() == {"OpenTrackingEnabled", "ClickTrackingEnabled"}
+    (told,) = set(overrides["Tracking"].values())
+    return {"ENABLED": True, "DISABLED": False}[told]
 
 
 def _data(part: Mapping[str, str] | None) -> str:
@@ -98,66 +137,99 @@ def _ses_file(file: Mapping[str, str]) -> File:
 def of_sendgrid(body: bytes) -> Mail:
     """An email out of POST /v3/mail/send of SendGrid."""
     whole = json.loads(body)
-    optional = {"headers", "attachments"}
-    required = {"personalizations", "from", "subject", "content", "custom_args", "reply_to_list"}
+    optional = {"headers", "attachments", "reply_to_list", "tracking_settings"}
+    required = {"personalizations", "from", "subject", "content", "custom_args"}
     assert whole.keys() - optional == required
     (person,) = whole["personalizations"]
     assert person.keys() <= {"to", "cc", "bcc"}
-    to, cc, bcc = ([_sendgrid_mailbox(a) for a in person.get(which, [])] for which in ("to", "cc", "bcc"))
+    to, cc, bcc = ([_sendgrid_recipient(a) for a in person.get(which, [])] for which in ("to", "cc", "bcc"))
     parts = _no_duplicates((part["type"], part["value"]) for part in whole["content"])
     assert parts.keys() <= {"text/plain", "text/html"}
+    assert all(len(part) > 0 for part in parts.values())
+    if parts == {"text/plain": ONLY_FILES}:
+        parts = {}
     tags = dict(whole["custom_args"])
     return Mail(
         sender=_sendgrid_mailbox(whole["from"]),
         to=to,
         cc=cc,
-        reply_to=[_sendgrid_mailbox(a) for a in whole["reply_to_list"]],
+        reply_to=[_sendgrid_mailbox(a) for a in whole.get("reply_to_list", [])],
         recipients=[address for _, address in (*to, *cc, *bcc)],
         subject=whole["subject"],
         text=parts.get("text/plain", ""),
         html=parts.get("text/html", ""),
-        files=[
-            File(
-                name=file["filename"],
-                media_type=file["type"],
-                content=base64.b64decode(file["content"], validate=True),
-                content_id=file.get("content_id", ""),
-            )
-            for file in whole.get("attachments", [])
-        ],
-        headers=whole.get("headers", {}),
+        files=[_sendgrid_file(file) for file in whole.get("attachments", [])],
+        headers={name: _ascii_header(value) for name, value in whole.get("headers", {}).items()},
         message_id=tags.pop("relaypost_message_id"),
         tags=tags,
+        tracked=_sendgrid_tracking(whole.get("tracking_settings")),
     )
+
+
+def _sendgrid_file(file: Mapping[str, str]) -> File:
+    assert file["content"], "SendGrid refuses an empty file"
+    kind, _, parameters = file["type"].partition(";")
+    assert not parameters or (kind == "text/calendar" and re.fullmatch(" method=[^;]+", parameters)), file["type"]
+    return File(
+        name=file["filename"],
+        media_type=file["type"],
+        content=base64.b64decode(file["content"], validate=True),
+        content_id=file.get("content_id", ""),
+    )
+
+
+def _sendgrid_tracking(settings: Mapping[str, Mapping[str, bool]] | None) -> bool | None:
+    if settings is None:
+        return None
+    (told,) = {told for setting in settings.values() for told in setting.values()}
+    return told
+
+
+def _sendgrid_recipient(address: Mapping[str, str]) -> Mailbox:
+    """SendGrid writes a recipient's name as it is, and reads what it has written."""
+    name, email = _sendgrid_mailbox(address)
+    if not name.startswith('"'):
+        assert not re.search(r'[()<>\[\]:;@\\,."]', name), name
+        return name, email
+    assert re.fullmatch(r'"(?:[^"\\]|\\.)*"', name), name
+    return re.sub(r"\\(.)", r"\1", name[1:-1]), email
 
 
 def _sendgrid_mailbox(address: Mapping[str, str]) -> Mailbox:
     assert address.keys() <= {"email", "name"}
+    assert address["email"].isascii()
     return address.get("name", ""), address["email"]
 
 
 _OURS = ("from", "to", "cc", "reply-to", "subject", "date", "message-id", "x-relaypost-message-id")
 _OF_MIME = ("mime-version", "content-type", "content-transfer-encoding")
+_OF_ADDRESSES = ("from", "to", "cc", "reply-to")
+"""Where a header that is not ASCII may hold one (RFC 6532)."""
 _TAG = "X-Relaypost-Tag-"
 _COMMANDS = ("bcc", "resent-", "x-smtpapi", "x-msys-", "x-mc-", "x-ses-")
 
 
-def of_smtp(recipients: list[str], content: bytes) -> Mail:
+def of_smtp(sender: str, recipients: list[str], content: bytes) -> Mail:
     """An email out of its envelope and the bytes between DATA and the final dot, dots undoubled."""
+    head, _, body = content.partition(b"\r\n\r\n")
     for line in content.split(b"\r\n"):
         assert len(line) <= LONGEST_LINE, len(line)
-        assert re.fullmatch(rb"[\t -~]*", line), line
-    headers = _headers(content.partition(b"\r\n\r\n")[0].decode("ascii"))
+        assert re.fullmatch(rb"[\t -~\x80-\xff]*", line), line
+    assert body.isascii()
+    headers = _headers(head.decode())
+    assert all(value.isascii() for name, value in headers.items() if name.lower() not in _OF_ADDRESSES)
+    assert b"\r\nMessage-ID: <" in head, "some servers take a folded one for none"
     ours = {name.lower(): headers.pop(name) for name in list(headers) if name.lower() in (*_OURS, *_OF_MIME)}
-    assert set(_OURS) - {"cc"} <= ours.keys()
+    assert set(_OURS) - {"to", "cc", "reply-to"} <= ours.keys()
     tags = {name.removeprefix(_TAG): headers.pop(name) for name in list(headers) if name.startswith(_TAG)}
     root = message_from_bytes(content, policy=policy.compat32)
     text, html, files = _parts(root)
+    author = mailbox(ours["from"])
     return Mail(
-        sender=mailbox(ours["from"]),
-        to=list(_mailboxes(ours["to"])),
+        sender=author,
+        to=list(_mailboxes(ours.get("to", ""))),
         cc=list(_mailboxes(ours.get("cc", ""))),
-        reply_to=list(_mailboxes(ours["reply-to"])),
+        reply_to=list(_mailboxes(ours.get("reply-to", ""))),
         recipients=recipients,
         subject=_unstructured(ours["subject"]),
         text=text,
@@ -166,6 +238,7 @@ def of_smtp(recipients: list[str], content: bytes) -> Mail:
         headers={name: _unstructured(value) for name, value in headers.items()},
         message_id=ours["x-relaypost-message-id"],
         tags=tags,
+        bounces="" if sender == author[1] else sender,
     )
 
 
@@ -204,11 +277,15 @@ def _file(part: Message) -> File:
         assert all(len(line) <= LONGEST_LINE for line in value.splitlines())
     payload = str(part.get_payload()).replace("\r\n", "").replace("\n", "")
     return File(
-        name=_filename(" ".join(str(part["Content-Disposition"]).splitlines())),
-        media_type=part.get_content_type(),
+        name=_filename(_unfolded(part["Content-Disposition"])),
+        media_type=_unfolded(part["Content-Type"]),
         content=base64.b64decode(payload, validate=True),
         content_id=str(part.get("Content-ID", "")).strip().strip("<>"),
     )
+
+
+def _unfolded(value: object) -> str:
+    return re.sub(r"\r?\n(?=[ \t])", "", str(value))
 
 
 _PARAMETER = re.compile(r';\s+(filename(?:\*(?:\d+\*)?)?)=(?:"((?:[^"\\]|\\.)*)"|([A-Za-z0-9%\'._~-]+))')
@@ -232,8 +309,9 @@ def _filename(disposition: str) -> str:
 
 _ATOMS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 _QUOTED = r'"(?:[^"\\\r\n]|\\[ -~])*"'
-_ADDRESS = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+"
-_MAILBOX = re.compile(rf"(?:(?P<name>{_ATOMS}|{_QUOTED})\s+<(?P<angle>{_ADDRESS})>|(?P<bare>{_ADDRESS}))(?:,\s+|\Z)")
+_LOCAL = r"""(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\u00a1-\U0010ffff-]+|"[A-Za-z0-9!#$%&'*+/=?^_`{|}~. -]+")"""
+ADDRESS = rf"{_LOCAL}@[A-Za-z0-9.-]+"
+_MAILBOX = re.compile(rf"(?:(?P<name>{_ATOMS}|{_QUOTED})\s+<(?P<angle>{ADDRESS})>|(?P<bare>{ADDRESS}))(?:,\s+|\Z)")
 _WORD = re.compile(r"=\?([^?\s]+)\?([bq])\?([^?\s]*)\?=")
 
 
@@ -263,6 +341,7 @@ def _unstructured(value: str) -> str:
         if decoded[position] is not None and decoded[position - 2] is not None:
             words[position - 1] = ""
     pieces = [word.encode() if piece is None else piece for word, piece in zip(words, decoded, strict=True)]
+    assert not any(piece is None and not word.isascii() for word, piece in zip(words, decoded, strict=True)), value
     return b"".join(pieces).decode()
 
 

@@ -9,7 +9,8 @@ from urllib.parse import parse_qs
 import boto3
 import pytest
 
-from relaypost_server.core.message import Address, IndiaDlt, SmsType
+from relaypost_server.core.adjustments import AdjustmentKind
+from relaypost_server.core.message import Address, Attachment, IndiaDlt, SmsType, Tracking
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind
 from tests import messages, peers
@@ -123,6 +124,37 @@ async def test_a_wrong_secret_is_an_account_fault(name: str, url: str, monkeypat
     outcome = await provider.send(message, timeout=10.0)
     await provider.close()
     assert outcome.kind is Kind.UNAUTHORIZED
+
+
+async def test_ses_takes_what_pasting_and_files_make_of_an_email(url: str) -> None:
+    provider = build("ses", OVER_HTTP["ses"](url))
+    files = (
+        Attachment(filename="a.ics", content=b"", content_type="text/calendar; method=REQUEST"),
+        Attachment(filename="a.csv", content="é".encode(), content_type="text/csv"),
+    )
+    message = messages.email(
+        to=(Address(email='"a..b"@docomo.ne.jp', name="名" * 128),),
+        text="",
+        attachments=files,
+        headers={"X-Org": "Société"},
+        envelope_sender="noreply@example.com",
+        tracking=Tracking.OFF,
+    )
+    outcome = await provider.send(message, timeout=10.0)
+    await provider.close()
+    assert outcome.kind is Kind.ACCEPTED, outcome
+    assert [(a.field, a.kind) for a in outcome.adjustments] == [("email.to", AdjustmentKind.SHORTENED)]
+    (body,) = (json.loads(b) for b in recorded(url))
+    assert body["FeedbackForwardingEmailAddress"] == "noreply@example.com"
+    assert body["ConfigurationOverrides"] == {
+        "Tracking": {"OpenTrackingEnabled": "DISABLED", "ClickTrackingEnabled": "DISABLED"}
+    }
+    simple = body["Content"]["Simple"]
+    assert simple["Headers"] == [{"Name": "X-Org", "Value": "=?utf-8?b?U29jacOpdMOp?="}]
+    assert [a["ContentType"] for a in simple["Attachments"]] == [
+        "text/calendar; method=REQUEST; charset=utf-8",
+        "text/csv; charset=utf-8",
+    ]
 
 
 async def test_sns_takes_a_text_message_with_everything_in_it(url: str) -> None:

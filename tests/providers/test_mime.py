@@ -8,7 +8,7 @@ import pytest
 
 from relaypost_server.core.message import Address, Attachment
 from relaypost_server.providers._mime import write_mime
-from relaypost_server.providers.ses import request_body
+from relaypost_server.providers.ses_request import request_body
 from tests import messages
 
 LONG = ["é" * 128, "👩" * 128, "日本語" * 42, "x" * 128]

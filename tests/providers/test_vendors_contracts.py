@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from relaypost_server.core.message import Address
+from relaypost_server.core.message import Address, Attachment, Tracking
 from relaypost_server.core.money import Money
 from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import Level
 from tests import messages, peers
 from tests.providers.configured import OVER_HTTP, TWILIO, build
+
+ICS = Attachment(filename="a.ics", content=b"BEGIN", content_type="text/calendar; method=REQUEST; charset=utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,11 @@ async def outcome_of(name: str, url: str, message: Any, **environ: str) -> Any:
         pytest.param(messages.full_email(), id="everything"),
         pytest.param(messages.email(text="", html="<p>x</p>"), id="html only"),
         pytest.param(messages.email(subject="=?x", text="SG.abc.def"), id="what the SDK stumbles over"),
+        pytest.param(messages.email(text="", attachments=(ICS,)), id="only files"),
+        pytest.param(messages.email(tracking=Tracking.OFF), id="untracked"),
+        pytest.param(messages.email(tracking=Tracking.ON), id="tracked"),
+        pytest.param(messages.email(to=(Address(email="ada@example.com", name="A, B"),)), id="quoted"),
+        pytest.param(messages.email(headers={"X-Org": "Société"}), id="encoded"),
     ],
 )
 async def test_sendgrid_takes_what_we_send(sendgrid: str, message: Any) -> None:
@@ -55,8 +62,7 @@ async def test_sendgrid_in_sandbox_mode(sendgrid: str) -> None:
 async def test_the_contract_would_refuse_a_wrong_body(sendgrid: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the tests above mean something."""
     from relaypost_server.providers import sendgrid as module
-
-    right = module.request_body
+    from relaypost_server.providers.sendgrid_request import request_body as right
 
     def wrong(*args: Any, **kwargs: Any) -> dict[str, Any]:
         return {**right(*args, **kwargs), "personalizations": []}

@@ -90,6 +90,10 @@ class BulkEmailFields(Notes, Words, total=False):
     attachments: Iterable[Attachment]
     headers: Mapping[str, str]
     tags: Mapping[str, str]
+    envelope_sender: str
+    """Where bounces go. Default: to the sender."""
+    tracking: bool
+    """Whether the provider may rewrite links and add a picture. Default: as its account is set."""
 
 
 class EmailFields(BulkEmailFields, Options, total=False):
@@ -234,7 +238,15 @@ def email_content(fields: BulkEmailFields) -> email_pb2.Email:
         template=fields.get("template", ""),
         variables=fields.get("variables"),
         locale=fields.get("locale", ""),
+        envelope_sender=fields.get("envelope_sender", ""),
+        tracking=_tracking(fields.get("tracking")),
     )
+
+
+def _tracking(wanted: bool | None) -> "email_pb2.EmailTracking.ValueType":
+    if wanted is None:
+        return email_pb2.EMAIL_TRACKING_UNSPECIFIED
+    return email_pb2.EMAIL_TRACKING_ON if wanted else email_pb2.EMAIL_TRACKING_OFF
 
 
 def sms_request(fields: SmsFields) -> pb.SendSmsRequest:

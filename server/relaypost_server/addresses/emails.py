@@ -1,35 +1,118 @@
 """Email addresses, checked and brought into one form."""
 
 import re
-
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+import unicodedata
+from dataclasses import dataclass
 
 from relaypost_server.addresses.errors import AddressError
+from relaypost_server.core.adjustments import AdjustmentKind
 
-SPECIAL_USE_DOMAIN_NAMES.clear()  # A gateway of one's own may well send to mail.local or localhost.
+LONGEST_LOCAL = 64
+"""Bytes before the @ (RFC 5321, section 4.5.3.1.1)."""
+LONGEST = 254
+"""Bytes of an address (RFC 5321, section 4.5.3.1.3, less the angle brackets)."""
 
 _PLAIN_EMAIL = re.compile(
     r"(?=.{6,254}\Z)(?=[^@]{1,64}@)[a-zA-Z0-9_+-]+(?:\.[a-zA-Z0-9_+-]+)*"
     r"@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
 )
 """What nearly all addresses look like: valid, and in their final form as they stand."""
+_INVISIBLE = "\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
+_INVISIBLE_WITHIN = re.compile(f"[{_INVISIBLE}]+")
+_AROUND = re.compile(rf"^[\s\u200c\u200d{_INVISIBLE}]+|[\s\u200c\u200d{_INVISIBLE}]+\Z")
+_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3002: ord("."), 0xFF61: ord(".")}
+"""What East Asian keyboards write for ASCII, and for the dot of a domain."""
+_ATOM = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
+_ATOMS_AND_DOTS = re.compile(rf"[.{_ATOM}]+")
+_QUOTED = re.compile(rf'"[.{_ATOM}]+(?: [.{_ATOM}]+)*"')
+"""Quoted local parts that no server can take for something else: without @, brackets, commas and backslashes."""
+_NOT_ATOM = re.compile(rf"[\x00-\x7f](?<![.{_ATOM}])")
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """An address in its final form, and what was changed for it."""
+
+    address: str
+    changes: tuple[tuple[AdjustmentKind, str], ...] = ()
+    """Kinds, each with a sentence for people."""
 
 
 def parse_email(text: str) -> str:
-    """The address in ASCII, its domain in lower case. Raises AddressError.
+    """The address as `read_email` finds it. Raises AddressError."""
+    return text if _is_plain(text) else read_email(text).address
 
-    Whether the domain takes mail is for the providers to find out.
+
+def read_email(text: str) -> Typed:
+    """An address as people type and paste it. Raises AddressError.
+
+    Its domain is ASCII, in lower case. What is before the @ may hold letters that
+    are not ASCII (RFC 6531), and is quoted where dots stand as RFC 5321 forbids:
+    Japanese carriers gave such addresses out. Whether the domain takes mail is
+    for the providers to find out.
     """
-    if _PLAIN_EMAIL.fullmatch(text) and "--" not in text:
-        return text
+    if _is_plain(text):
+        return Typed(text)
+    changes = []
+    trimmed = _INVISIBLE_WITHIN.sub("", _AROUND.sub("", text))
+    if trimmed != text:
+        changes.append((AdjustmentKind.TRIMMED, "spaces and invisible characters were dropped"))
+    narrow = trimmed.translate(_WIDE)
+    if narrow != trimmed:
+        changes.append((AdjustmentKind.REWRITTEN, "full-width characters were written as ASCII"))
+    local, at, domain = narrow.rpartition("@")
+    if at and _has_odd_dots(local):
+        local = f'"{local}"'
+        changes.append((AdjustmentKind.REWRITTEN, "the part before the @ was quoted, for its dots stand as in none"))
+    return Typed(_checked(local + at + domain), tuple(changes))
+
+
+def _is_plain(text: str) -> bool:
+    return _PLAIN_EMAIL.fullmatch(text) is not None and "--" not in text
+
+
+def _has_odd_dots(local: str) -> bool:
+    """Whether dots stand where RFC 5321 allows none outside quotes: at an end, or side by side."""
+    odd = local.startswith(".") or local.endswith(".") or ".." in local
+    return odd and _ATOMS_AND_DOTS.fullmatch(local) is not None and local.strip(".") != ""
+
+
+def _checked(text: str) -> str:
     if "=?" in text:  # Mail servers have been seen to decode it, and to find another address inside.
         raise AddressError("must not be an encoded word (RFC 2047)")
+    import email_validator  # `assembly.preload` loads it once the gateway serves: few addresses need it.
+
+    email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()  # A gateway of one's own may well send to mail.local or localhost.
     try:
-        found = validate_email(
-            text, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False, strict=True
+        found = email_validator.validate_email(
+            text,
+            check_deliverability=False,
+            allow_smtputf8=True,
+            allow_quoted_local=True,
+            globally_deliverable=False,
+            strict=True,
         )
-    except EmailNotValidError:
-        raise AddressError("is not an email address such as ada@example.com") from None
-    if found.ascii_email is None:
-        raise AddressError("must be ASCII before the @")
-    return found.ascii_email
+    except email_validator.EmailNotValidError:
+        raise AddressError(_reason(text)) from None
+    local = found.local_part
+    if len(local.encode()) > LONGEST_LOCAL:
+        raise AddressError(f"has more than {LONGEST_LOCAL} bytes before the @")
+    address = f"{local}@{found.ascii_domain}"
+    if len(address.encode()) > LONGEST:
+        raise AddressError(f"has more than {LONGEST} bytes")
+    if local.startswith('"'):
+        if not _QUOTED.fullmatch(local):
+            raise AddressError("may hold letters, digits, dots and single spaces within quotes, and nothing else")
+    elif not local.isascii() and _NOT_ATOM.search(unicodedata.normalize("NFKC", local)):
+        raise AddressError("must not hold characters that look like signs of ASCII before the @")
+    return address
+
+
+def _reason(text: str) -> str:
+    if "<" in text and ">" in text:
+        return "must be the address alone, as in ada@example.com: a name goes into display_name"
+    if len(text.rpartition("@")[0].encode()) > LONGEST_LOCAL:
+        return f"has more than {LONGEST_LOCAL} bytes before the @"
+    if not text.isprintable():
+        return "must not hold control characters or characters that are not shown"
+    return "is not an email address such as ada@example.com"

@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 
 from relaypost_server.api.locales import note_unread
 from relaypost_server.api.violations import Violations
+from relaypost_server.core.pasted import repair_prose
 from relaypost_server.core.rendering import RenderError
 
 R = TypeVar("R")
@@ -38,12 +39,19 @@ def rendered(
         bad.add(f"{field}.template", f"stands for {', '.join(words)}: give one or the other")
         return None
     note_unread(f"{field}.locale", message.locale, bad)
+    values = {name: _repaired(field, name, value, bad) for name, value in message.variables.items()}
     try:
-        return render(message.template, dict(message.variables), message.locale)
+        return render(message.template, values, message.locale)
     except RenderError as error:
         for name, what in error.violations:
             bad.add(f"{field}.{name}", what)
         return None
+
+
+def _repaired(field: str, name: str, value: str, bad: Violations) -> str:
+    """A variable's value without what pasting left in it. The template's declaration says what it may hold."""
+    where = f'{field}.variables["{name}"]' if name.isascii() and name.isidentifier() else f"{field}.variables"
+    return bad.repaired(where, repair_prose(value))
 
 
 def check_no_template(field: str, message: Templated, bad: Violations) -> None:

@@ -7,6 +7,7 @@ for both, so a repeated request is compared by these.
 
 from relaypost.v1 import email_pb2, sms_pb2
 
+from relaypost_server.api.emails import asked_tracking
 from relaypost_server.core.idempotency import Requested
 from relaypost_server.core.message import Address, Email, Sms
 from relaypost_server.core.value import replace
@@ -21,7 +22,7 @@ def requested_email(packed: email_pb2.Email, read: Email) -> Email | Requested:
         return read
     content = read if explicit else replace(read, sender=_NO_SENDER)
     if packed.template:
-        content = replace(content, subject="", text="", html="")
+        content = replace(content, subject="", text="", html="", tracking=asked_tracking(packed))
     return _requested(packed, content)
 
 

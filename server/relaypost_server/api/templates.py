@@ -63,6 +63,7 @@ def _template(template: Template) -> pb.Template:
         variables=[_variable(name, variable) for name, variable in declaration.variables.items()],
         email_locales=sorted(template.locales.get(Channel.EMAIL, ())),
         sms_locales=sorted(template.locales.get(Channel.SMS, ())),
+        secret=declaration.secret,
     )
 
 

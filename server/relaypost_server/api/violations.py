@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from relaypost_server.core.adjustments import Adjustment, AdjustmentKind
+from relaypost_server.core.pasted import Repaired, repair_line, repair_prose
 
 MOST_SHOWN = 30
 """Violations in one answer: they ride in trailers, which fail as a whole beyond about 8 KiB."""
@@ -77,6 +78,31 @@ class Violations:
         elif _CONTROLS.search(value):
             self.add(field, "must not hold control characters")
 
+    def repaired_line(self, field: str, value: str, *, longest: int, required: bool = False, name: bool = False) -> str:
+        """As `line`, and what pasting left in it is repaired; the line."""
+        text = self.repaired(field, repair_line(value))
+        self.line(field, text, longest=longest, required=required, name=name)
+        return text
+
+    def repaired_prose(self, field: str, value: str, *, most_bytes: int) -> str:
+        """As `prose`, and what pasting left in it is repaired; the text."""
+        text = self.repaired(field, repair_prose(value))
+        if 4 * len(text) > most_bytes and len(text.encode()) > most_bytes:
+            self.add(field, f"is longer than the {most_bytes} bytes that are allowed")
+        elif "\x00" in text:  # All other control characters are repaired.
+            self.add(field, "must not hold control characters")
+        return text
+
+    def repaired(self, field: str, repaired: Repaired) -> str:
+        """The text, and what was repaired in it is noted."""
+        if repaired.replaced:
+            told = "the characters that were meant" if repaired.replaced > 1 else "the character that was meant"
+            what = f"{_characters(repaired.replaced)} replaced by {told}"
+            self.adjusted(field, AdjustmentKind.REPLACED, what)
+        if repaired.dropped:
+            self.adjusted(field, AdjustmentKind.DROPPED, f"{_characters(repaired.dropped, 'control ')} dropped")
+        return repaired.text
+
     def mapping(self, field: str, values: Mapping[str, str], *, most: int, key: int, value: int) -> None:
         """Short notes: at most `most`, keys and values of at most so many characters."""
         if len(values) > most:
@@ -87,3 +113,7 @@ class Violations:
                 self.add(f"{field} (key {position + 1} by name)", f"must have 1 to {key} of letters, digits and _.:/-")
             else:
                 self.line(f'{field}["{name}"]', text, longest=value)
+
+
+def _characters(count: int, kind: str = "") -> str:
+    return f"1 {kind}character was" if count == 1 else f"{count} {kind}characters were"

@@ -30,6 +30,13 @@ _metadata = click.option("--metadata", type=Pair(), multiple=True, help="A note 
 @click.option("--attach", type=click.Path(exists=True, dir_okay=False, path_type=Path), multiple=True)
 @click.option("--header", type=Pair(), multiple=True, help="A further header; repeatable.")
 @click.option("--tag", type=Pair(), multiple=True, help="A label for the provider's reports; repeatable.")
+@click.option("--bounces-to", "envelope_sender", default="", help="Where bounces go. Default: to the sender.")
+@click.option(
+    "--track/--no-track",
+    "tracking",
+    default=None,
+    help="Whether the provider may rewrite links and add a picture. Default: as its account is set.",
+)
 @_metadata
 @_at_most_once
 @_request_id

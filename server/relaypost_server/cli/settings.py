@@ -19,7 +19,7 @@ from relaypost_server.settings import Settings, variables
 
 HEAD = """# Settings
 
-Written by `make settings` from the settings' own descriptions; not to be edited.
+Written by `make docs` from the settings' own descriptions; not to be edited.
 
 Every setting is an environment variable. A blank one counts as not set. All
 mistakes are reported at once at the start, each with its cure, and no value is

@@ -51,7 +51,7 @@ def list_templates(as_json: bool, directory: str | None, default_locale: str | N
         print_json({"templates": [_plain(t) for t in found]})
         return
     for each in found:
-        click.echo(f"{each.name}  {each.declaration.about}")
+        click.echo(f"{each.name}  {each.declaration.about}{' Secret: never tracked.' * each.declaration.secret}")
         for channel, locales in each.locales.items():
             click.echo(f"  {channel.value}: {' '.join(sorted(locales))}")
         Console().print(_variables(each))
@@ -186,6 +186,7 @@ def _plain(template: Template) -> dict[str, Any]:
         "name": template.name,
         "about": template.declaration.about,
         "default_locale": template.default_locale,
+        "secret": template.declaration.secret,
         "locales": {channel.value: sorted(locales) for channel, locales in template.locales.items()},
         "variables": template.declaration.model_dump(mode="json")["variables"],
     }

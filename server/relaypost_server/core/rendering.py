@@ -20,6 +20,8 @@ class RenderedEmail:
     text: str = field(repr=False)
     html: str = field(repr=False)
     locale: str
+    secret: bool = False
+    """The template is marked so: its links are for the reader alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

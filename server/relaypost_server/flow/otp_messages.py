@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from relaypost_server.core.message import Address, Email, Sms
+from relaypost_server.core.message import Address, Email, Sms, Tracking
 from relaypost_server.core.otp import OtpRequest, minutes
 from relaypost_server.core.ports import Renderer
 from relaypost_server.core.rendering import RenderError
@@ -28,7 +28,14 @@ class OtpComposer:
         values = self._values(request, code, time_left)
         made = self._templates.email(request.template, values, request.locale)
         to = Address(email=request.destination)
-        return Email(sender=sender, to=(to,), subject=made.subject, text=made.text, html=made.html)
+        return Email(
+            sender=sender,
+            to=(to,),
+            subject=made.subject,
+            text=made.text,
+            html=made.html,
+            tracking=Tracking.OFF,
+        )
 
     def sms(self, request: OtpRequest, code: str, time_left: float) -> Sms:
         """The text message, worth nothing after `time_left` seconds. Raises RenderError."""

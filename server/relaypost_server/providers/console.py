@@ -51,6 +51,7 @@ class ConsoleEmail(_Console):
         head = [
             f"from:    {email.sender.email}",
             f"to:      {', '.join(email.recipients)}",
+            *([f"bounces: {email.envelope_sender}"] if email.envelope_sender else []),
             f"subject: {self._shown(email.subject)}",
             *(f"file:    {a.filename}, {len(a.content)} bytes" for a in email.attachments),
         ]

@@ -5,7 +5,6 @@ duplicates: a message is submitted once, and a lost answer is `unconfirmed`.
 """
 
 import asyncio
-from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,18 +14,19 @@ from sendgrid import SendGridAPIClient
 
 from relaypost_server.core.delivery import DeliveryEvent
 from relaypost_server.core.look_ups import Doubt
-from relaypost_server.core.message import Address, Attachment, Channel, Email, Message
+from relaypost_server.core.message import Channel, Email, Message
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelief, Finding, Level
+from relaypost_server.providers._adjusting import adjusted
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._pricing import priced
-from relaypost_server.providers._receipts import MESSAGE_ID
 from relaypost_server.providers._sendgrid_settings import SendGridSettings
 from relaypost_server.providers._threads import built
 from relaypost_server.providers.sendgrid_answers import ACCEPTS, classify
 from relaypost_server.providers.sendgrid_look_up import PAUSE, find
 from relaypost_server.providers.sendgrid_receipts import LARGEST_CALLBACK, check_head, read_batch
+from relaypost_server.providers.sendgrid_request import fitted, request_body, unsupported
 
 LARGEST_BODY = 30 * 1024 * 1024
 """Bytes that SendGrid takes, attachments encoded."""
@@ -51,11 +51,13 @@ class SendGrid:
         self._headers = header_lines({"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
 
     async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
-        if not message.content.to:
-            return Outcome(kind=Kind.UNSUPPORTED, detail="SendGrid needs a recipient in `to`")
+        problem = unsupported(message.content)
+        if problem:
+            return Outcome(kind=Kind.UNSUPPORTED, detail=problem)
+        fitting, adjustments = fitted(message)
         attempt = AttemptTime(timeout)
         body = await built(
-            message.content, lambda: orjson.dumps(request_body(message, sandbox=self._settings.sandbox)), attempt
+            fitting.content, lambda: orjson.dumps(request_body(fitting, sandbox=self._settings.sandbox)), attempt
         )
         if isinstance(body, Outcome):
             return body
@@ -63,7 +65,7 @@ class SendGrid:
             return Outcome(kind=Kind.UNSUPPORTED, detail="SendGrid takes at most 30 MB, attachments encoded")
         answer = await self._http.post(self._headers, body, attempt)
         outcome = answer if isinstance(answer, Outcome) else classify(answer, sandbox=self._settings.sandbox)
-        return priced(outcome, self._settings.prices, len(message.content.recipients))
+        return priced(adjusted(outcome, adjustments), self._settings.prices, len(message.content.recipients))
 
     def check_head(self, head: Callback) -> None:
         if self._settings.webhook_key is None:
@@ -85,52 +87,6 @@ class SendGrid:
 
     async def close(self) -> None:
         await self._http.close()
-
-
-def request_body(message: Message[Email], *, sandbox: bool = False) -> dict[str, Any]:
-    """The JSON of POST /v3/mail/send.
-
-    Written by hand: the SDK's `Content` raises on a text that looks like an
-    API key, and its `Email` parses every address again.
-    """
-    email = message.content
-    recipients = {"to": email.to, "cc": email.cc, "bcc": email.bcc}
-    body: dict[str, Any] = {
-        "personalizations": [{k: [_mailbox(a) for a in v] for k, v in recipients.items() if v}],
-        "from": _mailbox(email.sender),
-        "subject": email.subject,
-        "content": _content(email),
-        "custom_args": {**email.tags, MESSAGE_ID: message.id},
-    }
-    if email.reply_to:
-        body["reply_to_list"] = [_mailbox(a) for a in email.reply_to]
-    if email.headers:
-        body["headers"] = dict(email.headers)
-    if email.attachments:
-        body["attachments"] = [_attachment(a) for a in email.attachments]
-    if sandbox:
-        body["mail_settings"] = {"sandbox_mode": {"enable": True}}
-    return body
-
-
-def _content(email: Email) -> list[dict[str, str]]:
-    """SendGrid wants the plain text before the html."""
-    parts = {"text/plain": email.text, "text/html": email.html}
-    return [{"type": media, "value": value} for media, value in parts.items() if value]
-
-
-def _mailbox(address: Address) -> dict[str, str]:
-    return {"email": address.email, "name": address.name} if address.name else {"email": address.email}
-
-
-def _attachment(attachment: Attachment) -> dict[str, str]:
-    found = {
-        "content": b64encode(attachment.content).decode(),
-        "filename": attachment.filename,
-        "type": attachment.content_type,
-        "disposition": "inline" if attachment.inline else "attachment",
-    }
-    return {**found, "content_id": attachment.content_id} if attachment.inline else found
 
 
 def _client(settings: SendGridSettings) -> Any:

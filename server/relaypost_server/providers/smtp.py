@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponse
 
-from relaypost_server.core.message import Channel, Email, Message
+from relaypost_server.core.message import Channel, Email, Message, Tracking
 from relaypost_server.core.outcome import Kind, Outcome, RefusedRecipient
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.providers._attempt_time import AttemptTime
@@ -61,6 +61,8 @@ class Smtp:
         )
 
     async def send(self, message: Message[Email], *, timeout: float) -> Outcome:
+        if message.content.tracking is Tracking.ON:
+            return Outcome(kind=Kind.UNSUPPORTED, detail="SMTP tracks no emails")
         attempt = AttemptTime(timeout)
         content = await built(message.content, lambda: write_mime(message), attempt)
         if isinstance(content, Outcome):
@@ -155,8 +157,9 @@ async def _mail(pool: Pool, session: Session, email: Email, size: int) -> None:
 
 
 async def _say_mail(smtp: SMTP, email: Email, size: int) -> SMTPResponse:
+    sender = email.envelope_sender or email.sender.email
     options = [b"SIZE=%d" % size] if smtp.supports_extension("size") else []
-    return await _ask(smtp, b"MAIL", b"FROM:<%s>" % email.sender.email.encode(), *options)
+    return await _ask(smtp, b"MAIL", b"FROM:<%s>" % sender.encode(), *options)
 
 
 async def _data(smtp: SMTP, content: bytes, refused: tuple[RefusedRecipient, ...], limit: _Limit) -> Outcome:

@@ -123,6 +123,8 @@ class Declaration(BaseModel):
     about: str
     default_locale: Annotated[str, AfterValidator(known_tag)] | None = None
     """The language for readers whose own is missing; default: RELAYPOST_DEFAULT_LOCALE."""
+    secret: bool = False
+    """True for a code, or a link that logs its reader in: no provider may track such an email."""
     variables: Annotated[dict[str, Variable], Field(max_length=MOST_VARIABLES)] = {}
 
     @model_validator(mode="after")

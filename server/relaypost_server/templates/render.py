@@ -53,6 +53,7 @@ class Templates:
             text=parts.get(Part.EMAIL_TEXT, ""),
             html=parts.get(Part.EMAIL_HTML, ""),
             locale=choice.tag,
+            secret=template.declaration.secret,
         )
 
     def sms(self, name: str, variables: Mapping[str, str], locale: str = "") -> RenderedSms:

@@ -56,13 +56,17 @@ class EmailAddress(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     address: _builtins.str
-    """The address, for example "ada@example.com". Required. At most 254
-    characters; an international domain is converted to its ASCII form; the
-    part before the "@" must be ASCII.
+    """The address, for example "ada@example.com". Required. At most 254 bytes, 64
+    of them before the "@"; an international domain is converted to its ASCII
+    form. Letters before the "@" may be international: SMTP servers that offer
+    SMTPUTF8 take them, other providers are passed over. Spaces and invisible
+    characters are dropped. Dots where RFC 5321 allows none ("a..b@docomo.ne.jp")
+    are quoted; within quotes, letters, digits, dots and spaces are allowed.
+    SendGrid takes no quotes, and is passed over.
     """
     display_name: _builtins.str
-    """The name shown beside the address. At most 128 characters, no control
-    characters.
+    """The name shown beside the address. At most 128 characters on one line. A
+    provider that takes less gets it shortened.
     """
     def __init__(
         self,
@@ -90,14 +94,16 @@ class Attachment(_message.Message):
     CONTENT_ID_FIELD_NUMBER: _builtins.int
     filename: _builtins.str
     """The file name shown to the reader. Required. At most 255 characters, no
-    path separators, no control characters.
+    path separators, on one line.
     """
     content_type: _builtins.str
-    """The media type, for example "application/pdf". Default:
+    """The media type, for example "application/pdf", with parameters where it has
+    any, for example "text/calendar; method=REQUEST". At most 255 characters. A
+    text without a charset that is UTF-8 is said to be. Default:
     "application/octet-stream".
     """
     content: _builtins.bytes
-    """The bytes. Required. All attachments together: at most 20 MiB unless the
+    """The bytes. May be empty. All attachments together: at most 20 MiB unless the
     gateway is set otherwise.
     """
     content_id: _builtins.str
@@ -204,14 +210,16 @@ class Email(_message.Message):
     TRACKING_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """The subject. Required, unless `template` gives it. At most 998 characters,
-    no control characters.
+    on one line.
     """
     text: _builtins.str
-    """The plain text. At least one of `text` and `html` is required, unless
-    `template` gives them. At most 1 MiB.
+    """The plain text. At least one of `text`, `html` and `attachments` is required,
+    unless `template` gives the words. At most 1 MiB. Characters that pasting left
+    are repaired: U+0080 to U+009F become what they are in Windows-1252, control
+    characters are dropped; NUL is refused.
     """
     html: _builtins.str
-    """The html. At most 1 MiB."""
+    """The html. At most 1 MiB; repaired as `text` is."""
     template: _builtins.str
     """A template that gives subject, text and html, which must then be empty; see
     TemplateService. Default: none.
@@ -223,8 +231,8 @@ class Email(_message.Message):
     """
     envelope_sender: _builtins.str
     """Where bounces go: the MAIL FROM of SMTP (RFC 5321), for example a VERP
-    address. Default: the address of `sender`. A provider that cannot take it is
-    passed over.
+    address, as `EmailAddress.address`. SES forwards its bounces there. Default:
+    the address of `sender`. A provider that cannot take it is passed over.
     """
     tracking: Global___EmailTracking.ValueType
     """Whether the provider may rewrite links and add a picture, to tell who opened
@@ -260,8 +268,9 @@ class Email(_message.Message):
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further headers, for example "List-Unsubscribe". At most 15; a name holds
-        letters, digits and "-"; name and value together at most 996 printable
-        ASCII characters. Headers that the gateway writes itself are refused.
+        letters, digits and "-"; name and value together at most 996 characters on
+        one line, and what is not ASCII is encoded (RFC 2047). Headers that the
+        gateway writes itself are refused.
         """
 
     @_builtins.property

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from relaypost.v1 import message_pb2 as relaypost_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#relaypost/v1/template_service.proto\x12\x0crelaypost.v1\x1a\x1arelaypost/v1/message.proto\"\x8c\x01\n\x10TemplateVariable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x62out\x18\x02 \x01(\t\x12\x0e\n\x06sample\x18\x03 \x01(\t\x12(\n\x04kind\x18\x04 \x01(\x0e\x32\x1a.relaypost.v1.VariableKind\x12\x10\n\x08optional\x18\x05 \x01(\x08\x12\x0f\n\x07longest\x18\x06 \x01(\x05\"\x9e\x01\n\x08Template\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x62out\x18\x02 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_locale\x18\x03 \x01(\t\x12\x31\n\tvariables\x18\x04 \x03(\x0b\x32\x1e.relaypost.v1.TemplateVariable\x12\x15\n\remail_locales\x18\x05 \x03(\t\x12\x13\n\x0bsms_locales\x18\x06 \x03(\t\"\x16\n\x14ListTemplatesRequest\"B\n\x15ListTemplatesResponse\x12)\n\ttemplates\x18\x01 \x03(\x0b\x32\x16.relaypost.v1.Template\"\xdc\x01\n\x16PreviewTemplateRequest\x12\x10\n\x08template\x18\x01 \x01(\t\x12&\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x0e\n\x06locale\x18\x03 \x01(\t\x12\x46\n\tvariables\x18\x04 \x03(\x0b\x32\x33.relaypost.v1.PreviewTemplateRequest.VariablesEntry\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x17PreviewTemplateResponse\x12\x0e\n\x06locale\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04html\x18\x04 \x01(\t\x12\x10\n\x08segments\x18\x05 \x01(\x05*\xaa\x01\n\x0cVariableKind\x12\x1d\n\x19VARIABLE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12VARIABLE_KIND_TEXT\x10\x01\x12\x18\n\x14VARIABLE_KIND_NUMBER\x10\x02\x12\x16\n\x12VARIABLE_KIND_DATE\x10\x03\x12\x1a\n\x16VARIABLE_KIND_DATETIME\x10\x04\x12\x15\n\x11VARIABLE_KIND_URL\x10\x05\x32\xcb\x01\n\x0fTemplateService\x12X\n\rListTemplates\x12\".relaypost.v1.ListTemplatesRequest\x1a#.relaypost.v1.ListTemplatesResponse\x12^\n\x0fPreviewTemplate\x12$.relaypost.v1.PreviewTemplateRequest\x1a%.relaypost.v1.PreviewTemplateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#relaypost/v1/template_service.proto\x12\x0crelaypost.v1\x1a\x1arelaypost/v1/message.proto\"\x8c\x01\n\x10TemplateVariable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x62out\x18\x02 \x01(\t\x12\x0e\n\x06sample\x18\x03 \x01(\t\x12(\n\x04kind\x18\x04 \x01(\x0e\x32\x1a.relaypost.v1.VariableKind\x12\x10\n\x08optional\x18\x05 \x01(\x08\x12\x0f\n\x07longest\x18\x06 \x01(\x05\"\xae\x01\n\x08Template\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x62out\x18\x02 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_locale\x18\x03 \x01(\t\x12\x31\n\tvariables\x18\x04 \x03(\x0b\x32\x1e.relaypost.v1.TemplateVariable\x12\x15\n\remail_locales\x18\x05 \x03(\t\x12\x13\n\x0bsms_locales\x18\x06 \x03(\t\x12\x0e\n\x06secret\x18\x07 \x01(\x08\"\x16\n\x14ListTemplatesRequest\"B\n\x15ListTemplatesResponse\x12)\n\ttemplates\x18\x01 \x03(\x0b\x32\x16.relaypost.v1.Template\"\xdc\x01\n\x16PreviewTemplateRequest\x12\x10\n\x08template\x18\x01 \x01(\t\x12&\n\x07\x63hannel\x18\x02 \x01(\x0e\x32\x15.relaypost.v1.Channel\x12\x0e\n\x06locale\x18\x03 \x01(\t\x12\x46\n\tvariables\x18\x04 \x03(\x0b\x32\x33.relaypost.v1.PreviewTemplateRequest.VariablesEntry\x1a\x30\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x17PreviewTemplateResponse\x12\x0e\n\x06locale\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04html\x18\x04 \x01(\t\x12\x10\n\x08segments\x18\x05 \x01(\x05*\xaa\x01\n\x0cVariableKind\x12\x1d\n\x19VARIABLE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12VARIABLE_KIND_TEXT\x10\x01\x12\x18\n\x14VARIABLE_KIND_NUMBER\x10\x02\x12\x16\n\x12VARIABLE_KIND_DATE\x10\x03\x12\x1a\n\x16VARIABLE_KIND_DATETIME\x10\x04\x12\x15\n\x11VARIABLE_KIND_URL\x10\x05\x32\xcb\x01\n\x0fTemplateService\x12X\n\rListTemplates\x12\".relaypost.v1.ListTemplatesRequest\x1a#.relaypost.v1.ListTemplatesResponse\x12^\n\x0fPreviewTemplate\x12$.relaypost.v1.PreviewTemplateRequest\x1a%.relaypost.v1.PreviewTemplateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREVIEWTEMPLATEREQUEST_VARIABLESENTRY']._loaded_options = None
   _globals['_PREVIEWTEMPLATEREQUEST_VARIABLESENTRY']._serialized_options = b'8\001'
-  _globals['_VARIABLEKIND']._serialized_start=807
-  _globals['_VARIABLEKIND']._serialized_end=977
+  _globals['_VARIABLEKIND']._serialized_start=823
+  _globals['_VARIABLEKIND']._serialized_end=993
   _globals['_TEMPLATEVARIABLE']._serialized_start=82
   _globals['_TEMPLATEVARIABLE']._serialized_end=222
   _globals['_TEMPLATE']._serialized_start=225
-  _globals['_TEMPLATE']._serialized_end=383
-  _globals['_LISTTEMPLATESREQUEST']._serialized_start=385
-  _globals['_LISTTEMPLATESREQUEST']._serialized_end=407
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=409
-  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=475
-  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_start=478
-  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_end=698
-  _globals['_PREVIEWTEMPLATEREQUEST_VARIABLESENTRY']._serialized_start=650
-  _globals['_PREVIEWTEMPLATEREQUEST_VARIABLESENTRY']._serialized_end=698
-  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_start=700
-  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_end=804
-  _globals['_TEMPLATESERVICE']._serialized_start=980
-  _globals['_TEMPLATESERVICE']._serialized_end=1183
+  _globals['_TEMPLATE']._serialized_end=399
+  _globals['_LISTTEMPLATESREQUEST']._serialized_start=401
+  _globals['_LISTTEMPLATESREQUEST']._serialized_end=423
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_start=425
+  _globals['_LISTTEMPLATESRESPONSE']._serialized_end=491
+  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_start=494
+  _globals['_PREVIEWTEMPLATEREQUEST']._serialized_end=714
+  _globals['_PREVIEWTEMPLATEREQUEST_VARIABLESENTRY']._serialized_start=666
+  _globals['_PREVIEWTEMPLATEREQUEST_VARIABLESENTRY']._serialized_end=714
+  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_start=716
+  _globals['_PREVIEWTEMPLATERESPONSE']._serialized_end=820
+  _globals['_TEMPLATESERVICE']._serialized_start=996
+  _globals['_TEMPLATESERVICE']._serialized_end=1199
 # @@protoc_insertion_point(module_scope)

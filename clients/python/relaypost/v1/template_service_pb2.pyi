@@ -110,12 +110,17 @@ class Template(_message.Message):
     VARIABLES_FIELD_NUMBER: _builtins.int
     EMAIL_LOCALES_FIELD_NUMBER: _builtins.int
     SMS_LOCALES_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name: 1 to 63 of a-z, 0-9, "-" and "_"."""
     about: _builtins.str
     """What it is for, for people."""
     default_locale: _builtins.str
     """The language for readers whose own is missing: a tag of BCP 47."""
+    secret: _builtins.bool
+    """Whether its emails are never tracked, whatever `Email.tracking` says: it
+    carries a code, or a link that logs its reader in.
+    """
     @_builtins.property
     def variables(self) -> _containers.RepeatedCompositeFieldContainer[Global___TemplateVariable]:
         """The values that it takes, in the order of its declaration."""
@@ -137,10 +142,11 @@ class Template(_message.Message):
         variables: _abc.Iterable[Global___TemplateVariable] | None = ...,
         email_locales: _abc.Iterable[_builtins.str] | None = ...,
         sms_locales: _abc.Iterable[_builtins.str] | None = ...,
+        secret: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "default_locale", b"default_locale", "email_locales", b"email_locales", "name", b"name", "sms_locales", b"sms_locales", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "default_locale", b"default_locale", "email_locales", b"email_locales", "name", b"name", "secret", b"secret", "sms_locales", b"sms_locales", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
