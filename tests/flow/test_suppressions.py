@@ -118,17 +118,9 @@ async def test_whoever_opted_out_is_remembered(opted_out: bool) -> None:
     assert world.screen.opted == ([(text.to, "a")] if opted_out else [])
 
 
-def refusing(*gone: str) -> tuple[RefusedRecipient, ...]:
-    """Refusals of everybody, of which these are for good."""
-    return tuple(
-        RefusedRecipient(address=a, provider_code="550 5.1.1", temporary=a not in gone, gone=a in gone)
-        for a in (ADA, GRACE, ALAN)
-    )
-
-
 @pytest.mark.parametrize("kind", [Kind.REJECTED, Kind.ACCEPTED, Kind.FAULTED])
 async def test_mailboxes_that_do_not_exist_are_remembered_whatever_else_became_of_the_message(kind: Kind) -> None:
-    world = rig(providers=[FakeProvider("a", [Outcome(kind=kind, refused=refusing(GRACE))]), FakeProvider("b")])
+    world = rig(providers=[FakeProvider("a", [Outcome(kind=kind, gone=(GRACE,))]), FakeProvider("b")])
     await send(world)
     assert isinstance(world.screen, FakeScreen)
     assert world.screen.gone == [(GRACE, "a")]

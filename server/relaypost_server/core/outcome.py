@@ -82,14 +82,12 @@ POLICY = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRecipient:
-    """An address that a provider refused, by itself or while it took the message for the others."""
+    """An address that a provider refused while it took the message for the others."""
 
     address: str
     provider_code: str
     temporary: bool
     """Another provider, or a later try, may reach it."""
-    gone: bool = False
-    """The provider says for certain that there is no such mailbox: it is to get no more messages."""
 
     @property
     def in_doubt(self) -> bool:
@@ -129,6 +127,8 @@ class Outcome:
     """The gateway's own set-up is at fault, and an operator should know."""
     blames_recipient: bool = False
     """The provider says that the recipient does not exist. Where its word is not final, the kind is not REJECTED."""
+    gone: tuple[str, ...] = ()
+    """Recipients of whom the provider proved that they do not exist, whatever became of the others."""
     adjustments: tuple[Adjustment, ...] = ()
     """What the provider's adapter changed in the message."""
     opted_out: bool = False
@@ -179,8 +179,3 @@ class Outcome:
         """
         doubtful = guarantee is Guarantee.AT_LEAST_ONCE
         return tuple(r.address for r in self.refused if r.temporary or (r.in_doubt and doubtful))
-
-    @property
-    def gone(self) -> tuple[str, ...]:
-        """Recipients of whom the provider proved that they do not exist."""
-        return tuple(r.address for r in self.refused if r.gone)

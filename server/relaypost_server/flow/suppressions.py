@@ -63,8 +63,8 @@ def heed_refusals(screen: Screen, message: Message[Email] | Message[Sms], attemp
     for attempt in attempts:
         if attempt.outcome.opted_out:
             screen.opted_out(message, attempt.provider)
-        if attempt.outcome.refused and (gone := attempt.outcome.gone):
-            screen.bounced(message, attempt.provider, gone)
+        if attempt.outcome.gone:
+            screen.bounced(message, attempt.provider, attempt.outcome.gone)
 
 
 class NoScreen:
