@@ -18,6 +18,7 @@ from urllib.parse import quote as percent_encoded
 
 from relaypost_server.core.message import Address, Attachment, Email, Message
 from relaypost_server.providers._mailbox import encoded, mailbox
+from relaypost_server.providers._utf8_headers import raw_utf8
 
 _UTF8 = Charset("utf-8")
 _UTF8.body_encoding = QP
@@ -30,11 +31,14 @@ LONGEST_PIECE = 60
 
 
 def write_mime(message: Message[Email]) -> bytes:
-    """The message with CRLF line ends, 7-bit clean, lines short enough for SMTP. Bcc is not shown."""
+    """The message with CRLF line ends, lines short enough for SMTP. Bcc is not shown.
+
+    It is 7-bit clean but for addresses beyond ASCII, which need SMTPUTF8.
+    """
     email = message.content
     root = _with_files(_body(email), email)
     for name, value in _headers(message).items():
-        root[name] = value
+        root[name] = raw_utf8(value)
     return root.as_bytes(policy=_POLICY)
 
 

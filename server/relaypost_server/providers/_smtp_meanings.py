@@ -72,14 +72,14 @@ class Row:
     """Where other recipients were taken, this one and the rest are for another transaction."""
     cure: str = ""
 
-    def fits(self, stage: Stage, reply: SMTPResponse, *, unusual: bool = False) -> bool:
+    def fits(self, stage: Stage, code: str, status: str, words: str, *, unusual: bool) -> bool:
         if stage not in self.at or (self.unusual and not unusual):
             return False
-        if self.code and not str(reply.code).startswith(self.code):
+        if self.code and not code.startswith(self.code):
             return False
-        if self.status and not _is_one_of(status_of(reply), self.status):
+        if self.status and not _is_one_of(status, self.status):
             return False
-        return self.says is None or self.says.search(words_of(reply)) is not None
+        return self.says is None or self.says.search(words) is not None
 
     def outcome(self, reply: SMTPResponse, *, cure: str = "") -> Outcome:
         """The outcome of the reply. `cure`: in place of the row's own."""
@@ -253,7 +253,8 @@ ROWS: Final = (
 
 def row_of(stage: Stage, reply: SMTPResponse, *, unusual: bool = False) -> Row:
     """The row of a reply that refuses. `unusual`: the recipient's local part is quoted or not ASCII."""
-    return next(row for row in ROWS if row.fits(stage, reply, unusual=unusual))
+    code, status, words = str(reply.code), status_of(reply), words_of(reply)
+    return next(row for row in ROWS if row.fits(stage, code, status, words, unusual=unusual))
 
 
 def outcome_at(stage: Stage, reply: SMTPResponse) -> Outcome:

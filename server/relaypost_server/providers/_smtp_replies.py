@@ -12,8 +12,10 @@ _QUEUE_ID = re.compile(
     r"|(?:^|\s)(?P<first>[A-Z0-9]{6,99}) Message accepted",
     re.IGNORECASE,
 )
-_FOREIGN = re.compile(r"<[^<>]*>|\S+@\S+")
+_FOREIGN = re.compile(r"<[^<>]*>|(?<!\S)\S+@\S+")
 """What is no word of the server's: addresses, which their owners choose."""
+_READ = 1_000
+"""Characters of a reply whose words are read."""
 
 
 def queue_id(text: str) -> str:
@@ -36,7 +38,7 @@ def code_of(reply: SMTPResponse) -> str:
 
 def words_of(reply: SMTPResponse) -> str:
     """The server's own words on one line, without the addresses that it repeats."""
-    return " ".join(_FOREIGN.sub(" ", reply.message).split())
+    return " ".join(_FOREIGN.sub(" ", reply.message[:_READ]).split())
 
 
 def positive(reply: SMTPResponse) -> bool:
