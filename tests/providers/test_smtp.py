@@ -110,6 +110,24 @@ async def test_postfix_refuses_a_message_that_is_too_large(trusting: dict[str, s
     assert (outcome.kind, outcome.provider_code) == (Kind.UNSUPPORTED, "552 5.3.4")
 
 
+async def test_postfix_takes_ten_recipients_four_at_a_time(server: Postfix, trusting: dict[str, str]) -> None:
+    people = [f"p{number}@example.com" for number in range(10)]
+    outcome = await send(to(*people, "nobody@example.com"), trusting, timeout=10.0)
+    assert (outcome.kind, [r.address for r in outcome.refused]) == (Kind.ACCEPTED, ["nobody@example.com"])
+    assert (outcome.gone, len(set(outcome.provider_message_id.split(",")))) == (("nobody@example.com",), 3)
+    for name in people:
+        assert len(await delivered(server, name.split("@")[0], 1)) == 1
+
+
+async def test_postfix_takes_addresses_beyond_ascii(server: Postfix, trusting: dict[str, str]) -> None:
+    outcome = await send(to("josé@example.com", "ada@example.com", envelope_sender="bounce+josé@example.org"), trusting)
+    assert outcome.kind is Kind.ACCEPTED, outcome
+    [message] = await delivered(server, "jose", 1)
+    assert message["Return-Path"] == "<bounce+josé@example.org>"
+    assert [a.addr_spec for a in message["To"].addresses] == ["josé@example.com", "ada@example.com"]
+    assert message["From"] == "Example <noreply@example.com>"
+
+
 async def test_a_certificate_that_is_not_trusted_ends_before_anything_is_said(server: Postfix) -> None:
     before = len(server.mailbox("ada"))
     outcome = await send(to("ada@example.com"), {"SMTP_PORT": str(server.port)})

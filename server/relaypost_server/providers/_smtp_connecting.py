@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import time
 from dataclasses import dataclass
+from typing import cast
 
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponse
@@ -84,7 +85,7 @@ class Opener:
                 await self._begin(smtp)
                 await self._log_in.enter(smtp, prepared)
             except BaseException:
-                smtp.close()
+                hang_up(smtp)
                 raise
         return smtp
 
@@ -101,6 +102,14 @@ class Opener:
             except aiosmtplib.SMTPResponseException as error:
                 raise _refused(Stage.STARTTLS, error) from None
             await _greet(smtp, name)
+
+
+def hang_up(smtp: SMTP) -> None:
+    """Closes the connection at once: TLS would wait for the server's own goodbye."""
+    transport = smtp.transport
+    smtp.close()
+    if transport is not None:
+        cast(asyncio.WriteTransport, transport).abort()  # uvloop's are none of asyncio's, but alike.
 
 
 async def _greet(smtp: SMTP, name: str) -> None:

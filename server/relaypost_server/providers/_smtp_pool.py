@@ -11,7 +11,7 @@ from aiosmtplib import SMTP, SMTPResponse
 from relaypost_server.providers._attempt_time import AttemptTime, no_room
 from relaypost_server.providers._places import Places
 from relaypost_server.providers._smtp_carried import CarriedMessages
-from relaypost_server.providers._smtp_connecting import Opener
+from relaypost_server.providers._smtp_connecting import Opener, hang_up
 from relaypost_server.providers._smtp_meanings import RefusedError
 from relaypost_server.providers._smtp_replies import CLOSING, status_of
 
@@ -54,7 +54,7 @@ class Pool:
 
     async def renew(self, session: Session, attempt: AttemptTime) -> None:
         """Connects anew, in place of a kept connection that the server closed."""
-        session.smtp.close()
+        hang_up(session.smtp)
         session.smtp = await self._opener.open(attempt)
         session.kept, session.carried = False, 0
 
@@ -86,13 +86,13 @@ class Pool:
             self._keep(session)
             raise
         except BaseException:
-            session.smtp.close()
+            hang_up(session.smtp)
             raise
         self._keep(session)
 
     def _keep(self, session: Session) -> None:
         if self._carried.is_full(session.carried):
-            session.smtp.close()
+            hang_up(session.smtp)
         elif session.smtp.is_connected:
             session.kept = True
             self._idle.append((session, time.monotonic()))
@@ -111,7 +111,7 @@ class Pool:
         try:
             await session.smtp.rset(timeout=limit)
         except aiosmtplib.SMTPException as error:
-            session.smtp.close()
+            hang_up(session.smtp)
             if isinstance(error, aiosmtplib.SMTPResponseException) and error.code == CLOSING:
                 self.closed(session, SMTPResponse(error.code, error.message))
             if isinstance(error, TimeoutError):
@@ -119,13 +119,13 @@ class Pool:
             attempt.waited(began)
             return None
         except BaseException:
-            session.smtp.close()
+            hang_up(session.smtp)
             raise
         return session
 
     def _forget_idle(self) -> None:
         while self._idle:
-            self._idle.pop()[0].smtp.close()
+            hang_up(self._idle.pop()[0].smtp)
 
     def _last_used(self) -> Session | None:
         """Closes connections that were kept for too long."""
@@ -134,5 +134,5 @@ class Pool:
             session, since = self._idle.pop()
             if now - since < self._idle_seconds and session.smtp.is_connected:
                 return session
-            session.smtp.close()
+            hang_up(session.smtp)
         return None
