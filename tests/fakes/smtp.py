@@ -120,10 +120,16 @@ class FakeSmtp:
 
 
 @asynccontextmanager
-async def fake_smtp(
-    *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", **replies: str
-) -> AsyncIterator[FakeSmtp]:
-    """`DOT` stands for the end of a message. `tls`: from the first byte."""
+async def fake_smtp(**replies: str) -> AsyncIterator[FakeSmtp]:
+    """`DOT` stands for the end of a message."""
     fake = FakeSmtp({"." if verb == "DOT" else verb: reply for verb, reply in replies.items()})
+    async with listening(fake.handle, limit=1024 * 1024) as fake.port:
+        yield fake
+
+
+@asynccontextmanager
+async def fake_smtp_over_tls(tls: ssl.SSLContext, host: str = "127.0.0.1", **replies: str) -> AsyncIterator[FakeSmtp]:
+    """With TLS from the first byte."""
+    fake = FakeSmtp(replies)
     async with listening(fake.handle, limit=1024 * 1024, tls=tls, host=host) as fake.port:
         yield fake

@@ -35,7 +35,7 @@ async def chain(serve: Serve, peer: FakeSmtp) -> AsyncIterator[Chain]:
     smtp: Smtp = build("smtp", {"SMTP_HOST": "127.0.0.1", "RELAYPOST_SMTP_TLS": "none", "SMTP_PORT": str(peer.port)})
 
     async def start(second: FakeProvider | None = None, **more: Any) -> Served:
-        return await serve([smtp, second or FakeProvider("b")], **more)  # type: ignore[list-item]
+        return await serve([smtp, second or FakeProvider("b")], **more)
 
     yield start
     await smtp.close()
@@ -231,7 +231,7 @@ async def test_a_token_that_cannot_be_had_does_not_stop_the_message(serve: Serve
         "RELAYPOST_SMTP_OAUTH_TOKEN_FILE": str(tmp_path / "missing"),
     }
     smtp: Smtp = build("smtp", environ)
-    served = await serve([smtp, FakeProvider("b")])  # type: ignore[list-item]
+    served = await serve([smtp, FakeProvider("b")])
     message = await send(served)
     await smtp.close()
     assert kinds(message.attempts) == [("smtp", "unauthorized"), ("b", "accepted")]

@@ -14,7 +14,7 @@ from relaypost_server.core.ports import Level
 from relaypost_server.providers.smtp import Smtp
 from tests import messages
 from tests.fakes.http import FakeHttp, Reply, Request, answer, fake_http
-from tests.fakes.smtp import BREAK_OFF, Dialogue, FakeSmtp, fake_smtp
+from tests.fakes.smtp import BREAK_OFF, Dialogue, FakeSmtp, fake_smtp_over_tls
 from tests.providers.configured import build
 
 USER = "gateway@example.com"
@@ -48,7 +48,7 @@ def accepting(self_signed: tuple[Path, Path]) -> ssl.SSLContext:
 
 @pytest.fixture
 async def peer(accepting: ssl.SSLContext) -> AsyncIterator[FakeSmtp]:
-    async with fake_smtp(tls=accepting, EHLO=OFFERED, AUTH="235 2.7.0 Accepted") as fake:
+    async with fake_smtp_over_tls(accepting, EHLO=OFFERED, AUTH="235 2.7.0 Accepted") as fake:
         yield fake
 
 
@@ -209,7 +209,7 @@ async def test_doctor_tells_the_way_that_is_used(
 async def test_a_certificate_may_bear_another_name_than_the_host(
     server: dict[str, str], accepting: ssl.SSLContext
 ) -> None:
-    async with fake_smtp(tls=accepting, host="127.0.0.2") as peer:
+    async with fake_smtp_over_tls(accepting, host="127.0.0.2") as peer:
         by_address = server | {"SMTP_HOST": "127.0.0.2", "SMTP_PORT": str(peer.port), "SMTP_USER": ""}
         refused: Smtp = build("smtp", by_address)
         assert (await send(refused)).kind is Kind.UNREACHABLE

@@ -7,7 +7,10 @@ from aiosmtplib import SMTPResponse
 from hypothesis import given, strategies as st
 
 from relaypost_server.core.outcome import POLICY, Kind, Next, Outcome
-from relaypost_server.providers._smtp_meanings import LATCH_SECONDS, ROWS, Stage, all_refused, outcome_at, row_of
+from relaypost_server.providers._smtp_meanings import all_refused, outcome_at, row_of
+from relaypost_server.providers._smtp_rows import LATCH_SECONDS, ROWS, Stage
+from tests.peers import ROOT
+from tests.providers.smtp_table import markdown
 
 K, S = Kind, Stage
 
@@ -206,6 +209,18 @@ def test_any_reply_at_any_stage_has_a_declared_meaning(
 def test_a_long_reply_is_read_in_no_time() -> None:
     """Were each letter of a long word tried as the first of an address, this would take minutes."""
     assert at(S.RCPT, "550 5.1.1 " + "x" * 32_000 + " relay access denied").kind is K.REJECTED
+
+
+def test_the_table_is_documented_as_it_is() -> None:
+    """`python -m tests.providers.smtp_table` prints it."""
+    assert markdown() in (ROOT / "docs" / "providers.md").read_text()
+
+
+def test_the_examples_of_words_are_found() -> None:
+    for row in ROWS:
+        for words in row.example.split("; ") if row.says else ():
+            code = int((row.code[0] if row.code else "5") + "99")
+            assert any(row_of(stage, SMTPResponse(code, words)) is row for stage in row.at), row
 
 
 def test_every_row_can_be_reached() -> None:

@@ -13,8 +13,9 @@ from relaypost_server.core.outcome import Kind
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._connecting import Host
 from relaypost_server.providers._smtp_log_in import LogIn
-from relaypost_server.providers._smtp_meanings import RefusedError, Stage, outcome_at
+from relaypost_server.providers._smtp_meanings import RefusedError, outcome_at
 from relaypost_server.providers._smtp_names import EhloName
+from relaypost_server.providers._smtp_rows import Stage
 from relaypost_server.providers._smtp_settings import Tls
 
 

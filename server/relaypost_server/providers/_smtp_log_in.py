@@ -7,8 +7,9 @@ from aiosmtplib import SMTP, SMTPResponse
 
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.providers._oauth_tokens import TokenError, Tokens
-from relaypost_server.providers._smtp_meanings import RefusedError, Stage, row_of
+from relaypost_server.providers._smtp_meanings import RefusedError, row_of
 from relaypost_server.providers._smtp_replies import CLOSING
+from relaypost_server.providers._smtp_rows import Stage
 
 NO_WAY = "the server offers no way to log in that we know"
 NO_XOAUTH2 = "the server offers no XOAUTH2; check SMTP_HOST, or set SMTP_PASSWORD in place of tokens"

@@ -1,4 +1,4 @@
-"""Reads the replies of SMTP servers (RFC 5321, section 4.2; RFC 3463). What they mean stands in `_smtp_meanings`."""
+"""Reads the replies of SMTP servers (RFC 5321, section 4.2; RFC 3463). What they mean stands in `_smtp_rows`."""
 
 import re
 

@@ -17,14 +17,13 @@ from relaypost_server.providers._smtp_envelope import Envelope, is_unusual
 from relaypost_server.providers._smtp_meanings import (
     ClosingError,
     RefusedError,
-    Row,
-    Stage,
     all_refused,
     outcome_at,
     row_of,
 )
 from relaypost_server.providers._smtp_pool import Pool, Session
 from relaypost_server.providers._smtp_replies import CLOSING, code_of, positive, queue_id
+from relaypost_server.providers._smtp_rows import Row, Stage
 
 _GO_AHEAD = 354
 
