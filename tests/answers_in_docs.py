@@ -1,6 +1,6 @@
 """Writes the tables of providers' answers in docs/providers.md: `python -m tests.answers_in_docs`.
 
-A provider with a table of another kind adds its rows to ROWS: each has `answer`, for people, and `meaning`.
+SMTP's has columns of its own: `tests.providers.smtp_table`.
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Any
 from relaypost_server.core.outcome import Kind
 from relaypost_server.providers._meanings import Meaning
 from tests.peers import ROOT
+from tests.providers import smtp_table
 from tests.providers.rows import TABLES
 
 PAGE = ROOT / "docs" / "providers.md"
@@ -18,8 +19,12 @@ ROWS: Mapping[str, Sequence[Any]] = {name: table.rows for name, table in TABLES.
 HOUR = 3600.0
 
 
-def section(provider: str) -> str:
-    """The table of a provider."""
+def sections() -> Mapping[str, str]:
+    """The table of each provider."""
+    return {**{name: _section(name) for name in ROWS}, "smtp": smtp_table.markdown()}
+
+
+def _section(provider: str) -> str:
     lines = [f"| {provider} answers | kind | because | alert |", "| --- | --- | --- | --- |"]
     for row in ROWS[provider]:
         meaning: Meaning = row.meaning
@@ -37,10 +42,10 @@ def _kind(meaning: Meaning) -> str:
 
 def written(text: str) -> str:
     """The page with each table as it should be, between its marks."""
-    for provider in ROWS:
+    for provider, table in sections().items():
         begin, end = f"<!-- answers of {provider}: made by `make docs` -->\n", f"<!-- end of {provider} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        text, count = pattern.subn(lambda _, p=provider, b=begin, e=end: f"{b}{section(p)}{e}", text)  # type: ignore[misc]
+        text, count = pattern.subn(lambda _, whole=begin + table + end: whole, text)  # type: ignore[misc]
         assert count == 1, provider
     return text
 

@@ -6,7 +6,7 @@ import pwd
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email import message_from_bytes, policy
+from email import message_from_string, policy
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -31,7 +31,11 @@ mydestination =
 alias_maps =
 virtual_mailbox_domains = example.com
 virtual_mailbox_base = {folder}/mail
-virtual_mailbox_maps = inline:{{ ada@example.com=ada/ grace@example.com=grace/ alan@example.com=alan/ }}
+virtual_mailbox_maps = inline:{{
+    ada@example.com=ada/ grace@example.com=grace/ alan@example.com=alan/ josé@example.com=jose/
+    p0@example.com=p0/ p1@example.com=p1/ p2@example.com=p2/ p3@example.com=p3/ p4@example.com=p4/
+    p5@example.com=p5/ p6@example.com=p6/ p7@example.com=p7/ p8@example.com=p8/ p9@example.com=p9/
+    }}
 virtual_minimum_uid = 1
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
@@ -45,6 +49,8 @@ smtpd_recipient_restrictions =
 smtpd_tls_security_level = may
 smtpd_tls_chain_files = {key}, {certificate}
 message_size_limit = 200000
+smtpd_recipient_limit = 4
+smtputf8_enable = yes
 """
 
 MASTER = """
@@ -68,7 +74,10 @@ postlog unix-dgram n - n - 1 postlogd
 
 @dataclass(frozen=True)
 class Postfix:
-    """A running instance with mailboxes for ada, grace and alan at example.com."""
+    """A running instance with mailboxes for ada, grace, alan, josé, and p0 to p9, at example.com.
+
+    It takes four recipients at once.
+    """
 
     port: int
     folder: Path
@@ -76,7 +85,7 @@ class Postfix:
     def mailbox(self, name: str) -> list[EmailMessage]:
         """What has been delivered to a mailbox."""
         files = sorted((self.folder / "mail" / name / "new").glob("*"))
-        return [message_from_bytes(f.read_bytes(), policy=policy.default) for f in files]
+        return [message_from_string(f.read_bytes().decode(), policy=policy.SMTPUTF8) for f in files]
 
 
 @contextlib.contextmanager

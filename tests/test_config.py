@@ -309,6 +309,82 @@ def test_what_is_set_by_halves_is_told_with_its_cure(environ: dict[str, str], se
     assert all(p.fix for p in caught.value.problems)
 
 
+OVER_SMTP = {"SMTP_HOST": "h", "SMTP_USER": "u"}
+FLOW = {
+    "RELAYPOST_SMTP_OAUTH_TOKEN_URL": "https://login.example.com/token",
+    "RELAYPOST_SMTP_OAUTH_CLIENT_ID": "id",
+    "RELAYPOST_SMTP_OAUTH_CLIENT_SECRET": "s3cret",
+}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        OVER_SMTP | FLOW,
+        OVER_SMTP | FLOW | {"RELAYPOST_SMTP_OAUTH_SCOPE": "https://outlook.office365.com/.default"},
+        OVER_SMTP | FLOW | {"RELAYPOST_SMTP_OAUTH_TOKEN_URL": "http://127.0.0.1:8080/token"},
+        OVER_SMTP | {"RELAYPOST_SMTP_OAUTH_TOKEN_FILE": "/run/token-that-is-written-later"},
+        OVER_SMTP | {"RELAYPOST_SMTP_OAUTH_TOKEN_COMMAND": "echo 'a token'"},
+        OVER_SMTP | {"SMTP_PASSWORD": "p", "RELAYPOST_SMTP_LOCAL_HOSTNAME": "[192.0.2.1]"},
+        OVER_SMTP | {"SMTP_PASSWORD": "p", "RELAYPOST_SMTP_TLS_SERVER_NAME": "mail.example.com"},
+    ],
+)
+def test_smtp_may_log_in_by_a_password_or_by_tokens(environ: dict[str, str]) -> None:
+    assert names(load(environ))[0] == "email smtp"
+
+
+@pytest.mark.parametrize(
+    ("environ", "setting", "says"),
+    [
+        (FLOW | {"SMTP_HOST": "h"}, "SMTP_USER", "RELAYPOST_SMTP_OAUTH_TOKEN_URL"),
+        (OVER_SMTP | FLOW | {"SMTP_PASSWORD": "p"}, "RELAYPOST_SMTP_OAUTH_TOKEN_URL", "SMTP_PASSWORD"),
+        (
+            OVER_SMTP | FLOW | {"RELAYPOST_SMTP_OAUTH_TOKEN_FILE": "/t"},
+            "RELAYPOST_SMTP_OAUTH_TOKEN_FILE",
+            "RELAYPOST_SMTP_OAUTH_TOKEN_URL",
+        ),
+        (OVER_SMTP | FLOW | {"RELAYPOST_SMTP_TLS": "none"}, "RELAYPOST_SMTP_TLS", "token"),
+        (OVER_SMTP | dict(list(FLOW.items())[:2]), "RELAYPOST_SMTP_OAUTH_CLIENT_SECRET", "TOKEN_URL is set"),
+        (OVER_SMTP | dict(list(FLOW.items())[1:]), "RELAYPOST_SMTP_OAUTH_TOKEN_URL", "CLIENT_ID is set"),
+        (
+            OVER_SMTP | {"SMTP_PASSWORD": "p", "RELAYPOST_SMTP_OAUTH_SCOPE": "x"},
+            "RELAYPOST_SMTP_OAUTH_TOKEN_URL",
+            "SCOPE",
+        ),
+        (
+            OVER_SMTP | FLOW | {"RELAYPOST_SMTP_OAUTH_TOKEN_URL": "http://login.example.com/token"},
+            "RELAYPOST_SMTP_OAUTH_TOKEN_URL",
+            "https://",
+        ),
+        (
+            OVER_SMTP | {"RELAYPOST_SMTP_OAUTH_TOKEN_COMMAND": "/no/such/program --token"},
+            "RELAYPOST_SMTP_OAUTH_TOKEN_COMMAND",
+            "program",
+        ),
+        (
+            OVER_SMTP | {"RELAYPOST_SMTP_OAUTH_TOKEN_COMMAND": "echo 'not closed"},
+            "RELAYPOST_SMTP_OAUTH_TOKEN_COMMAND",
+            "quotation mark",
+        ),
+        (
+            {"SMTP_HOST": "h", "RELAYPOST_SMTP_LOCAL_HOSTNAME": "münchen.example"},
+            "RELAYPOST_SMTP_LOCAL_HOSTNAME",
+            "ASCII",
+        ),
+        ({"SMTP_HOST": "h", "RELAYPOST_SMTP_LOCAL_HOSTNAME": "a b"}, "RELAYPOST_SMTP_LOCAL_HOSTNAME", "[192.0.2.1]"),
+        ({"SMTP_HOST": "h", "RELAYPOST_SMTP_TLS_SERVER_NAME": "a/b"}, "RELAYPOST_SMTP_TLS_SERVER_NAME", "host"),
+    ],
+)
+def test_ways_to_log_in_at_smtp_that_do_not_fit_together_are_told(
+    environ: dict[str, str], setting: str, says: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(environ)
+    [problem] = [p for p in caught.value.problems if p.setting == setting]
+    assert says in str(problem)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_file_that_holds_no_certificate_is_told(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     assert "RELAYPOST_SMTP_CA_FILE" in problems(SMTP_HOST="h", RELAYPOST_SMTP_CA_FILE=str(tmp_path / "ca.pem"))

@@ -17,6 +17,7 @@ from relaypost.v1 import (
 from relaypost.v1.otp_service_pb2_grpc import OtpServiceStub
 
 from relaypost_server.core.message import MessageState
+from relaypost_server.core.suppression import SuppressionPolicy
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.otp import METHOD
 from relaypost_server.flow.suppressions import Suppressions
@@ -76,7 +77,11 @@ class Desk:
 @pytest.fixture
 async def desk(serve: Serve, database: Database) -> Desk:
     suppressions = Suppressions(
-        PostgresSuppressions(database), refresh_seconds=3600.0, automatic=True, metrics=Metrics(), clock=Clock()
+        PostgresSuppressions(database),
+        refresh_seconds=3600.0,
+        policy=SuppressionPolicy(),
+        metrics=Metrics(),
+        clock=Clock(),
     )
     store = PostgresOtps(database, PATIENT, method=METHOD)
     return Desk(await serve(otp_store=store, otp_policy=PATIENT, suppressions=suppressions))

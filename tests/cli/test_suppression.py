@@ -12,6 +12,7 @@ from relaypost import Client
 from relaypost.v1 import suppression_service_pb2 as pb
 
 from relaypost_server.cli import main, suppression_csv as csv
+from relaypost_server.core.suppression import SuppressionPolicy
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.store.suppressions import PostgresSuppressions
@@ -43,7 +44,11 @@ class Shell:
 async def shell(serve: Serve, bundled_database: str, tmp_path: Path) -> AsyncIterator[Shell]:
     async with opened(bundled_database, tmp_path) as database:
         suppressions = Suppressions(
-            PostgresSuppressions(database), refresh_seconds=3600.0, automatic=True, metrics=Metrics(), clock=Clock()
+            PostgresSuppressions(database),
+            refresh_seconds=3600.0,
+            policy=SuppressionPolicy(),
+            metrics=Metrics(),
+            clock=Clock(),
         )
         yield Shell((await serve(suppressions=suppressions)).target)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relaypost_server.core.ports import LogUnavailableError
-from relaypost_server.core.suppression import SuppressionReason
+from relaypost_server.core.suppression import SuppressionPolicy, SuppressionReason
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.suppressions import Suppressions
 from relaypost_server.telemetry.metrics import Metrics
@@ -22,7 +22,13 @@ class NoSuppressions:
 
 def without_database() -> Suppressions:
     """A list of which nothing is known."""
-    return Suppressions(NoSuppressions(), refresh_seconds=3600.0, automatic=True, metrics=Metrics(), clock=Clock())
+    return Suppressions(
+        NoSuppressions(),
+        refresh_seconds=3600.0,
+        policy=SuppressionPolicy(),
+        metrics=Metrics(),
+        clock=Clock(),
+    )
 
 
 @dataclass
@@ -34,6 +40,8 @@ class FakeScreen:
     """The callers."""
     opted: list[tuple[str, str]] = field(default_factory=list)
     """Recipient and provider."""
+    gone: list[tuple[str, str]] = field(default_factory=list)
+    """Recipient and provider."""
 
     def among(self, caller: str, recipients: Any) -> Mapping[str, SuppressionReason]:
         self.asked.append(caller)
@@ -41,3 +49,6 @@ class FakeScreen:
 
     def opted_out(self, message: Any, provider: str) -> None:
         self.opted += [(r, provider) for r in message.content.recipients]
+
+    def bounced(self, message: Any, provider: str, recipients: Any) -> None:
+        self.gone += [(r, provider) for r in recipients]

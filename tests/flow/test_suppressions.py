@@ -116,3 +116,11 @@ async def test_whoever_opted_out_is_remembered(opted_out: bool) -> None:
     await send(world, text)
     assert isinstance(world.screen, FakeScreen)
     assert world.screen.opted == ([(text.to, "a")] if opted_out else [])
+
+
+@pytest.mark.parametrize("kind", [Kind.REJECTED, Kind.ACCEPTED, Kind.FAULTED])
+async def test_mailboxes_that_do_not_exist_are_remembered_whatever_else_became_of_the_message(kind: Kind) -> None:
+    world = rig(providers=[FakeProvider("a", [Outcome(kind=kind, gone=(GRACE,))]), FakeProvider("b")])
+    await send(world)
+    assert isinstance(world.screen, FakeScreen)
+    assert world.screen.gone == [(GRACE, "a")]

@@ -164,4 +164,4 @@ def test_the_documentation_holds_the_tables() -> None:
     page = PAGE.read_text()
     assert with_tables(page) == page, "run make docs"
     assert page.count("| `envelope_sender` |") == 1
-    assert page.count("| `sender_number` |") == 1
+    assert "| `sender_number` | carried" in page

@@ -93,7 +93,8 @@ async def test_postfix_refuses_some_recipients_and_takes_the_others(server: Post
     [
         (["nobody@example.com"], Kind.REJECTED, "550 5.1.1"),
         (["nobody@example.com", "no-one@example.com"], Kind.REJECTED, "550 5.1.1"),
-        (["nobody@example.com", "busy@example.com"], Kind.FAULTED, "450 4.2.0"),
+        (["nobody@example.com", "busy@example.com"], Kind.DEFERRED, "450 4.2.0"),
+        (["ada@example.org"], Kind.UNSUPPORTED, "554 5.7.1"),
     ],
 )
 async def test_postfix_refuses_all_recipients(
@@ -106,7 +107,25 @@ async def test_postfix_refuses_all_recipients(
 
 async def test_postfix_refuses_a_message_that_is_too_large(trusting: dict[str, str]) -> None:
     outcome = await send(to("ada@example.com", text="x" * 300_000), trusting)
-    assert (outcome.kind, outcome.provider_code) == (Kind.REJECTED, "552 5.3.4")
+    assert (outcome.kind, outcome.provider_code) == (Kind.UNSUPPORTED, "552 5.3.4")
+
+
+async def test_postfix_takes_ten_recipients_four_at_a_time(server: Postfix, trusting: dict[str, str]) -> None:
+    people = [f"p{number}@example.com" for number in range(10)]
+    outcome = await send(to(*people, "nobody@example.com"), trusting, timeout=10.0)
+    assert (outcome.kind, [r.address for r in outcome.refused]) == (Kind.ACCEPTED, ["nobody@example.com"])
+    assert (outcome.gone, len(set(outcome.provider_message_id.split(",")))) == (("nobody@example.com",), 3)
+    for name in people:
+        assert len(await delivered(server, name.split("@")[0], 1)) == 1
+
+
+async def test_postfix_takes_addresses_beyond_ascii(server: Postfix, trusting: dict[str, str]) -> None:
+    outcome = await send(to("josé@example.com", "ada@example.com", envelope_sender="bounce+josé@example.org"), trusting)
+    assert outcome.kind is Kind.ACCEPTED, outcome
+    [message] = await delivered(server, "jose", 1)
+    assert message["Return-Path"] == "<bounce+josé@example.org>"
+    assert [a.addr_spec for a in message["To"].addresses] == ["josé@example.com", "ada@example.com"]
+    assert message["From"] == "Example <noreply@example.com>"
 
 
 async def test_a_certificate_that_is_not_trusted_ends_before_anything_is_said(server: Postfix) -> None:
@@ -139,12 +158,12 @@ async def test_connections_to_postfix_are_kept(server: Postfix, trusting: dict[s
     ("options", "kind"),
     [
         (["-f", "MAIL"], Kind.UNSUPPORTED),
-        (["-r", "MAIL"], Kind.THROTTLED),
-        (["-f", "RCPT"], Kind.REJECTED),
+        (["-r", "MAIL"], Kind.FAULTED),
+        (["-f", "RCPT"], Kind.UNSUPPORTED),
         (["-r", "RCPT"], Kind.FAULTED),
-        (["-f", "DATA"], Kind.REJECTED),
+        (["-f", "DATA"], Kind.UNSUPPORTED),
         (["-r", "DATA"], Kind.FAULTED),
-        (["-f", "."], Kind.REJECTED),
+        (["-f", "."], Kind.UNSUPPORTED),
         (["-r", "."], Kind.FAULTED),
         (["-q", "MAIL"], Kind.UNREACHABLE),
         (["-q", "DATA"], Kind.UNREACHABLE),
@@ -177,11 +196,11 @@ async def test_smtp_sink_fails_at_each_step(options: list[str], kind: Kind, tmp_
         ({"DOT": HANG}, Kind.UNCONFIRMED, 1),
         ({"DOT": BREAK_OFF}, Kind.UNCONFIRMED, 1),
         ({"DOT": "garbage"}, Kind.UNCONFIRMED, 1),
-        ({"DOT": "550 5.7.1 spam"}, Kind.REJECTED, 1),
+        ({"DOT": "550 5.7.1 spam"}, Kind.UNSUPPORTED, 1),
         ({"DOT": "451 4.3.0 later"}, Kind.FAULTED, 1),
         ({"DOT": "421 4.3.2 closing"}, Kind.FAULTED, 1),
         ({"MAIL": "530 5.7.0 authentication required"}, Kind.UNAUTHORIZED, 0),
-        ({"MAIL": "552 5.3.4 too large"}, Kind.REJECTED, 0),
+        ({"MAIL": "552 5.3.4 too large"}, Kind.UNSUPPORTED, 0),
         ({"MAIL": "550 5.1.8 sender unknown"}, Kind.UNSUPPORTED, 0),
         ({"RCPT": "530 5.7.0 authentication required"}, Kind.UNAUTHORIZED, 0),
     ],

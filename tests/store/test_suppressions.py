@@ -76,7 +76,7 @@ async def replicas(bundled_database: str, tmp_path: Path) -> AsyncIterator[list[
 
 
 def in_memory(store: PostgresSuppressions) -> Suppressions:
-    return Suppressions(store, refresh_seconds=0.1, automatic=True, metrics=Metrics(), clock=Clock())
+    return Suppressions(store, refresh_seconds=0.1, policy=SuppressionPolicy(), metrics=Metrics(), clock=Clock())
 
 
 def entry(address: str = ADA, **changes: Any) -> Suppression:
@@ -278,6 +278,35 @@ async def test_a_refusal_counts_at_once_and_reaches_the_others(replicas: list[Re
     assert await other.among(number, caller="billing") == {}
 
 
+async def test_a_mailbox_that_does_not_exist_is_suppressed_as_a_hard_bounce_is(replicas: list[Replica]) -> None:
+    one, other = replicas
+    message = replace(messages.full_email(), caller="signup")
+    one.suppressions.bounced(message, "smtp", [ADA])
+    assert one.suppressions.among("signup", [ADA, "grace@example.com"]) == {ADA: BOUNCED}
+    await one.suppressions.refresh()
+    assert await other.among(ADA) == {ADA: BOUNCED}
+    [found] = await other.store.list(SuppressionQuery(callers=("signup",)))
+    told = (found.source, found.provider, found.message_id, found.expire_time)
+    assert told == (SuppressionSource.PROVIDER, "smtp", message.id, None)
+
+
+async def test_it_ends_when_hard_bounces_do(replicas: list[Replica]) -> None:
+    one, other = replicas
+    short = SuppressionPolicy(bounce_seconds=86_400.0)
+    of_a_day = Suppressions(one.store, refresh_seconds=0.1, policy=short, metrics=Metrics(), clock=Clock())
+    of_a_day.bounced(replace(messages.email(), caller="signup"), "smtp", [ADA])
+    await of_a_day.refresh()
+    [found] = await other.store.list(SuppressionQuery(callers=("signup",)))
+    assert found.expire_time is not None
+
+
+async def test_nobody_is_suppressed_where_the_list_is_left_to_people(replicas: list[Replica]) -> None:
+    one, _ = replicas
+    by_hand = Suppressions(one.store, refresh_seconds=0.1, policy=None, metrics=Metrics(), clock=Clock())
+    by_hand.bounced(messages.email(), "smtp", [ADA])
+    assert by_hand.among("", [ADA]) == {}
+
+
 async def test_the_list_follows_a_providers_own(replicas: list[Replica]) -> None:
     one, other = replicas
     assert await one.store.claim_opt_outs("sns", every=3600)
@@ -402,7 +431,7 @@ async def test_a_suppression_ends_by_the_databases_clock(replicas: list[Replica]
     store, now = replicas[0].store, datetime.now(UTC)
     await store.put([entry(expire_time=now + timedelta(hours=1)), entry("b@example.com", expire_time=now)])
     wrong = Clock(wall=lambda: datetime.now(UTC) + ahead)
-    known = Suppressions(store, refresh_seconds=0.1, automatic=True, metrics=Metrics(), clock=wrong)
+    known = Suppressions(store, refresh_seconds=0.1, policy=SuppressionPolicy(), metrics=Metrics(), clock=wrong)
     await known.load()
     assert known.among("signup", [ADA, "b@example.com"]) == {ADA: BOUNCED}
 

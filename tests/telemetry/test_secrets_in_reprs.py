@@ -12,7 +12,7 @@ from relaypost_server.app import Gateway
 from relaypost_server.config import load
 from relaypost_server.core.webhook import ClaimedDelivery, Endpoint, Event
 from relaypost_server.providers._aws import Credentials, Signer
-from relaypost_server.providers._smtp_pool import Server
+from relaypost_server.providers._oauth_tokens import Token
 from tests.fakes.http import closed_port
 from tests.messages import NOW
 from tests.providers.configured import SECRETS, TWILIO
@@ -111,17 +111,6 @@ async def test_values_that_live_for_one_request_show_no_secret() -> None:
         secrets=(b"s3cret",),
         event=event,
     )
-    server = Server(
-        host="h",
-        port=25,
-        tls=None,  # type: ignore[arg-type]
-        ca_file=None,
-        user="u",
-        password="s3cret",
-        local_hostname="h",
-        connect_timeout=1,
-        timeout=1,
-    )
-    for shown in map(repr, (endpoint, claimed, server, signer)):
+    for shown in map(repr, (endpoint, claimed, Token(value="s3cret"), signer)):
         assert "s3cret" not in shown
         assert "ada@" not in shown

@@ -14,7 +14,7 @@ async def open_suppressions(site: Site, database: Database, chains: Chains) -> S
     suppressions = Suppressions(
         store,
         refresh_seconds=gateway.suppression_refresh_seconds,
-        automatic=gateway.suppression_automatic,
+        policy=gateway.suppress,
         metrics=site.metrics,
         clock=site.clock,
     )

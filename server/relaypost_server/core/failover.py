@@ -148,7 +148,7 @@ def is_final(attempt: Attempt, guarantee: Guarantee) -> bool:
     outcome = attempt.outcome
     match outcome.policy.next_provider:
         case Next.NO:
-            return not (outcome.refused and outcome.kind is Kind.ACCEPTED and outcome.refused_for_now)
+            return not (outcome.refused and outcome.kind is Kind.ACCEPTED and outcome.left_over(guarantee))
         case Next.YES:
             return attempt.skipped in _LAST_SKIPS
         case Next.IF_AT_LEAST_ONCE:
@@ -204,7 +204,7 @@ def still_to_reach(message: Message[Content], attempts: Sequence[Attempt]) -> Me
     """The message, without the recipients for whom a provider already took it."""
     for attempt in reversed(attempts):
         if attempt.kind is Kind.ACCEPTED:
-            return message.only_to(attempt.outcome.refused_for_now)
+            return message.only_to(attempt.outcome.left_over(message.guarantee))
     return message
 
 
@@ -236,10 +236,10 @@ def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
     """
     kinds = [a.outcome.kind for a in attempts]
     if Kind.ACCEPTED in kinds:
-        return _SENT_PERHAPS_TWICE if _may_be_doubled(kinds) else _SENT
+        return _SENT_PERHAPS_TWICE if _may_be_doubled(attempts) else _SENT
     if Kind.UNCONFIRMED in kinds:
         cut_short = cut_short or attempts[-1].skipped is SkipReason.SHUTTING_DOWN
-        return Verdict(ending=Ending.UNCONFIRMED, possible_duplicate=_may_be_doubled(kinds), cut_short=cut_short)
+        return Verdict(ending=Ending.UNCONFIRMED, possible_duplicate=_may_be_doubled(attempts), cut_short=cut_short)
     if Kind.REJECTED in kinds:
         ours = attempts[kinds.index(Kind.REJECTED)].provider == SUPPRESSION_LIST
         return Verdict(ending=Ending.SUPPRESSED if ours else Ending.REJECTED)
@@ -261,12 +261,14 @@ def _all_refuse_the_recipient(attempts: Sequence[Attempt]) -> bool:
     return any(o.blames_recipient for o in outcomes) and not any(o.policy.caller_may_retry for o in outcomes)
 
 
-def _may_be_doubled(kinds: Sequence[Kind]) -> bool:
-    """Whether a provider may have sent it, and a later one has or may have as well."""
-    if Kind.UNCONFIRMED not in kinds:
-        return False
-    later = kinds[kinds.index(Kind.UNCONFIRMED) + 1 :]
-    return Kind.ACCEPTED in later or Kind.UNCONFIRMED in later
+def _may_be_doubled(attempts: Sequence[Attempt]) -> bool:
+    """Whether a provider may have sent it to somebody, and a later one has or may have as well."""
+    doubtful = False
+    for attempt in attempts:
+        if doubtful and attempt.kind in (Kind.ACCEPTED, Kind.UNCONFIRMED):
+            return True
+        doubtful = doubtful or attempt.kind is Kind.UNCONFIRMED or any(r.in_doubt for r in attempt.outcome.refused)
+    return False
 
 
 def _retry_after(attempts: Sequence[Attempt]) -> float | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from relaypost_server.core.adjustments import Adjustment
+from relaypost_server.core.message import Guarantee
 from relaypost_server.core.money import Money
 from relaypost_server.core.redaction import printable, safe_text
 from relaypost_server.core.value import value
@@ -13,6 +14,8 @@ DETAIL_LIMIT = 200
 """Characters. Details ride in gRPC trailers, which fail as a whole beyond about 8 KiB."""
 CODE_LIMIT = 64
 PROVIDER_ID_LIMIT = 255
+IN_DOUBT = "UNCONFIRMED"
+"""Beside a recipient for whom a provider may have taken the message, where a provider's code stands else."""
 _CODE = re.compile(r"[A-Za-z][\w.-]*|\d{2,5}(?: \d\.\d{1,3}\.\d{1,3})?", re.ASCII)
 """The shapes of error codes: a name, a number, or an SMTP reply code with its enhanced status code."""
 _ID = re.compile(r"[!-?A-~]+")
@@ -84,6 +87,12 @@ class RefusedRecipient:
     address: str
     provider_code: str
     temporary: bool
+    """Another provider, or a later try, may reach it."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """The provider took the message for others; whether for this one as well is not known."""
+        return self.provider_code == IN_DOUBT
 
 
 @value(frozen=True, slots=True, kw_only=True)
@@ -118,6 +127,8 @@ class Outcome:
     """The gateway's own set-up is at fault, and an operator should know."""
     blames_recipient: bool = False
     """The provider says that the recipient does not exist. Where its word is not final, the kind is not REJECTED."""
+    gone: tuple[str, ...] = ()
+    """Recipients of whom the provider proved that they do not exist, whatever became of the others."""
     adjustments: tuple[Adjustment, ...] = ()
     """What the provider's adapter changed in the message."""
     opted_out: bool = False
@@ -160,3 +171,11 @@ class Outcome:
     def refused_for_now(self) -> tuple[str, ...]:
         """Recipients that another provider may still reach."""
         return tuple(r.address for r in self.refused if r.temporary)
+
+    def left_over(self, guarantee: Guarantee) -> tuple[str, ...]:
+        """Recipients of an accepted message for whom the next provider is asked.
+
+        One in doubt gets a second copy sooner than none, unless that is ruled out.
+        """
+        doubtful = guarantee is Guarantee.AT_LEAST_ONCE
+        return tuple(r.address for r in self.refused if r.temporary or (r.in_doubt and doubtful))

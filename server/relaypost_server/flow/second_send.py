@@ -15,7 +15,7 @@ from relaypost_server.core.silence import before_the_walk, explained, second_cop
 from relaypost_server.flow.clock import Clock
 from relaypost_server.flow.dispatch import Caller, Limits
 from relaypost_server.flow.silence import SilenceLog, Waiting
-from relaypost_server.flow.suppressions import NoScreen, Screen
+from relaypost_server.flow.suppressions import NoScreen, Screen, heed_refusals
 
 WRITE_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Seconds between attempts to put the end of a second send on record."""
@@ -48,9 +48,7 @@ class SecondSend:
         delivery = await self._deliver(waiting, journal)
         if not journal.claimed:
             return "given_up"
-        for attempt in delivery.attempts:
-            if attempt.outcome.opted_out:
-                self._screen.opted_out(waiting.message, attempt.provider)
+        heed_refusals(self._screen, waiting.message, delivery.attempts)
         attempts = tuple(explained(a) for a in delivery.attempts)
         sent = went_out(attempts)
         await self._finish(waiting, attempts, attempts[-1].provider if sent else "")

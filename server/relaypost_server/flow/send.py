@@ -33,7 +33,7 @@ from relaypost_server.flow.dispatch import Caller, Dispatcher, Limits
 from relaypost_server.flow.ids import new_id
 from relaypost_server.flow.requests import ClaimedRequest, Journal, RequestInProgressError, Requests
 from relaypost_server.flow.silence import Silences
-from relaypost_server.flow.suppressions import NoScreen, Screen
+from relaypost_server.flow.suppressions import NoScreen, Screen, heed_refusals
 from relaypost_server.flow.walks import Walks
 from relaypost_server.telemetry.metrics import Metrics
 
@@ -266,9 +266,7 @@ class Sender(Generic[Content]):
         record = record_of(message, delivery, self._clock.wall(), earlier)
         self._metrics.message(record.channel, record.state, self._clock.monotonic() - caller.began)
         self._tell(record, delivery)
-        for attempt in delivery.attempts:
-            if attempt.outcome.opted_out:
-                self._screen.opted_out(message, attempt.provider)
+        heed_refusals(self._screen, message, delivery.attempts)
         return record
 
     def _tell(self, record: MessageRecord, delivery: Delivery) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 
 from relaypost_server.core.background import Task
+from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Email, Message, Sms
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.redaction import mask
@@ -17,6 +18,7 @@ from relaypost_server.core.suppression import (
     Reply,
     Suppression,
     SuppressionList,
+    SuppressionPolicy,
     SuppressionReason,
     SuppressionSource,
     comparable,
@@ -51,6 +53,19 @@ class Screen(Protocol):
         """Keeps in mind that a provider refused the message because its recipient wants none."""
         ...
 
+    def bounced(self, message: Message[Email] | Message[Sms], provider: str, recipients: Collection[str]) -> None:
+        """Keeps in mind that there are no such recipients of the message, as a provider said at once."""
+        ...
+
+
+def heed_refusals(screen: Screen, message: Message[Email] | Message[Sms], attempts: Sequence[Attempt]) -> None:
+    """Tells the list what the answers of providers said about recipients of the message."""
+    for attempt in attempts:
+        if attempt.outcome.opted_out:
+            screen.opted_out(message, attempt.provider)
+        if attempt.outcome.gone:
+            screen.bounced(message, attempt.provider, attempt.outcome.gone)
+
 
 class NoScreen:
     """Where there is no list."""
@@ -59,6 +74,9 @@ class NoScreen:
         return {}
 
     def opted_out(self, message: Message[Email] | Message[Sms], provider: str) -> None:
+        return None
+
+    def bounced(self, message: Message[Email] | Message[Sms], provider: str, recipients: Collection[str]) -> None:
         return None
 
 
@@ -70,12 +88,21 @@ class Suppressions(Background):
     """
 
     def __init__(
-        self, store: SuppressionStore, *, refresh_seconds: float, automatic: bool, metrics: Metrics, clock: Clock
+        self,
+        store: SuppressionStore,
+        *,
+        refresh_seconds: float,
+        policy: SuppressionPolicy | None,
+        metrics: Metrics,
+        clock: Clock,
     ) -> None:
-        """`refresh_seconds`: between two looks at what has changed. `automatic`: whether refusals add to the list."""
+        """`refresh_seconds`: between two looks at what has changed.
+
+        `policy`: on which terms refusals add to the list; None: they do not.
+        """
         self.store = store
         self._refresh_seconds = refresh_seconds
-        self._automatic = automatic
+        self._policy = policy
         self._clock = clock
         self._list = SuppressionList()
         self._pending: dict[tuple[str, str], Suppression] = {}
@@ -97,23 +124,10 @@ class Suppressions(Background):
         return self._list.among(caller, recipients, self._now()) if self._list.knows(recipients) else _NOBODY
 
     def opted_out(self, message: Message[Email] | Message[Sms], provider: str) -> None:
-        if not self._automatic:
-            return
-        for recipient in message.content.recipients:
-            found = Suppression(
-                address=comparable(recipient),
-                caller=message.caller,
-                reason=SuppressionReason.UNSUBSCRIBED,
-                source=SuppressionSource.PROVIDER,
-                provider=provider,
-                message_id=message.id,
-                create_time=self._now(),
-            )
-            log.info("recipient opted out", address=mask(found.address), provider=provider, message_id=message.id)
-            self._list.apply([_change(found)])
-            if len(self._pending) < MOST_PENDING:
-                self._pending[found.address, found.caller] = found
-                self._news.set()
+        self._learn(message, provider, message.content.recipients, SuppressionReason.UNSUBSCRIBED)
+
+    def bounced(self, message: Message[Email] | Message[Sms], provider: str, recipients: Collection[str]) -> None:
+        self._learn(message, provider, recipients, SuppressionReason.BOUNCED)
 
     async def put(self, wanted: Sequence[Suppression]) -> int:
         """Puts addresses on the list, here at once; how many were not there like that. Raises LogUnavailableError."""
@@ -132,7 +146,7 @@ class Suppressions(Background):
 
     async def heard(self, reply: Reply) -> None:
         """Does as a person asks who wrote STOP or START. Raises LogUnavailableError."""
-        if reply.wants_messages is None or not self._automatic:
+        if reply.wants_messages is None or self._policy is None:
             return
         changed = await self.store.hear(reply)
         address, wanted = mask(reply.address), reply.wants_messages
@@ -175,6 +189,35 @@ class Suppressions(Background):
             async with asyncio.timeout(self._refresh_seconds):
                 await self._news.wait()
         return 0.0
+
+    def _learn(
+        self,
+        message: Message[Email] | Message[Sms],
+        provider: str,
+        recipients: Collection[str],
+        reason: SuppressionReason,
+    ) -> None:
+        """Puts recipients of the message on the list: here at once, in the database soon."""
+        if self._policy is None:
+            return
+        for recipient in recipients:
+            found = self._policy.dated(
+                Suppression(
+                    address=comparable(recipient),
+                    caller=message.caller,
+                    reason=reason,
+                    source=SuppressionSource.PROVIDER,
+                    provider=provider,
+                    message_id=message.id,
+                    create_time=self._now(),
+                )
+            )
+            told = {"address": mask(found.address), "provider": provider, "message_id": message.id}
+            log.info("recipient suppressed", reason=reason.value, **told)
+            self._list.apply([_change(found)])
+            if len(self._pending) < MOST_PENDING:
+                self._pending[found.address, found.caller] = found
+                self._news.set()
 
     async def _hand_over(self) -> None:
         while self._pending:

@@ -20,7 +20,7 @@ from relaypost_server.providers._attempt_time import AttemptTime, no_room
 from relaypost_server.providers._connection import Answer, Connection, CutShortError, NoAnswerError, TimeLimitError
 from relaypost_server.providers._places import Places
 from relaypost_server.providers._route import ProxyError, Route
-from relaypost_server.providers._settings import HttpsProviderSettings
+from relaypost_server.providers._settings import ProxiedProviderSettings
 
 KEPT_SECONDS: Final = 15.0
 """How long an unused connection is kept; providers close theirs after a minute or later."""
@@ -34,7 +34,9 @@ _NO_ANSWER: Final = "no answer after the request was written"
 class HttpClient:
     """Connections to one URL; at most `pool_size` of the settings at once."""
 
-    def __init__(self, url: str, settings: HttpsProviderSettings, *, accepts: Container[int] = range(200, 300)) -> None:
+    def __init__(
+        self, url: str, settings: ProxiedProviderSettings, *, accepts: Container[int] = range(200, 300)
+    ) -> None:
         """`accepts`: the statuses that say that a message was accepted, even where the rest of the answer is lost."""
         parts = urlsplit(url)
         tls = parts.scheme == "https"

@@ -114,8 +114,8 @@ class PaidProviderSettings(ProviderSettings):
         return [Problem(setting=self._name("budget_soft"), what="is over the hard budget", fix=fix)]
 
 
-class HttpsProviderSettings(PaidProviderSettings):
-    """A provider that is reached by HTTPS, and so perhaps through a proxy."""
+class ProxiedProviderSettings(PaidProviderSettings):
+    """A provider for which something is asked by HTTPS, and so perhaps through a proxy."""
 
     https_proxy: Secret | None = Field(
         None,
@@ -133,7 +133,7 @@ class HttpsProviderSettings(PaidProviderSettings):
     def problems(self) -> list[Problem]:
         """A proxy that cannot be used is a mistake where a provider is to be reached through it, and only there."""
         problems = super().problems()
-        if self.https_proxy is not None and self.configured:
+        if self.https_proxy is not None and self.asks_by_https:
             try:
                 parse_proxy(self.https_proxy.get_secret_value())
             except ValueError as error:
@@ -142,9 +142,9 @@ class HttpsProviderSettings(PaidProviderSettings):
         return problems
 
     @property
-    def base_url(self) -> str:
-        """Where the provider is reached, without a path of its API."""
-        raise NotImplementedError
+    def asks_by_https(self) -> bool:
+        """Whether anything is asked by HTTPS."""
+        return self.configured
 
     def proxy_for(self, url: str) -> Proxy | None:
         """The proxy for a URL; None where there is none, or the URL is exempt."""
@@ -154,6 +154,15 @@ class HttpsProviderSettings(PaidProviderSettings):
         if bypasses(parts.hostname or "", parts.port or _HTTPS, self.no_proxy or ""):
             return None
         return parse_proxy(self.https_proxy.get_secret_value())
+
+
+class HttpsProviderSettings(ProxiedProviderSettings):
+    """A provider that is reached by HTTPS."""
+
+    @property
+    def base_url(self) -> str:
+        """Where the provider is reached, without a path of its API."""
+        raise NotImplementedError
 
 
 def missing(setting: str, because: str) -> Problem:

@@ -1,24 +1,21 @@
-"""What the replies of SMTP servers mean (RFC 5321, section 4.2; RFC 3463)."""
+"""Reads the replies of SMTP servers (RFC 5321, section 4.2; RFC 3463). What they mean stands in `_smtp_rows`."""
 
 import re
 
 from aiosmtplib import SMTPResponse
 
-from relaypost_server.core.outcome import Kind, Outcome
-from relaypost_server.core.value import replace
-
 CLOSING = 421
-AUTHENTICATION_REQUIRED = frozenset({530, 534, 535, 538})
-_TOO_LARGE = 552
-_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\b")
+_ENHANCED = re.compile(r"[(\[#]{0,2}(?P<status>[245]\.\d{1,3}\.\d{1,3})\b")
 _QUEUE_ID = re.compile(
     r"(?:queued (?:as|with id)|\bid=|InternalId=)\s*(?P<named>[A-Z0-9][A-Z0-9.-]{5,99})"
     r"|\bOk:?\s+(?=[A-Z.-]*\d)(?=[\d.-]*[A-Z])(?P<bare>[A-Z0-9][A-Z0-9.-]{5,99})(?:\s|$)"
     r"|(?:^|\s)(?P<first>[A-Z0-9]{6,99}) Message accepted",
     re.IGNORECASE,
 )
-_RECIPIENTS_OWN = re.compile(r"45[01]|45\d 4\.[127]\.\d{1,3}")
-"""Temporary refusals that concern the recipient or its server's policy, greylisting for example."""
+_FOREIGN = re.compile(r"<[^<>]*>|(?<!\S)\S+@\S+")
+"""What is no word of the server's: addresses, which their owners choose."""
+_READ = 1_000
+"""Characters of a reply whose words are read."""
 
 
 def queue_id(text: str) -> str:
@@ -27,45 +24,22 @@ def queue_id(text: str) -> str:
     return next(filter(None, found.groups())) if found else ""
 
 
+def status_of(reply: SMTPResponse) -> str:
+    """The enhanced status code, as in "5.1.1"; "" where there is none, or one of another class than the reply code."""
+    found = _ENHANCED.match(reply.message)
+    return found["status"] if found and found["status"][0] == str(reply.code)[0] else ""
+
+
 def code_of(reply: SMTPResponse) -> str:
-    """The reply code, with the enhanced status code (RFC 3463) where there is one: "550 5.1.1"."""
-    enhanced = _ENHANCED.match(reply.message)
-    return f"{reply.code} {enhanced.group()}" if enhanced else str(reply.code)
+    """The reply code, with the enhanced status code where there is one: "550 5.1.1"."""
+    found = _ENHANCED.match(reply.message)
+    return f"{reply.code} {found['status']}" if found else str(reply.code)
 
 
-def explain(kind: Kind, reply: SMTPResponse) -> Outcome:
-    """The outcome of a reply that refuses."""
-    return Outcome(
-        kind=kind,
-        detail=f"SMTP {code_of(reply)}",
-        provider_text=reply.message,
-        provider_code=code_of(reply),
-        alert=kind in (Kind.UNAUTHORIZED, Kind.UNSUPPORTED),
-    )
+def words_of(reply: SMTPResponse) -> str:
+    """The server's own words on one line, without the addresses that it repeats."""
+    return " ".join(_FOREIGN.sub(" ", reply.message[:_READ]).split())
 
 
 def positive(reply: SMTPResponse) -> bool:
     return 200 <= reply.code < 300
-
-
-def sender_refused(reply: SMTPResponse) -> Outcome:
-    if reply.code == _TOO_LARGE:
-        return explain(Kind.REJECTED, reply)
-    if reply.code in AUTHENTICATION_REQUIRED:
-        return explain(Kind.UNAUTHORIZED, reply)
-    return explain(Kind.THROTTLED if reply.code < 500 else Kind.UNSUPPORTED, reply)
-
-
-def all_refused(replies: list[SMTPResponse]) -> Outcome:
-    """One temporary refusal is enough to try elsewhere. The circuit learns nothing where it concerns the recipient."""
-    for reply in replies:
-        if reply.code in AUTHENTICATION_REQUIRED:
-            return explain(Kind.UNAUTHORIZED, reply)
-        if reply.code < 500:
-            neutral = _RECIPIENTS_OWN.fullmatch(code_of(reply)) is not None
-            return replace(explain(Kind.FAULTED, reply), neutral=neutral)
-    return explain(Kind.REJECTED, replies[0])
-
-
-def content_refused(reply: SMTPResponse) -> Outcome:
-    return explain(Kind.FAULTED if reply.code < 500 else Kind.REJECTED, reply)

@@ -437,10 +437,11 @@ class RefusedRecipient(_message.Message):
     """The refused address, as normalised by the gateway."""
     provider_code: _builtins.str
     """The provider's own code, for example "550"; "SUPPRESSED" where the address
-    is on the suppression list. At most 64 characters.
+    is on the suppression list; "UNCONFIRMED" where it is not known whether the
+    provider took the message for it as well. At most 64 characters.
     """
     temporary: _builtins.bool
-    """Whether the refusal was temporary, so that a later try may succeed."""
+    """Whether another provider, or a later try, may reach it."""
     def __init__(
         self,
         *,

@@ -1,0 +1,144 @@
+"""Access tokens of OAuth 2.0: fetched once for everybody who waits, kept while they last, renewed ahead of time."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import orjson
+
+RENEWED_AHEAD_SECONDS: Final = 300.0
+"""Before its end, or a fifth of its life where that is less."""
+NOT_USED_SECONDS: Final = 10.0
+"""At the end of its life, or a twentieth of it: a log-in takes some time as well."""
+UNKNOWN_LIFE_SECONDS: Final = 300.0
+"""How long a token is kept of which nobody says how long it lasts."""
+TRIED_AGAIN_SECONDS: Final = 30.0
+"""After a renewal ahead of time that failed."""
+LONGEST_TOKEN: Final = 64 * 1024
+"""Bytes of what holds a token."""
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750, section 2.1."""
+
+
+class TokenError(Exception):
+    """There is no access token, for a reason in our own words.
+
+    `passing`: its issuer is out of reach now, which another moment may mend.
+    """
+
+    def __init__(self, why: str, *, passing: bool = False) -> None:
+        super().__init__(why)
+        self.passing = passing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """An access token."""
+
+    value: str = field(repr=False)
+    seconds: float = UNKNOWN_LIFE_SECONDS
+    """How long it lasts from now on; 0: it is to be fetched again each time."""
+
+
+class TokenSource(Protocol):
+    """Where tokens come from."""
+
+    way: str
+    """In words, for operators."""
+    cure: str
+    """What to look at where it gives none."""
+
+    async def fetch(self) -> Token:
+        """A token that was not given before, or still lasts. Raises TokenError."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    value: str = field(repr=False)
+    renew_at: float
+    end: float
+
+
+class Tokens:
+    """Hands out the tokens of a source. Times are monotonic, in seconds."""
+
+    def __init__(self, source: TokenSource, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.source = source
+        self._monotonic = monotonic
+        self._held: _Held | None = None
+        self._fetching: asyncio.Task[str] | None = None
+        self._not_before = float("-inf")
+
+    async def get(self) -> tuple[str, bool]:
+        """A token, and whether it was kept from an earlier time. Raises TokenError."""
+        held, now = self._held, self._monotonic()
+        if held is None or now >= held.end:
+            return await asyncio.shield(self._fetch()), False
+        if now >= max(held.renew_at, self._not_before):
+            self._fetch()
+        return held.value, True
+
+    def discard(self, value: str) -> None:
+        """Forgets a token that was refused."""
+        if self._held is not None and self._held.value == value:
+            self._held = None
+
+    async def close(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+        await self.source.close()
+
+    def _fetch(self) -> asyncio.Task[str]:
+        """The fetch that runs, or a new one."""
+        if self._fetching is None:
+            self._fetching = asyncio.create_task(self._renew())
+            self._fetching.add_done_callback(self._fetched)
+        return self._fetching
+
+    def _fetched(self, fetching: asyncio.Task[str]) -> None:
+        self._fetching = None
+        if not fetching.cancelled() and fetching.exception() is not None:  # Those who wait for it are told.
+            self._not_before = self._monotonic() + TRIED_AGAIN_SECONDS
+
+    async def _renew(self) -> str:
+        token = await self.source.fetch()
+        if token.seconds > 0:
+            now, life = self._monotonic(), token.seconds
+            self._held = _Held(
+                token.value,
+                renew_at=now + life - min(RENEWED_AHEAD_SECONDS, life / 5),
+                end=now + life - min(NOT_USED_SECONDS, life / 20),
+            )
+        return token.value
+
+
+def read_token(text: bytes) -> Token:
+    """Reads a token that stands alone, or in JSON as `access_token` with `expires_in`. Raises TokenError."""
+    line = text.decode("utf-8", "replace").strip()
+    return token_of(_object(line)) if line.startswith("{") else token_of({"access_token": line})
+
+
+def token_of(answer: dict[str, Any]) -> Token:
+    """The token in an answer of RFC 6749, section 5.1. Raises TokenError."""
+    value, seconds = answer.get("access_token"), answer.get("expires_in", UNKNOWN_LIFE_SECONDS)
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        raise TokenError("what came is not an access token")
+    try:
+        return Token(value=value, seconds=max(1.0, float(seconds)))
+    except (TypeError, ValueError):
+        return Token(value=value)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
