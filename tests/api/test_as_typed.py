@@ -25,9 +25,9 @@ from tests.api.status import failure_of
 from tests.fakes.otp import built_in
 from tests.fakes.providers import FakeProvider
 
-TRIMMED, REPLACED, REWRITTEN, IGNORED = (
+TRIMMED, DROPPED, REPLACED, REWRITTEN, IGNORED = (
     message_pb2.AdjustmentKind.Value(f"ADJUSTMENT_KIND_{name}")
-    for name in ("TRIMMED", "REPLACED", "REWRITTEN", "IGNORED")
+    for name in ("TRIMMED", "DROPPED", "REPLACED", "REWRITTEN", "IGNORED")
 )
 CODE = {"code": "483920", "minutes": "5", "app": "Acme"}
 
@@ -49,6 +49,17 @@ def told(message: message_pb2.Message) -> list[tuple[str, int]]:
 def received(served: Served) -> Any:
     """The content that the provider was handed last."""
     return served.texts.providers[0].received[-1].content
+
+
+async def test_a_text_out_of_old_files_and_slides_is_repaired_and_the_change_is_told(served: Served) -> None:
+    message = await send(served, text="It\x92s 5 \x80\x0b each")
+    assert received(served).text == "It’s 5 € each"
+    assert told(message) == [("sms.text", REPLACED), ("sms.text", DROPPED)]
+    for refused in ("\x00", "Hi\x00", "\x0b"):
+        failure = await failure_of(
+            served.stub.SendSms(pb.SendSmsRequest(sms=sms_pb2.Sms(to="+14155550123", text=refused)))
+        )
+        assert list(failure.fields) == ["sms.text"]
 
 
 async def test_numbers_as_they_are_pasted(served: Served) -> None:

@@ -16,6 +16,7 @@ from relaypost_server.core.message import Guarantee, MessageState
 from relaypost_server.core.outcome import Kind
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.record import MessageRecord
+from relaypost_server.core.suppression import comparable
 from relaypost_server.store import deliveries, writer
 from relaypost_server.store.deliveries import LARGEST_BATCH, PostgresDeliveries
 from relaypost_server.store.messages import PostgresLog
@@ -111,6 +112,14 @@ async def test_a_receipt_shows_those_recipients_of_its_message_that_it_names(one
     await one.deliveries.record(told)
     shown = [e.recipients for e in (await one.get(sent.id)).events]
     assert shown == [("Ada@Example.com", "c@example.com"), (), ()]
+
+
+async def test_letters_beyond_ascii_are_compared_alike_by_python_and_postgresql(one: Replica) -> None:
+    sent = record(state=SENT, recipients=("JOSÉ@Example.com",))
+    await one.log.append(sent)
+    named = (comparable("JOSÉ@Example.com"),)
+    await one.deliveries.record([event(EventType.BOUNCED, message_id=sent.id, recipients=named)])
+    assert [e.recipients for e in (await one.get(sent.id)).events] == [sent.recipients]
 
 
 async def test_every_order_ends_as_the_core_says(replicas: list[Replica]) -> None:

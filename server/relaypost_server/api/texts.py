@@ -54,13 +54,13 @@ def _rendered(sms: sms_pb2.Sms, templates: Renderer, bad: Violations) -> str:
 
 def _text(sms: sms_pb2.Sms, bad: Violations) -> str:
     check_no_template("sms", sms, bad)
-    if not sms.text.strip():
-        bad.add("sms.text", "is required")
-    elif len(sms.text) > LONGEST_TEXT:
+    if len(sms.text) > LONGEST_TEXT:
         bad.add("sms.text", f"has {len(sms.text)} characters, at most {LONGEST_TEXT} are allowed")
-    else:
-        bad.prose("sms.text", sms.text, most_bytes=4 * LONGEST_TEXT)
-    return sms.text
+        return sms.text
+    text = bad.repaired_prose("sms.text", sms.text, most_bytes=4 * LONGEST_TEXT)
+    if not text.strip():
+        bad.add("sms.text", "is required")
+    return text
 
 
 def _encoded(sms: sms_pb2.Sms, text: str, bad: Violations) -> str:

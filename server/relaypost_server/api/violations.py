@@ -10,7 +10,6 @@ MOST_SHOWN = 30
 """Violations in one answer: they ride in trailers, which fail as a whole beyond about 8 KiB."""
 
 _BROKEN_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _ENCODED_WORD = re.compile(r"=\?[^?]*\?[bBqQ]\?.*\?=")
 """Wider than RFC 2047: readers decode some that it does not allow."""
@@ -71,13 +70,6 @@ class Violations:
         elif "=?" in value and _ENCODED_WORD.search(value):
             self.add(field, "must be plain text, not an encoded word (RFC 2047)")
 
-    def prose(self, field: str, value: str, *, most_bytes: int) -> None:
-        """Text of any number of lines."""
-        if 4 * len(value) > most_bytes and len(value.encode()) > most_bytes:
-            self.add(field, f"is longer than the {most_bytes} bytes that are allowed")
-        elif _CONTROLS.search(value):
-            self.add(field, "must not hold control characters")
-
     def repaired_line(self, field: str, value: str, *, longest: int, required: bool = False, name: bool = False) -> str:
         """As `line`, and what pasting left in it is repaired; the line."""
         text = self.repaired(field, repair_line(value))
@@ -85,7 +77,7 @@ class Violations:
         return text
 
     def repaired_prose(self, field: str, value: str, *, most_bytes: int) -> str:
-        """As `prose`, and what pasting left in it is repaired; the text."""
+        """Text of any number of lines; what pasting left in it is repaired."""
         text = self.repaired(field, repair_prose(value))
         if 4 * len(text) > most_bytes and len(text.encode()) > most_bytes:
             self.add(field, f"is longer than the {most_bytes} bytes that are allowed")

@@ -114,7 +114,7 @@ WHERE
     event.message_id = ANY($1::uuid[])
     AND event.suppression IS NOT NULL
     AND NOT event.waiting
-    AND address IN (SELECT lower(recipient) FROM unnest(message.recipients) AS recipient)
+    AND address IN (SELECT lower(recipient COLLATE "C") FROM unnest(message.recipients) AS recipient)
 ORDER BY address, message.caller, event.event_time DESC;
 
 -- name: callers_who_wrote

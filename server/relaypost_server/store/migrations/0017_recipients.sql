@@ -5,7 +5,7 @@
 CREATE FUNCTION relaypost.receipt_recipients(told text[], recipients text[]) RETURNS text[] LANGUAGE sql STABLE AS $$
     SELECT coalesce(array_agg(recipient ORDER BY place), '{}')
     FROM unnest(recipients) WITH ORDINALITY AS named (recipient, place)
-    WHERE lower(recipient) = ANY(told)
+    WHERE lower(recipient COLLATE "C") = ANY(told)
 $$;
 
 -- What is told of a message, with the receipt that brought it about; a receipt of NULL: none did.
