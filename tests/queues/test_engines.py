@@ -217,6 +217,25 @@ async def test_an_engine_that_is_away_says_so_and_goes_on_when_it_is_back(engine
                 found.update(carried(await queue.take(Lane.BULK, most=5, wait=SHORT)))
 
 
+async def test_what_could_not_be_forgotten_comes_again_while_its_holder_lives(engine: Engine) -> None:
+    given = pointers(1)
+    async with holder(engine) as queue:
+        await queue.put(given)
+        held = await take(queue, 1)
+        for way in engine.ways:
+            way.cut()
+        with contextlib.suppress(QueueUnavailableError):  # RabbitMQ's client does not wait for an answer.
+            await queue.done(held)
+        for way in engine.ways:
+            way.mend()
+        found: Sequence[Taken] = []
+        async with asyncio.timeout(LONG):
+            while not found:
+                with contextlib.suppress(QueueUnavailableError):
+                    found = await queue.take(Lane.BULK, most=1, wait=SHORT)
+        assert carried(found) == given
+
+
 async def test_an_engine_that_is_away_keeps_nobody_from_starting(engine: Engine) -> None:
     async with holder(engine):
         for way in engine.ways:

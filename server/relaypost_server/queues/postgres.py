@@ -121,8 +121,8 @@ class PgQueue:
         await self._ask("give_back_pointers", numbers)
 
     async def _forget(self, numbers: Sequence[int]) -> None:
+        self._in_hand.difference_update(numbers)  # Those that stay come again, and lead to nothing.
         await self._ask("forget_pointers", numbers)
-        self._in_hand.difference_update(numbers)
 
     async def _filled(self, lanes: Collection[str]) -> Collection[str]:
         return {row["lane"] for row in await self._ask("filled_lanes", list(lanes))}

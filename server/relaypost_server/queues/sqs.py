@@ -86,9 +86,9 @@ class SqsQueue:
                 await asyncio.sleep(min(left, SHORT_PAUSE))
 
     async def done(self, taken: Sequence[Taken]) -> None:
+        self._let_go(taken)  # Those that stay come again, and lead to nothing.
         handles = _by_lane({one.handle: one.pointer.lane for one in taken})
         await asyncio.gather(*(self._lanes[lane].delete(found) for lane, found in handles.items()))
-        self._let_go(taken)
 
     async def give_back(self, taken: Sequence[Taken]) -> None:
         self._let_go(taken)  # Whatever becomes of the call, they come again.
