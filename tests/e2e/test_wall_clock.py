@@ -1,5 +1,6 @@
 """Gateways and workers whose wall clock is an hour wrong: what is due and what has expired, the database decides."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ datetime.datetime = Shifted
 def wrong_by(seconds: float, folder: Path) -> dict[str, str]:
     """Settings of a process whose wall clock is so far ahead."""
     (folder / "sitecustomize.py").write_text(WRONG_CLOCK)
-    return {"PYTHONPATH": str(folder), "WALL_CLOCK_SHIFT": str(seconds)}
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": path, "WALL_CLOCK_SHIFT": str(seconds)}
 
 
 def code(**changes: Any) -> dict[str, Any]:
