@@ -185,8 +185,9 @@ class MessageLog(Protocol):
     def append(self, record: MessageRecord) -> Awaitable[bool]:
         """Keeps the record. True once it is durable, in the database or in the local spool.
 
-        False where neither could take it. Never raises, for the message has
-        already been sent.
+        False where neither has taken it within some 0.65 s: it waits in memory
+        then, or had no room there. Never raises, for the message has already been
+        sent.
         """
         ...
 

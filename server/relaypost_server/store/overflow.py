@@ -12,6 +12,8 @@ from relaypost_server.store.spool import Batch, Record, Spool
 
 MOST_PENDING = 20_000
 """Documents that wait in memory for the disk; some 20 MB."""
+DISK_SECONDS = 0.5
+"""How long the senders of documents wait for the disk: a disk that hangs must not hold up their callers."""
 LAST_WRITE_SECONDS = 3.0
 """Seconds to write pending documents to the disk when the gateway stops."""
 REST_SECONDS = 1.0
@@ -110,6 +112,7 @@ class Overflow:
         room = max(0, MOST_PENDING - len(self._pending))
         self._pending += new[:room]
         self._drop(new[room:], "the disk does not take it")
+        asyncio.get_running_loop().call_later(DISK_SECONDS, _stop_waiting, new)
         self._work.set()
 
     def take_back(self) -> Sequence[Entry]:
@@ -177,8 +180,7 @@ class Overflow:
         """Nobody waits for entries that the disk refuses; they are tried again later."""
         if not entries:
             return
-        for entry in entries:
-            entry.settle(False)
+        _stop_waiting(entries)
         self._pending[:0] = entries
         self._refuses = True
         asyncio.get_running_loop().call_later(REST_SECONDS, self._try_again)
@@ -206,6 +208,12 @@ class Overflow:
             entry.settle(False)
         if entries:
             self._on_drop(len(entries))
+
+
+def _stop_waiting(entries: Sequence[Entry]) -> None:
+    """Their senders go on; the entries are written all the same."""
+    for entry in entries:
+        entry.settle(False)
 
 
 async def _to_the_end(work: Awaitable[T]) -> T:
