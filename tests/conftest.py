@@ -52,8 +52,8 @@ __all__ = [
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One for each core: with more, tests that start several processes take the time of others."""
-    return len(os.sched_getaffinity(0))
+    """Two for each core: most tests wait for processes, time-outs and disks for more than half of their time."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
