@@ -87,6 +87,8 @@ class Providers:
         for name in OVER_HTTP:
             fake = self.over_http(name)
             for request, reply in zip(fake.received, fake.replies, strict=True):
+                if not request.line.startswith("POST "):  # A look-up of what became of a message.
+                    continue
                 message_id, text = _READERS[name](request)
                 found.append(_submission(name, message_id, text, taken=not reply.refuses))
         for mail, verdict in zip(self.smtp.received, self.smtp.verdicts, strict=True):
