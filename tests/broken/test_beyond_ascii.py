@@ -1,7 +1,5 @@
 """BROKEN: addresses beyond ASCII are compared by Python's lower() here and by PostgreSQL's lower() there."""
 
-from pathlib import Path
-
 import pytest
 
 from relaypost_server.core.delivery import EventType

@@ -21,7 +21,11 @@ async def test_stop_from_an_old_form_of_the_number_is_heard(replicas: list[Repli
     one, other = replicas
     assert parse_phone(old).number == sent_to
     sent = record(
-        state=MessageState.SENT, recipients=(sent_to,), provider="twilio", caller="signup", create_time=datetime.now(UTC)
+        state=MessageState.SENT,
+        recipients=(sent_to,),
+        provider="twilio",
+        caller="signup",
+        create_time=datetime.now(UTC),
     )
     await one.log.append(sent)
     await one.suppressions.heard(Reply(provider="twilio", id="SM1", address=old, wants_messages=False))

@@ -4,9 +4,9 @@ import pytest
 
 from relaypost_server.core.message import Guarantee
 from relaypost_server.core.outcome import Kind
+from relaypost_server.providers.smtp import Smtp
 from tests.fakes.smtp import BREAK_OFF, FakeSmtp
 from tests.providers.test_smtp_transactions import PEOPLE, Limited, peer, send, smtp
-from relaypost_server.providers.smtp import Smtp
 
 __all__ = ["peer", "smtp"]
 
