@@ -38,6 +38,11 @@ class Typed:
     """Kinds, each with a sentence for people."""
 
 
+def is_meant_as_email(text: str) -> bool:
+    """Whether it is an email address rather than a phone number."""
+    return "@" in text or "\uff20" in text  # The sign of East Asian keyboards.
+
+
 def parse_email(text: str) -> str:
     """The address as `read_email` finds it. Raises AddressError."""
     return text if _is_plain(text) else read_email(text).address

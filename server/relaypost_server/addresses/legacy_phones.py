@@ -8,6 +8,8 @@ from phonenumbers import PhoneNumber
 
 _MEXICO, _ARGENTINA = 52, 54
 """Country codes."""
+COUNTRIES = (f"+{_MEXICO}", f"+{_ARGENTINA}")
+"""Numbers that begin so may be in an old form."""
 _OLD_MEXICAN = re.compile(r"(?:1|01|044|045)([0-9]{10})")
 """1 was put before mobile numbers from abroad, the others within the country, all until August 2019 (IFT)."""
 _BOTH = 13

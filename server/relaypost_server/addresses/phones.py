@@ -9,7 +9,7 @@ import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumber, PhoneNumberFormat, ValidationResult
 
 from relaypost_server.addresses.errors import AddressError
-from relaypost_server.addresses.legacy_phones import in_present_form
+from relaypost_server.addresses.legacy_phones import COUNTRIES, in_present_form
 from relaypost_server.core.adjustments import AdjustmentKind
 from relaypost_server.core.typed import LONGEST, plain, without_marks
 
@@ -67,6 +67,16 @@ def parse_phone(text: str, region: str = "") -> Phone:
         changes.append(_REWRITTEN)
     country = phonenumbers.region_code_for_number(number) or ""
     return Phone(number=written, country=country if country.isalpha() else "", changes=tuple(changes))
+
+
+def as_sent_to(number: str) -> str:
+    """A number in E.164 that a provider names, as a message to it is on record: carriers keep to old forms, too."""
+    if not number.startswith(COUNTRIES):
+        return number
+    try:
+        return parse_phone(number).number
+    except AddressError:
+        return number
 
 
 @cache

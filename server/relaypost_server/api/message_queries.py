@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import messaging_service_pb2 as pb
 
-from relaypost_server.addresses.emails import parse_email
+from relaypost_server.addresses.emails import is_meant_as_email, parse_email
 from relaypost_server.addresses.errors import AddressError
 from relaypost_server.addresses.phones import parse_phone
 from relaypost_server.api import pack
@@ -106,7 +106,7 @@ def _recipient(value: str, bad: Violations) -> str:
     if not value:
         return ""
     try:
-        return parse_email(value) if "@" in value else parse_phone(value).number
+        return parse_email(value) if is_meant_as_email(value) else parse_phone(value).number
     except AddressError as error:
         bad.add("recipient", str(error))
         return ""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from relaypost_server.addresses.phones import as_sent_to
 from relaypost_server.core.background import Task
 from relaypost_server.core.ports import LogUnavailableError
 from relaypost_server.core.suppression_ports import OptOutReader, OptOutsUnreadableError, SuppressionStore
@@ -30,7 +31,7 @@ class OptOuts(Background):
         if not await self._store.claim_opt_outs(name, every=self._reader.opt_outs_every):
             return
         try:
-            numbers = await self._reader.opted_out()
+            numbers = {as_sent_to(number) for number in await self._reader.opted_out()}
         except OptOutsUnreadableError as error:
             log.warning("opt-outs cannot be read", provider=name, why=str(error))
             return

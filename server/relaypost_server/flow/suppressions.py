@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
 
+from relaypost_server.addresses.phones import as_sent_to
 from relaypost_server.core.background import Task
 from relaypost_server.core.failover import Attempt
 from relaypost_server.core.message import Email, Message, Sms
@@ -148,6 +150,7 @@ class Suppressions(Background):
         """Does as a person asks who wrote STOP or START. Raises LogUnavailableError."""
         if reply.wants_messages is None or self._policy is None:
             return
+        reply = replace(reply, address=as_sent_to(reply.address))
         changed = await self.store.hear(reply)
         address, wanted = mask(reply.address), reply.wants_messages
         log.info("recipient replied", address=address, provider=reply.provider, wants_messages=wanted, changed=changed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import orjson
+import structlog
 
 RENEWED_AHEAD_SECONDS: Final = 300.0
 """Before its end, or a fifth of its life where that is less."""
@@ -21,6 +22,8 @@ LONGEST_TOKEN: Final = 64 * 1024
 """Bytes of what holds a token."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750, section 2.1."""
+
+log = structlog.get_logger("relaypost.smtp")
 
 
 class TokenError(Exception):
@@ -104,8 +107,11 @@ class Tokens:
 
     def _fetched(self, fetching: asyncio.Task[str]) -> None:
         self._fetching = None
-        if not fetching.cancelled() and fetching.exception() is not None:  # Those who wait for it are told.
+        error = None if fetching.cancelled() else fetching.exception()
+        if error is not None:  # Those who wait for it are told, but all may have given up.
             self._not_before = self._monotonic() + TRIED_AGAIN_SECONDS
+            why = str(error) if isinstance(error, TokenError) else type(error).__name__
+            log.warning("no access token", source=self.source.way, why=why, fix=self.source.cure)
 
     async def _renew(self) -> str:
         token = await self.source.fetch()

@@ -77,6 +77,8 @@ class Transactions:
         self._limit = limit
         self._left = list(envelope.recipients)
         """Whom no transaction has dealt with."""
+        self._offered: set[str] = set()
+        """Whom the transaction that runs is for: where its dot is not answered, they alone are in doubt."""
         self._refused: dict[str, RefusedRecipient] = {}
         self._gone: list[str] = []
         self._accepted: list[SMTPResponse] = []
@@ -96,7 +98,8 @@ class Transactions:
             return replace(outcome, gone=tuple(self._gone))
         self._alert = self._alert or outcome.alert
         for recipient in self._left:
-            self._refused[recipient] = _not_taken(recipient, outcome)
+            in_doubt = outcome.kind is Kind.UNCONFIRMED and recipient in self._offered
+            self._refused[recipient] = _not_taken(recipient, outcome, in_doubt=in_doubt)
         # The server took something, and was in trouble with the rest.
         return replace(self.outcome(), neutral=True)
 
@@ -124,7 +127,7 @@ class Transactions:
     async def _transaction(self, session: Session) -> None:
         """Offers the email to those who are left, and hands it over for those whom the server takes."""
         await self._mail(session)
-        taken = await self._rcpt(session.smtp)
+        self._offered = taken = await self._rcpt(session.smtp)
         await self._data(session.smtp)
         self._left = [r for r in self._left if r not in taken]
 
@@ -188,9 +191,9 @@ class Transactions:
         self._accepted.append(reply)
 
 
-def _not_taken(recipient: str, outcome: Outcome) -> RefusedRecipient:
-    """A recipient of a transaction that came to this, after an earlier one was accepted."""
-    if outcome.kind is Kind.UNCONFIRMED:
+def _not_taken(recipient: str, outcome: Outcome, *, in_doubt: bool) -> RefusedRecipient:
+    """A recipient who was left when a transaction came to this, after an earlier one was accepted."""
+    if in_doubt:
         return RefusedRecipient(address=recipient, provider_code=IN_DOUBT, temporary=False)
     return RefusedRecipient(address=recipient, provider_code=outcome.provider_code, temporary=True)
 

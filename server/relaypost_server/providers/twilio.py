@@ -95,8 +95,12 @@ class Twilio:
         outcome = await self._post(message, sender, attempt)
         if not sender.name or not refuses_name(outcome):
             return outcome
-        self._refused_names.remember(country, sender.name)
-        return outcome if attempt.left_to_write <= 0 else await self._post(message, _FROM_NUMBER, attempt)
+        if attempt.left_to_write <= 0:
+            return outcome
+        again = await self._post(message, _FROM_NUMBER, attempt)
+        if not refuses_name(again):  # Else it is about the recipient's number, whoever writes to it.
+            self._refused_names.remember(country, sender.name)
+        return again
 
     async def _post(self, message: Message[Sms], sender: SmsSender, attempt: AttemptTime) -> Outcome:
         body = urlencode(request_form(message, sender, self._settings)).encode()

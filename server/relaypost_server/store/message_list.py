@@ -208,4 +208,5 @@ def _all(conditions: Sequence[str]) -> str:
 
 
 def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+    """Since 1970, before which there are no ids; some callers name the year 1 for "from the beginning"."""
+    return max(0, int(moment.timestamp() * 1000))

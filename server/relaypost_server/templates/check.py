@@ -16,6 +16,7 @@ from relaypost_server.templates.render import FillError, Templates
 BUILT_IN = Path(__file__).parent / "builtin"
 """The templates that come with the gateway."""
 DIRECTORY = "RELAYPOST_TEMPLATES_DIR"
+_TOO_DEEP = "holds too many things within one another"
 
 
 def gateway_templates(directory: Path | None, default_locale: str) -> Templates:
@@ -81,11 +82,14 @@ class _Checker:
         """Mistakes that a file makes by itself."""
         try:
             tree = self._sandbox.parse(self._sources[path], filename=path)
+            found = mistakes(tree, path)
         except TemplateSyntaxError as error:
             yield error.lineno, error.message or "is not a template"
             return
+        except RecursionError:
+            yield None, _TOO_DEEP
+            return
         self._trees[path] = tree
-        found = mistakes(tree, path)
         yield from found
         for line, name in references(tree):
             if self._sandbox.join_path(name, path) not in self._sources:
@@ -101,6 +105,8 @@ class _Checker:
             yield error.lineno, error.message or "is not a template"
         except TemplateError as error:
             yield None, error.message or "is not a template"
+        except (RecursionError, SyntaxError, MemoryError):  # Python's own bounds, for what Jinja makes of the file.
+            yield None, _TOO_DEEP
 
     def _closure(self, path: str) -> set[str]:
         """The file, and all that it extends and includes."""

@@ -20,6 +20,8 @@ ALTER TABLE relaypost.pointers SET (
 DO $$
 BEGIN
     IF to_regclass('relaypost.pgqueuer') IS NOT NULL THEN
+        -- A gateway of 0.1 may be storing one now: what it commits before the table goes must be seen.
+        LOCK TABLE relaypost.pgqueuer IN ACCESS EXCLUSIVE MODE;
         INSERT INTO relaypost.pointers (lane, pointer)
         SELECT entrypoint, encode(payload, 'escape')
         FROM relaypost.pgqueuer
