@@ -1,4 +1,4 @@
-"""BROKEN: STOP from a number that carriers write in its country's old form silences nobody."""
+"""STOP is heard from a number that carriers write in its country's old form."""
 
 from datetime import UTC, datetime
 

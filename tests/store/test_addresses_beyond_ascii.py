@@ -1,4 +1,4 @@
-"""BROKEN: addresses beyond ASCII are compared by Python's lower() here and by PostgreSQL's lower() there."""
+"""Addresses beyond ASCII are compared alike by Python and by PostgreSQL."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""BROKEN: commands that print access tokens, and what they leave behind or hide."""
+"""Commands that print access tokens: what they leave behind, and what is told."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""BROKEN: filters of lists."""
+"""Filters of ListMessages at their bounds."""
 
 from datetime import UTC, datetime
 from pathlib import Path

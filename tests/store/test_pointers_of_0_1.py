@@ -1,4 +1,4 @@
-"""BROKEN: messages that a gateway of 0.1 queues while the first new one migrates."""
+"""Messages that a gateway of 0.1 queues while the first new one migrates."""
 
 import asyncio
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""BROKEN: a template that is nested too deeply ends the start with a traceback in place of its mistake."""
+"""A template that is nested too deeply is a mistake in the settings, and ends in no traceback."""
 
 from pathlib import Path
 

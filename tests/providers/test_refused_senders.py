@@ -1,4 +1,4 @@
-"""BROKEN: a name that was not at fault is forgotten for a whole country."""
+"""A sender name is kept for a country where the number was at fault."""
 
 from collections.abc import Callable
 from typing import Any

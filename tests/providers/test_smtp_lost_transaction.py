@@ -1,4 +1,4 @@
-"""BROKEN: who is in doubt when the second of three transactions is not answered."""
+"""Who is in doubt when the second of three transactions is not answered."""
 
 import pytest
 
