@@ -1,6 +1,7 @@
 """The queue on a real PostgreSQL, as several gateways and workers see it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -193,6 +194,14 @@ async def test_streams_that_open_a_batch_at_once_open_the_same(replicas: Sequenc
 )
 def test_contents_are_read_as_they_were_written(content: Email | Sms) -> None:
     assert contents.read(contents.write(content)) == content
+
+
+def test_a_worker_of_0_1_reads_a_content_that_uses_nothing_new() -> None:
+    """It knows no other field, and buries a message with one."""
+    email = {"sender", "to", "cc", "bcc", "reply_to", "subject", "text", "html", "attachments", "headers", "tags"}
+    sms = {"to", "country", "text", "sender_id", "type", "max_price", "validity"}
+    for content, known in ((EMAIL, email), (Sms(to="+14155550123", country="US", text="Hi"), sms)):
+        assert set(json.loads(contents.write(content))["content"]) == known
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"channel": "email", "content": {"to": 1}}', b"[]"])

@@ -8,14 +8,21 @@ import orjson
 from relaypost_server.core.message import Address, Attachment, Email, IndiaDlt, Sms, SmsType, Tracking
 from relaypost_server.core.money import Money
 
+_ADDED_SINCE_0_1 = frozenset({"envelope_sender", "tracking", "sender_number", "india_dlt"})
+
 
 class UnreadableError(ValueError):
     """The bytes were written by no version that this one knows."""
 
 
 def write(content: Email | Sms) -> bytes:
-    """The content with everything that a provider needs of it."""
-    return orjson.dumps({"channel": content.channel, "content": content}, default=_bytes)
+    """The content with everything that a provider needs of it.
+
+    Fields that 0.1 did not know are left out where they are empty: a worker of an earlier release reads the rest.
+    """
+    fields = {name: getattr(content, name) for name in content.__slots__}
+    given = {name: value for name, value in fields.items() if value or name not in _ADDED_SINCE_0_1}
+    return orjson.dumps({"channel": content.channel, "content": given}, default=_bytes)
 
 
 def read(data: bytes) -> Email | Sms:
