@@ -23,7 +23,7 @@ from relaypost_server.providers._smtp_meanings import (
 )
 from relaypost_server.providers._smtp_pool import Pool, Session
 from relaypost_server.providers._smtp_replies import CLOSING, code_of, positive, queue_id
-from relaypost_server.providers._smtp_rows import Row, Stage
+from relaypost_server.providers._smtp_rows import ReplyRow, Stage
 
 _GO_AHEAD = 354
 
@@ -149,7 +149,7 @@ class Transactions:
     async def _rcpt(self, smtp: SMTP) -> set[str]:
         """Those of the ones left whom the server takes in this transaction; raises RefusedError where it is nobody."""
         taken: set[str] = set()
-        refusals: list[tuple[Row, SMTPResponse]] = []
+        refusals: list[tuple[ReplyRow, SMTPResponse]] = []
         for recipient in tuple(self._left):
             reply = await _ask(smtp, Stage.RCPT, self._envelope.rcpt(recipient))
             if positive(reply):
@@ -164,7 +164,7 @@ class Transactions:
             raise RefusedError(all_refused(refusals))
         return taken
 
-    def _refuse(self, recipient: str, row: Row, reply: SMTPResponse) -> None:
+    def _refuse(self, recipient: str, row: ReplyRow, reply: SMTPResponse) -> None:
         self._left.remove(recipient)
         self._alert = self._alert or row.meaning.alert
         self._refused[recipient] = RefusedRecipient(
