@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponse
 
-from relaypost_server.core.outcome import IN_DOUBT, PROVIDER_ID_LIMIT, Kind, Outcome, RefusedRecipient
+from relaypost_server.core.outcome import PROVIDER_ID_LIMIT, Kind, Outcome, RefusedRecipient
 from relaypost_server.core.value import replace
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._smtp_envelope import Envelope, is_unusual
@@ -78,7 +78,7 @@ class Transactions:
         self._left = list(envelope.recipients)
         """Whom no transaction has dealt with."""
         self._offered: set[str] = set()
-        """Whom the transaction that runs is for: where its dot is not answered, they alone are in doubt."""
+        """The recipients of the current transaction. If its dot is not answered, only they are unconfirmed."""
         self._refused: dict[str, RefusedRecipient] = {}
         self._gone: list[str] = []
         self._accepted: list[SMTPResponse] = []
@@ -98,8 +98,8 @@ class Transactions:
             return replace(outcome, gone=tuple(self._gone))
         self._alert = self._alert or outcome.alert
         for recipient in self._left:
-            in_doubt = outcome.kind is Kind.UNCONFIRMED and recipient in self._offered
-            self._refused[recipient] = _not_taken(recipient, outcome, in_doubt=in_doubt)
+            unconfirmed = outcome.kind is Kind.UNCONFIRMED and recipient in self._offered
+            self._refused[recipient] = _not_taken(recipient, outcome, unconfirmed=unconfirmed)
         # The server took something, and was in trouble with the rest.
         return replace(self.outcome(), neutral=True)
 
@@ -191,10 +191,10 @@ class Transactions:
         self._accepted.append(reply)
 
 
-def _not_taken(recipient: str, outcome: Outcome, *, in_doubt: bool) -> RefusedRecipient:
-    """A recipient who was left when a transaction came to this, after an earlier one was accepted."""
-    if in_doubt:
-        return RefusedRecipient(address=recipient, provider_code=IN_DOUBT, temporary=False)
+def _not_taken(recipient: str, outcome: Outcome, *, unconfirmed: bool) -> RefusedRecipient:
+    """A recipient that was left when a transaction failed with `outcome`, after an earlier one was accepted."""
+    if unconfirmed:
+        return RefusedRecipient(address=recipient, provider_code="", temporary=False, unconfirmed=True)
     return RefusedRecipient(address=recipient, provider_code=outcome.provider_code, temporary=True)
 
 
