@@ -18,7 +18,7 @@ from relaypost_server.providers._oauth_tokens import LONGEST_TOKEN, Token, Token
 from relaypost_server.providers._settings import ProxiedProviderSettings
 
 COMMAND_SECONDS: Final = 20.0
-"""How long a command may take to print a token."""
+"""How long a command may take to print a token and end."""
 ENDPOINT_SECONDS: Final = 10.0
 _HEADERS: Final = header_lines({"Content-Type": "application/x-www-form-urlencoded"})
 _REFUSALS: Final = {
@@ -33,7 +33,7 @@ _REFUSALS: Final = {
 
 
 class TokenFile:
-    """Read anew for each log-in, so whoever writes it need not tell."""
+    """A file, read at each log-in, so that another program may replace it at any time."""
 
     way = "a token from a file"
     cure = "see RELAYPOST_SMTP_OAUTH_TOKEN_FILE"
@@ -57,7 +57,7 @@ class TokenFile:
 
 
 class TokenCommand:
-    """Runs a program, without a shell, that prints the token alone or as JSON. What it says on stderr is not read."""
+    """A program that prints the token, alone or as JSON. It runs without a shell; its stderr is thrown away."""
 
     way = "a token of a command"
     cure = "run RELAYPOST_SMTP_OAUTH_TOKEN_COMMAND by hand"
@@ -111,7 +111,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 
 
 class ClientCredentials:
-    """Asks a token endpoint, in the name of an application."""
+    """A token endpoint, asked with the id and secret of an application."""
 
     way = "client credentials"
     cure = "check the settings RELAYPOST_SMTP_OAUTH_CLIENT_ID, _CLIENT_SECRET, _SCOPE and _TOKEN_URL"

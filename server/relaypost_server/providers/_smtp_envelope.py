@@ -1,4 +1,4 @@
-"""Who a message is from and for, as SMTP's commands name them, and the extensions that they need.
+"""The sender and recipients of a message for MAIL and RCPT, and the extensions that these need.
 
 RFC 6531 (SMTPUTF8), RFC 6152 (8BITMIME), RFC 1870 (SIZE).
 """
@@ -16,7 +16,7 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 class Envelope:
-    """An email's sender, its recipients, and what its content asks of the server."""
+    """An email's sender and recipients, and what its content needs of the server."""
 
     def __init__(self, email: Email, content: bytes) -> None:
         self.sender = path(email.envelope_sender or email.sender.email)
@@ -28,7 +28,7 @@ class Envelope:
         self._utf8 = not headers.isascii() or not all(a.isascii() for a in addresses)
 
     def mail(self, smtp: SMTP) -> tuple[bytes, ...]:
-        """The arguments of MAIL. Raises RefusedError where the server lacks an extension that the message needs."""
+        """The arguments of MAIL. Raises RefusedError if the server lacks an extension that the message needs."""
         options = [b"SIZE=%d" % self._size] if smtp.supports_extension("size") else []
         if self._eight_bit or self._utf8:
             _require(smtp, "8BITMIME", "the content")
@@ -53,7 +53,7 @@ def path(address: str) -> str:
 
 
 def is_unusual(address: str) -> bool:
-    """Whether servers may refuse its form: its local part is quoted, or not ASCII."""
+    """Whether a server may not know the form of the address: its local part is quoted, or not ASCII."""
     return address.startswith('"') or not address.isascii()
 
 

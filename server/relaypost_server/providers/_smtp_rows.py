@@ -21,11 +21,11 @@ from relaypost_server.providers._meanings import Meaning, outcome_of
 from relaypost_server.providers._smtp_replies import code_of
 
 LATCH_SECONDS: Final = 3600.0
-"""How long a server is left alone whose quota of the day is used up."""
+"""Seconds for which a server gets no message after it said that our quota is used up."""
 
 
 class Stage(StrEnum):
-    """What a reply answers."""
+    """The step of the dialogue that a reply answers."""
 
     GREETING = "greeting"
     EHLO = "EHLO"
@@ -40,23 +40,23 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyRow:
-    """A meaning, and the replies that have it. A condition that is empty is met by every reply."""
+    """One meaning, and the conditions of the replies that have it. An empty condition fits every reply."""
 
     at: frozenset[Stage]
     code: tuple[str, ...] = ()
-    """Beginnings of the reply code, one of which it must have."""
+    """Prefixes of the reply code. One of them must fit."""
     status: tuple[str, ...] = ()
     """Enhanced status codes, or classes of them such as "5.1"."""
     says: re.Pattern[str] | None = None
     example: str = ""
-    """Words that `says` finds, for the documentation."""
+    """Words that `says` finds, separated by "; ". The documentation and the tests use them."""
     unusual: bool = False
     """Only where the recipient's local part is quoted or not ASCII."""
     meaning: Meaning
     gone: bool = False
-    """It proves that there is no such mailbox."""
+    """The reply proves that the mailbox does not exist."""
     split: bool = False
-    """Where other recipients were taken, this one and the rest are for another transaction."""
+    """If the transaction already has recipients, this one and those after it go into another transaction."""
     cure: str = ""
 
     def fits(self, stage: Stage, code: str, status: str, words: str, *, unusual: bool) -> bool:
@@ -69,7 +69,7 @@ class ReplyRow:
         return self.says is None or self.says.search(words) is not None
 
     def outcome(self, reply: SMTPResponse, *, cure: str = "") -> Outcome:
-        """The outcome of the reply. `cure`: in place of the row's own."""
+        """The outcome of the reply. `cure` replaces the row's own."""
         advice = cure or self.cure
         detail = f"SMTP {reply.code}: {self.meaning.why}" + (f"; {advice}" if advice else "")
         return outcome_of(self.meaning, detail=detail, text=reply.message, code=code_of(reply))
