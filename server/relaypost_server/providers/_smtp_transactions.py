@@ -13,7 +13,7 @@ from aiosmtplib import SMTP, SMTPResponse
 from relaypost_server.core.outcome import PROVIDER_ID_LIMIT, Kind, Outcome, RefusedRecipient
 from relaypost_server.core.value import replace
 from relaypost_server.providers._attempt_time import AttemptTime
-from relaypost_server.providers._smtp_envelope import Envelope, is_unusual
+from relaypost_server.providers._smtp_envelope import Envelope, is_unusual, rcpt
 from relaypost_server.providers._smtp_meanings import (
     ClosingError,
     RefusedError,
@@ -154,11 +154,11 @@ class Transactions:
         taken: set[str] = set()
         refusals: list[tuple[ReplyRow, SMTPResponse]] = []
         for recipient in tuple(self._left):
-            reply = await _ask(smtp, Stage.RCPT, self._envelope.rcpt(recipient))
+            reply = await _ask(smtp, Stage.RCPT, rcpt(recipient))
             if positive(reply):
                 taken.add(recipient)
                 continue
-            row = row_of(Stage.RCPT, reply, unusual=is_unusual(self._envelope.recipients[recipient]))
+            row = row_of(Stage.RCPT, reply, unusual=is_unusual(recipient))
             if taken and row.split:
                 break  # Servers count further refusals as errors, and hang up at some number of them.
             refusals.append((row, reply))
