@@ -107,7 +107,7 @@ async def test_where_the_second_transaction_certainly_failed_the_rest_is_for_ano
     assert outcome.provider_message_id == "4F1A2B3C"
 
 
-async def test_where_the_second_dot_is_not_answered_only_the_rest_is_in_doubt(smtp: Smtp, peer: FakeSmtp) -> None:
+async def test_where_the_second_dot_is_not_answered_only_the_rest_is_unconfirmed(smtp: Smtp, peer: FakeSmtp) -> None:
     peer.decide = Limited(4, {(2, "."): BREAK_OFF})
     outcome = await send(smtp)
     assert (outcome.kind, outcome.effect) == (Kind.ACCEPTED, Effect.NEUTRAL)

@@ -13,6 +13,8 @@ COMMAND_SECONDS: Final = 20.0
 """How long a command may take to print a token and end."""
 ENDED_SECONDS: Final = 1.0
 """How long a fetch waits for a process that it has killed."""
+DRAIN_SECONDS: Final = 0.5
+"""How long a fetch reads on after the program ended, while another process holds its output open."""
 
 
 class TokenCommand:
@@ -62,10 +64,10 @@ class _Output(asyncio.SubprocessProtocol):
 
     def __init__(self) -> None:
         self.complete: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        """Done when the program has ended and the pipe is closed. TokenError if it prints too much."""
+        """Done when the program has ended and its output was read. TokenError if it prints too much."""
         self.exited = asyncio.Event()
         self._printed = bytearray()
-        self._closed = False
+        self.closed = False
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._printed += data
@@ -73,22 +75,26 @@ class _Output(asyncio.SubprocessProtocol):
             self.complete.set_exception(TokenError("the command printed too much"))
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        self._closed = True
-        self._finish()
+        self.closed = True
+        if self.exited.is_set():
+            self._finish()
 
     def process_exited(self) -> None:
         self.exited.set()
-        self._finish()
+        if self.closed:
+            self._finish()
+        else:
+            asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._finish)
 
     def _finish(self) -> None:
-        if self._closed and self.exited.is_set() and not self.complete.done():
+        if not self.complete.done():
             self.complete.set_result(bytes(self._printed))
 
 
 async def _end(process: asyncio.SubprocessTransport, output: _Output) -> None:
-    """Kills the program and its process group if it still runs, and closes the pipe."""
-    if process.get_returncode() is None:
-        with contextlib.suppress(ProcessLookupError):
+    """Kills the program and its process group if it still runs or its output is open, and closes the pipe."""
+    if process.get_returncode() is None or not output.closed:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.get_pid(), signal.SIGKILL)
     process.close()
     with contextlib.suppress(TimeoutError):
