@@ -15,7 +15,8 @@ from tests.api.status import Failure, failure_of
 from tests.api.test_validation import email, sms
 from tests.fakes.http import Reply, answer
 from tests.fakes.providers import FakeProvider, failing
-from tests.providers.rows import Peer, over_http
+from tests.providers.cases import Peer
+from tests.providers.rows import over_http
 
 pytestmark = pytest.mark.usefixtures("aws_keys")
 

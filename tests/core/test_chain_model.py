@@ -209,7 +209,7 @@ class WalkMachine(RuleBasedStateMachine):
                 step.provider,
                 kind,
                 answer.retry_after,
-                refused_for_now=frozenset(answer.refused_for_now),
+                refused_for_now=frozenset(refused & given if answer.refused else ()),
                 blames_recipient=answer.blames_recipient,
             )
         )

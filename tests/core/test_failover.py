@@ -25,7 +25,7 @@ from relaypost_server.core.failover import (
 )
 from relaypost_server.core.message import Address, Email, Guarantee, Message, MessageState
 from relaypost_server.core.money import Money
-from relaypost_server.core.outcome import IN_DOUBT, POLICY, Kind, Next, Outcome, RefusedRecipient
+from relaypost_server.core.outcome import POLICY, Kind, Next, Outcome, RefusedRecipient
 
 CHAIN = [Candidate(provider=name, timeout=10.0) for name in ("a", "b", "c")]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -242,13 +242,13 @@ def test_a_message_that_some_got_counts_as_sent_whatever_becomes_of_the_rest() -
     assert ending(step(*attempts)) is Ending.SENT
 
 
-def partly_in_doubt(*addresses: str) -> Attempt:
-    refused = tuple(RefusedRecipient(address=a, provider_code=IN_DOUBT, temporary=False) for a in addresses)
+def partly_unconfirmed(*addresses: str) -> Attempt:
+    refused = tuple(RefusedRecipient(address=a, provider_code="", temporary=False, unconfirmed=True) for a in addresses)
     return attempt("a", Kind.ACCEPTED, refused=refused)
 
 
-def test_recipients_in_doubt_are_offered_to_the_next_provider_as_possible_duplicates() -> None:
-    first = partly_in_doubt("b@x.org")
+def test_unconfirmed_recipients_are_offered_to_the_next_provider_as_possible_duplicates() -> None:
+    first = partly_unconfirmed("b@x.org")
     assert isinstance(step(first), Try)
     assert not is_final(first, Guarantee.AT_LEAST_ONCE)
     assert still_to_reach(email("a@x.org", "b@x.org"), [first]).content.recipients == ("b@x.org",)
@@ -258,8 +258,8 @@ def test_recipients_in_doubt_are_offered_to_the_next_provider_as_possible_duplic
     assert not judge([first]).possible_duplicate
 
 
-def test_recipients_in_doubt_get_no_second_copy_where_that_is_ruled_out() -> None:
-    first = partly_in_doubt("b@x.org")
+def test_unconfirmed_recipients_get_no_second_copy_where_that_is_ruled_out() -> None:
+    first = partly_unconfirmed("b@x.org")
     assert is_final(first, Guarantee.AT_MOST_ONCE)
     assert judge([first]).ending is Ending.SENT
 

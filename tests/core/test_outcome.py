@@ -2,6 +2,7 @@
 
 import pytest
 
+from relaypost_server.core.message import Guarantee
 from relaypost_server.core.outcome import DETAIL_LIMIT, POLICY, Effect, Kind, Next, Outcome, RefusedRecipient
 
 
@@ -67,12 +68,16 @@ def test_codes_and_ids_are_kept_as_they_are() -> None:
     assert (outcome.provider_code, outcome.provider_message_id) == ("21211", "SM0123456789abcdef")
 
 
-def test_recipients_refused_for_now_are_those_with_a_temporary_refusal() -> None:
+def test_the_next_provider_is_asked_for_temporary_refusals_and_for_unconfirmed_ones_if_at_least_once() -> None:
     refused = (
         RefusedRecipient(address="a@x.org", provider_code="450", temporary=True),
         RefusedRecipient(address="b@x.org", provider_code="550", temporary=False),
+        RefusedRecipient(address="c@x.org", provider_code="", temporary=False, unconfirmed=True),
     )
-    assert Outcome(kind=Kind.ACCEPTED, refused=refused).refused_for_now == ("a@x.org",)
+    outcome = Outcome(kind=Kind.ACCEPTED, refused=refused)
+    assert outcome.left_over(Guarantee.AT_LEAST_ONCE) == ("a@x.org", "c@x.org")
+    assert outcome.left_over(Guarantee.AT_MOST_ONCE) == ("a@x.org",)
+    assert [r.shown_code for r in refused] == ["450", "550", "UNCONFIRMED"]
 
 
 def test_an_outcome_says_no_more_than_it_was_told() -> None:

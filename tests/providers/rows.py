@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from relaypost_server.providers import _aws_answers, sendgrid_answers, ses_answers, sns_answers, twilio_answers
 from relaypost_server.providers._answer_table import FAILURES, OK, REDIRECTS, REFUSALS, AnswerTable, Row
-from relaypost_server.providers._meanings import Meaning
 from tests.fakes.http import FakeHttp, Reply, answer, fake_http
+from tests.providers.cases import Case, Peer
 from tests.providers.configured import OVER_HTTP, build, warmed_up
+from tests.providers.smtp_cases import SMTP_CASES, over_smtp
 
 TABLES: Mapping[str, AnswerTable] = {
     "ses": ses_answers.TABLE,
@@ -23,36 +24,6 @@ TABLES: Mapping[str, AnswerTable] = {
     "twilio": twilio_answers.TABLE,
 }
 ID = "id-1"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One row, and an answer that it is about."""
-
-    name: str
-    meaning: Meaning
-    answer: Any
-    """As the provider's peer takes it."""
-    submissions: int = 1
-
-
-class Peer(Protocol):
-    """A provider and the server that it talks to."""
-
-    provider: Any
-
-    @property
-    def submissions(self) -> int:
-        """Messages that the server has received."""
-        ...
-
-    def accept(self) -> None:
-        """Take messages from now on."""
-        ...
-
-    def give(self, answer: Any) -> None:
-        """Answer every message so from now on."""
-        ...
 
 
 @dataclass(slots=True)
@@ -82,10 +53,11 @@ async def over_http(name: str) -> AsyncIterator[Peer]:
 
 
 PEERS: Mapping[str, Callable[[], AbstractAsyncContextManager[Peer]]] = {
-    name: partial(over_http, name) for name in TABLES
+    **{name: partial(over_http, name) for name in TABLES},
+    "smtp": over_smtp,
 }
 """By provider."""
-SECOND = {"ses": "sendgrid", "sendgrid": "ses", "sns": "twilio", "twilio": "sns"}
+SECOND = {"smtp": "ses", "ses": "sendgrid", "sendgrid": "ses", "sns": "twilio", "twilio": "sns"}
 """Who is asked next, for each provider."""
 
 
@@ -131,16 +103,19 @@ def _reply(name: str, status: int, *, code: str = "", text: str = "", field: str
 
 
 CASES: Mapping[str, Sequence[Case]] = {
-    name: [
-        Case(
-            name=f"{name}: {row.answer}",
-            meaning=row.meaning,
-            answer=reply,
-            submissions=2 if row is _aws_answers.EXPIRED else 1,
-        )
-        for row in table.rows
-        for reply in replies(name, row)
-    ]
-    for name, table in TABLES.items()
+    **{
+        name: [
+            Case(
+                name=f"{name}: {row.answer}",
+                meaning=row.meaning,
+                answer=reply,
+                submissions=2 if row is _aws_answers.EXPIRED else 1,
+            )
+            for row in table.rows
+            for reply in replies(name, row)
+        ]
+        for name, table in TABLES.items()
+    },
+    "smtp": SMTP_CASES,
 }
 """By provider: an answer for everything that each row names."""

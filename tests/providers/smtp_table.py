@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from relaypost_server.providers._smtp_rows import ROWS, Row, Stage
+from relaypost_server.providers._smtp_rows import ROWS, ReplyRow, Stage
 
 HEAD = "| at | reply | kind | alert | why |\n| --- | --- | --- | --- | --- |\n"
 _ORDER = list(Stage)
 _NAMED = {
-    frozenset(Stage): "any",
     frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT}): "the message",
     frozenset({Stage.DATA, Stage.DOT}): "the content",
 }
@@ -17,7 +16,7 @@ def markdown() -> str:
     return HEAD + "".join(f"| {' | '.join(_cells(row))} |\n" for row in ROWS)
 
 
-def _cells(row: Row) -> Iterator[str]:
+def _cells(row: ReplyRow) -> Iterator[str]:
     yield _NAMED.get(row.at) or ", ".join(stage.value for stage in _ORDER if stage in row.at)
     yield _reply(row)
     notes = [
@@ -31,7 +30,7 @@ def _cells(row: Row) -> Iterator[str]:
     yield row.meaning.why
 
 
-def _reply(row: Row) -> str:
+def _reply(row: ReplyRow) -> str:
     parts = []
     if row.code:
         parts.append(" ".join(code.ljust(3, "x") for code in row.code))

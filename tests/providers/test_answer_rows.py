@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from relaypost_server.core.breaker import BreakerPolicy, CircuitState, OpenReason, RefusalReason
 from relaypost_server.core.failover import Ending
-from relaypost_server.core.message import Channel, Guarantee
+from relaypost_server.core.message import Address, Channel, Guarantee
 from relaypost_server.core.outcome import POLICY, Effect, Kind, Next, Outcome
 from relaypost_server.flow.chain import THROTTLE_SECONDS
 from relaypost_server.providers import sendgrid_answers, ses_answers, sns_answers, twilio_answers
@@ -20,7 +20,8 @@ from tests import messages
 from tests.core.effort import EFFORT
 from tests.fakes.http import Reply
 from tests.fakes.providers import Rig
-from tests.providers.rows import CASES, PEERS, SECOND, TABLES, Case, Peer
+from tests.providers.cases import Case, Peer
+from tests.providers.rows import CASES, PEERS, SECOND, TABLES
 
 CLASSIFIERS: Any = {
     "ses": ses_answers.classify,
@@ -141,11 +142,12 @@ async def test_what_one_provider_does_not_take_arrives_by_the_second(name: str, 
 
 async def check(case: Case, first: Peer, second: Peer) -> None:
     kind, before = case.meaning.kind, (first.submissions, second.submissions)
+    first.give(case.answer)
     rig = Rig(
         [first.provider, second.provider], first.provider.channel, policy=BreakerPolicy(jitter=0.0, failures_to_open=1)
     )
-    message = messages.email() if first.provider.channel is Channel.EMAIL else messages.sms()
-    first.give(case.answer)
+    is_email = first.provider.channel is Channel.EMAIL
+    message = messages.email(to=(Address(email=case.to),)) if is_email else messages.sms()
     delivery = await rig.dispatcher.deliver(
         replace(message, guarantee=Guarantee.AT_LEAST_ONCE), caller=rig.caller(10.0)
     )

@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 
-from relaypost_server.providers._oauth_sources import ClientCredentials, TokenCommand, TokenFile
+from relaypost_server.providers._oauth_sources import ClientCredentials, TokenFile
 from relaypost_server.providers._oauth_tokens import TRIED_AGAIN_SECONDS, Token, TokenError, Tokens, read_token
 from relaypost_server.providers._smtp_settings import SmtpSettings
 from tests.fakes.http import HANG, Reply, answer, closed_port, fake_http
@@ -161,36 +160,6 @@ async def test_a_file_is_read_each_time(tmp_path: Path) -> None:
     assert await tokens.get() == ("one", False)
     file.write_text('{"access_token": "two", "expires_in": 3600}')
     assert await tokens.get() == ("two", False)
-
-
-def python(code: str) -> list[str]:
-    return [sys.executable, "-I", "-S", "-c", code]
-
-
-async def test_a_command_prints_the_token() -> None:
-    command = TokenCommand(python("import sys; sys.stderr.write('s3cret'); print('tok$HOME'.replace('$', '.'))"))
-    assert await command.fetch() == Token(value="tok.HOME")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "why"),
-    [
-        (["/no/such/program"], "the command cannot be run (FileNotFoundError)"),
-        (python("print('token'); raise SystemExit(3)"), "the command ended with 3"),
-        (python("print('x' * 100_000)"), "the command printed too much"),
-        (python("pass"), "what came is not an access token"),
-    ],
-)
-async def test_a_command_that_gives_no_token_says_why(arguments: list[str], why: str) -> None:
-    with pytest.raises(TokenError) as caught:
-        await TokenCommand(arguments).fetch()
-    assert (str(caught.value), caught.value.passing) == (why, False)
-
-
-async def test_a_command_that_hangs_is_ended_with_what_it_began() -> None:
-    nested = "import subprocess, sys; subprocess.run([sys.executable, '-I', '-S', '-c', 'import time; time.sleep(99)'])"
-    with pytest.raises(TokenError, match="no token within"):
-        await TokenCommand(python(nested), seconds=0.5).fetch()
 
 
 def flow(url: str, scope: str = "") -> ClientCredentials:

@@ -12,23 +12,23 @@ CLOSING = "421 4.7.0 maximum message count per session reached"
 
 
 def test_nothing_is_known_at_first() -> None:
-    assert not CarriedMessages().is_full(1_000_000)
+    assert not CarriedMessages().decide_to_close(1_000_000)
 
 
 def test_connections_are_full_at_the_number_after_which_the_server_closed_one() -> None:
     learnt = CarriedMessages()
     learnt.closed_after(10)
-    assert not learnt.is_full(9)
-    assert learnt.is_full(10)
+    assert not learnt.decide_to_close(9)
+    assert learnt.decide_to_close(10)
     learnt.closed_after(7)
-    assert learnt.is_full(7)
+    assert learnt.decide_to_close(7)
 
 
 @pytest.mark.parametrize("status", ["4.3.2", "4.4.2"])
 def test_a_shutdown_and_an_idle_time_teach_nothing(status: str) -> None:
     learnt = CarriedMessages()
     learnt.closed_after(1, status)
-    assert not learnt.is_full(1)
+    assert not learnt.decide_to_close(1)
 
 
 def test_a_number_that_is_too_low_is_forgotten_slowly() -> None:
@@ -40,7 +40,7 @@ def test_a_number_that_is_too_low_is_forgotten_slowly() -> None:
         while True:
             carried += 1
             learnt.took(carried)
-            if learnt.is_full(carried):
+            if learnt.decide_to_close(carried):
                 break
             if carried > 200:
                 pytest.fail("one connection goes one message further, not on and on")

@@ -12,12 +12,12 @@ __all__ = ["peer", "smtp"]
 
 
 @pytest.mark.parametrize("reply", [BREAK_OFF, "352 what"])
-async def test_only_those_of_the_transaction_that_was_not_answered_are_in_doubt(
+async def test_only_those_of_the_transaction_that_was_not_answered_are_unconfirmed(
     smtp: Smtp, peer: FakeSmtp, reply: str
 ) -> None:
     """The seventh was never offered: nobody may have written to it, so even AT_MOST_ONCE goes on with it."""
     peer.decide = Limited(3, {(2, "."): reply})
     outcome = await send(smtp)
     assert outcome.kind is Kind.ACCEPTED
-    assert [r.address for r in outcome.refused if r.in_doubt] == list(PEOPLE[3:6])
+    assert [r.address for r in outcome.refused if r.unconfirmed] == list(PEOPLE[3:6])
     assert outcome.left_over(Guarantee.AT_MOST_ONCE) == (PEOPLE[6],)

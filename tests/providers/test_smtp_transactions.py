@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from relaypost_server.core.message import Address
+from relaypost_server.core.message import Address, Guarantee
 from relaypost_server.core.outcome import Effect, Kind, Outcome
 from relaypost_server.providers.smtp import Smtp
 from tests import messages
@@ -102,17 +102,17 @@ async def test_where_the_second_transaction_certainly_failed_the_rest_is_for_ano
     peer.decide = Limited(4, {(2, command): reply})
     outcome = await send(smtp)
     assert (outcome.kind, outcome.effect) == (Kind.ACCEPTED, Effect.NEUTRAL)
-    assert outcome.refused_for_now == PEOPLE[4:]
+    assert outcome.left_over(Guarantee.AT_MOST_ONCE) == PEOPLE[4:]
     assert {r.provider_code for r in outcome.refused} == {code}
     assert outcome.provider_message_id == "4F1A2B3C"
 
 
-async def test_where_the_second_dot_is_not_answered_only_the_rest_is_in_doubt(smtp: Smtp, peer: FakeSmtp) -> None:
+async def test_where_the_second_dot_is_not_answered_only_the_rest_is_unconfirmed(smtp: Smtp, peer: FakeSmtp) -> None:
     peer.decide = Limited(4, {(2, "."): BREAK_OFF})
     outcome = await send(smtp)
     assert (outcome.kind, outcome.effect) == (Kind.ACCEPTED, Effect.NEUTRAL)
-    assert [r.address for r in outcome.refused if r.in_doubt] == list(PEOPLE[4:])
-    assert outcome.refused_for_now == ()
+    assert [r.address for r in outcome.refused if r.unconfirmed] == list(PEOPLE[4:])
+    assert outcome.left_over(Guarantee.AT_MOST_ONCE) == ()
     assert len(peer.received) == 2
 
 

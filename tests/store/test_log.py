@@ -1,6 +1,7 @@
 """The message log on a real PostgreSQL."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ import asyncpg
 import pytest
 
 from relaypost_server.core.message import Channel, MessageState
-from relaypost_server.core.outcome import Kind
+from relaypost_server.core.outcome import Kind, RefusedRecipient
 from relaypost_server.core.ports import LogUnavailableError, MessageQuery
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store import batch_statement, message_list, migrations, writer
@@ -40,6 +41,21 @@ async def test_a_record_with_little_in_it_comes_back_as_well(log: PostgresLog) -
     made = record(cost=None, tags={}, metadata={}, attempts=(), provider="", provider_message_id="")
     assert await log.append(made)
     assert await log.get(made.id) == made
+
+
+async def test_an_unconfirmed_recipient_is_written_as_a_code_and_comes_back_as_it_was(
+    log: PostgresLog, database: str
+) -> None:
+    made = record()
+    *earlier, last = made.attempts
+    unconfirmed = RefusedRecipient(address="b@example.com", provider_code="", temporary=False, unconfirmed=True)
+    made = replace(made, attempts=(*earlier, replace(last, outcome=replace(last.outcome, refused=(unconfirmed,)))))
+    assert await log.append(made)
+    assert await log.get(made.id) == made
+    connection = await asyncpg.connect(database)
+    written = await connection.fetchval("SELECT refused FROM relaypost.attempts WHERE kind = 'accepted'")
+    await connection.close()
+    assert json.loads(written) == [["b@example.com", "UNCONFIRMED", False]]
 
 
 async def test_an_unknown_id_is_none(log: PostgresLog) -> None:

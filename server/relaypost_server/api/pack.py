@@ -98,7 +98,7 @@ def fill_attempt(packed: message_pb2.Attempt, made: Attempt) -> None:
         packed.segments = outcome.segments
     for refused in outcome.refused:
         packed.refused_recipients.add(
-            address=refused.address, provider_code=refused.provider_code, temporary=refused.temporary
+            address=refused.address, provider_code=refused.shown_code, temporary=refused.temporary
         )
 
 

@@ -267,7 +267,7 @@ def _may_be_doubled(attempts: Sequence[Attempt]) -> bool:
     for attempt in attempts:
         if doubtful and attempt.kind in (Kind.ACCEPTED, Kind.UNCONFIRMED):
             return True
-        doubtful = doubtful or attempt.kind is Kind.UNCONFIRMED or any(r.in_doubt for r in attempt.outcome.refused)
+        doubtful = doubtful or attempt.kind is Kind.UNCONFIRMED or any(r.unconfirmed for r in attempt.outcome.refused)
     return False
 
 

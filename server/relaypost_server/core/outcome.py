@@ -14,8 +14,8 @@ DETAIL_LIMIT = 200
 """Characters. Details ride in gRPC trailers, which fail as a whole beyond about 8 KiB."""
 CODE_LIMIT = 64
 PROVIDER_ID_LIMIT = 255
-IN_DOUBT = "UNCONFIRMED"
-"""Beside a recipient for whom a provider may have taken the message, where a provider's code stands else."""
+UNCONFIRMED_CODE = "UNCONFIRMED"
+"""What the API and the log show in place of a provider's code for a recipient that is `unconfirmed`."""
 _CODE = re.compile(r"[A-Za-z][\w.-]*|\d{2,5}(?: \d\.\d{1,3}\.\d{1,3})?", re.ASCII)
 """The shapes of error codes: a name, a number, or an SMTP reply code with its enhanced status code."""
 _ID = re.compile(r"[!-?A-~]+")
@@ -89,10 +89,13 @@ class RefusedRecipient:
     temporary: bool
     """Another provider, or a later try, may reach it."""
 
+    unconfirmed: bool = False
+    """The provider took the message for others; whether it took it for this one as well is not known."""
+
     @property
-    def in_doubt(self) -> bool:
-        """The provider took the message for others; whether for this one as well is not known."""
-        return self.provider_code == IN_DOUBT
+    def shown_code(self) -> str:
+        """The code that the API and the log show."""
+        return UNCONFIRMED_CODE if self.unconfirmed else self.provider_code
 
 
 @value(frozen=True, slots=True, kw_only=True)
@@ -167,15 +170,10 @@ class Outcome:
         words = f"{self.detail}: {self.provider_text}" if self.detail else self.provider_text
         return printable(words, limit=DETAIL_LIMIT)
 
-    @property
-    def refused_for_now(self) -> tuple[str, ...]:
-        """Recipients that another provider may still reach."""
-        return tuple(r.address for r in self.refused if r.temporary)
-
     def left_over(self, guarantee: Guarantee) -> tuple[str, ...]:
         """Recipients of an accepted message for whom the next provider is asked.
 
-        One in doubt gets a second copy sooner than none, unless that is ruled out.
+        An unconfirmed recipient is among them with AT_LEAST_ONCE: a second copy is better than none.
         """
-        doubtful = guarantee is Guarantee.AT_LEAST_ONCE
-        return tuple(r.address for r in self.refused if r.temporary or (r.in_doubt and doubtful))
+        with_unconfirmed = guarantee is Guarantee.AT_LEAST_ONCE
+        return tuple(r.address for r in self.refused if r.temporary or (r.unconfirmed and with_unconfirmed))

@@ -1,12 +1,8 @@
-"""Where access tokens come from: a file, a command, or the client-credentials flow (RFC 6749, section 4.4)."""
+"""Access tokens from a file, or by the client-credentials flow (RFC 6749, section 4.4)."""
 
 import asyncio
-import contextlib
-import os
-import signal
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlencode
 
 from relaypost_server.core.outcome import Outcome
@@ -17,8 +13,6 @@ from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._oauth_tokens import LONGEST_TOKEN, Token, TokenError, read_token, token_of
 from relaypost_server.providers._settings import ProxiedProviderSettings
 
-COMMAND_SECONDS: Final = 20.0
-"""How long a command may take to print a token."""
 ENDPOINT_SECONDS: Final = 10.0
 _HEADERS: Final = header_lines({"Content-Type": "application/x-www-form-urlencoded"})
 _REFUSALS: Final = {
@@ -33,7 +27,7 @@ _REFUSALS: Final = {
 
 
 class TokenFile:
-    """Read anew for each log-in, so whoever writes it need not tell."""
+    """A file, read at each log-in, so that another program may replace it at any time."""
 
     way = "a token from a file"
     cure = "see RELAYPOST_SMTP_OAUTH_TOKEN_FILE"
@@ -56,62 +50,8 @@ class TokenFile:
             return file.read(LONGEST_TOKEN)
 
 
-class TokenCommand:
-    """Runs a program, without a shell, that prints the token alone or as JSON. What it says on stderr is not read."""
-
-    way = "a token of a command"
-    cure = "run RELAYPOST_SMTP_OAUTH_TOKEN_COMMAND by hand"
-
-    def __init__(self, arguments: Sequence[str], *, seconds: float = COMMAND_SECONDS) -> None:
-        self._arguments = tuple(arguments)
-        self._seconds = seconds
-
-    async def fetch(self) -> Token:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise TokenError(f"the command cannot be run ({type(error).__name__})") from None
-        try:
-            async with asyncio.timeout(self._seconds):
-                printed = await _printed(process)
-                await process.wait()
-        except TimeoutError:
-            raise TokenError(f"the command printed no token within {self._seconds:.0f} s") from None
-        finally:
-            await _ended(process)
-        if process.returncode != 0:
-            raise TokenError(f"the command ended with {process.returncode}")
-        return read_token(printed)
-
-    async def close(self) -> None:
-        return None
-
-
-async def _printed(process: asyncio.subprocess.Process) -> bytes:
-    """All that the program prints. Raises TokenError where that is too much."""
-    try:
-        await cast(asyncio.StreamReader, process.stdout).readexactly(LONGEST_TOKEN)
-    except asyncio.IncompleteReadError as everything:
-        return everything.partial
-    raise TokenError("the command printed too much")
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Ends the program, and what it has begun, where it still runs."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-
-
 class ClientCredentials:
-    """Asks a token endpoint, in the name of an application."""
+    """A token endpoint, asked with the id and secret of an application."""
 
     way = "client credentials"
     cure = "check the settings RELAYPOST_SMTP_OAUTH_CLIENT_ID, _CLIENT_SECRET, _SCOPE and _TOKEN_URL"

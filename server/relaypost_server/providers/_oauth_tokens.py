@@ -1,4 +1,4 @@
-"""Access tokens of OAuth 2.0: fetched once for everybody who waits, kept while they last, renewed ahead of time."""
+"""Access tokens of OAuth 2.0: one fetch serves all waiting callers, a token is kept while valid and renewed early."""
 
 import asyncio
 import re
@@ -11,15 +11,15 @@ import orjson
 import structlog
 
 RENEWED_AHEAD_SECONDS: Final = 300.0
-"""Before its end, or a fifth of its life where that is less."""
+"""A token is renewed this long before its end, or a fifth of its life if that is less."""
 NOT_USED_SECONDS: Final = 10.0
-"""At the end of its life, or a twentieth of it: a log-in takes some time as well."""
+"""A token is not used this long before its end, or a twentieth of its life if that is less: a log-in takes time."""
 UNKNOWN_LIFE_SECONDS: Final = 300.0
-"""How long a token is kept of which nobody says how long it lasts."""
+"""How long a token without `expires_in` is kept."""
 TRIED_AGAIN_SECONDS: Final = 30.0
-"""After a renewal ahead of time that failed."""
+"""How long after a failed early renewal the next one begins."""
 LONGEST_TOKEN: Final = 64 * 1024
-"""Bytes of what holds a token."""
+"""Bytes that are read of a file or a command's output."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750, section 2.1."""
 
@@ -27,9 +27,9 @@ log = structlog.get_logger("relaypost.smtp")
 
 
 class TokenError(Exception):
-    """There is no access token, for a reason in our own words.
+    """There is no access token. The text is the gateway's own and holds no secret.
 
-    `passing`: its issuer is out of reach now, which another moment may mend.
+    `passing`: the token endpoint is out of reach or overloaded, so a later try may succeed.
     """
 
     def __init__(self, why: str, *, passing: bool = False) -> None:
@@ -43,19 +43,19 @@ class Token:
 
     value: str = field(repr=False)
     seconds: float = UNKNOWN_LIFE_SECONDS
-    """How long it lasts from now on; 0: it is to be fetched again each time."""
+    """How long it is valid from now on. 0: it is not kept."""
 
 
 class TokenSource(Protocol):
     """Where tokens come from."""
 
     way: str
-    """In words, for operators."""
+    """A description for operators."""
     cure: str
-    """What to look at where it gives none."""
+    """What an operator should check if there is no token."""
 
     async def fetch(self) -> Token:
-        """A token that was not given before, or still lasts. Raises TokenError."""
+        """Fetches a valid token. Raises TokenError."""
         ...
 
     async def close(self) -> None: ...
@@ -69,7 +69,7 @@ class _Held:
 
 
 class Tokens:
-    """Hands out the tokens of a source. Times are monotonic, in seconds."""
+    """Keeps the token of a source. Times are monotonic, in seconds."""
 
     def __init__(self, source: TokenSource, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.source = source
@@ -88,7 +88,7 @@ class Tokens:
         return held.value, True
 
     def discard(self, value: str) -> None:
-        """Forgets a token that was refused."""
+        """Forgets a token that a server refused."""
         if self._held is not None and self._held.value == value:
             self._held = None
 

@@ -21,16 +21,16 @@ from relaypost_server.providers._smtp_settings import Tls
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """Where and how to connect; times in seconds."""
+    """Where and how to connect. Times are in seconds."""
 
     host: str
     port: int
     tls: Tls
     tls_name: str
-    """The name that its certificate must bear."""
+    """The name that the server's certificate must have."""
     ca_file: str | None
     local_hostname: str | None
-    """None: to be found out."""
+    """The name for EHLO. None: found by `EhloName`."""
     connect_timeout: float
     timeout: float
 
@@ -48,7 +48,7 @@ class Opener:
     async def open(self, attempt: AttemptTime) -> SMTP:
         """A connection that is ready for MAIL. Raises RefusedError, SMTPException or OSError.
 
-        What was prepared earlier for the log-in may be over by now: where it is refused, it is renewed once.
+        If the server refuses a token that was kept from an earlier log-in, a new one is fetched once.
         """
         prepared, earlier = await self._prepared(attempt)
         try:
@@ -64,7 +64,7 @@ class Opener:
         await self._log_in.close()
 
     async def _prepared(self, attempt: AttemptTime) -> tuple[str, bool]:
-        """The time that this takes is not the server's."""
+        """Prepares the log-in. The time for that does not count against the server."""
         began = time.monotonic()
         try:
             return await self._log_in.prepare()

@@ -17,13 +17,13 @@ TOKEN_REFUSED = "the token is refused: check its scope, and that it may send as 
 
 
 class LogIn(Protocol):
-    """A way to log in, in two steps: what takes time of its own is done before connecting."""
+    """A way to log in. `prepare` fetches what `enter` needs before the connection is opened."""
 
     way: str
-    """In words, for operators."""
+    """A description for operators."""
 
     async def prepare(self) -> tuple[str, bool]:
-        """What `enter` needs, and whether it is of an earlier time. Raises RefusedError."""
+        """What `enter` needs, and whether it was kept from an earlier log-in. Raises RefusedError."""
         ...
 
     async def enter(self, smtp: SMTP, prepared: str) -> None:
@@ -31,14 +31,14 @@ class LogIn(Protocol):
         ...
 
     def forget(self, prepared: str) -> None:
-        """What was prepared was refused."""
+        """Forgets what `prepare` gave: the server refused it."""
         ...
 
     async def close(self) -> None: ...
 
 
 class NoLogIn:
-    """The server takes messages from everybody who may connect."""
+    """The server takes messages from every client that may connect."""
 
     way = "no log-in"
 
@@ -56,7 +56,7 @@ class NoLogIn:
 
 
 class PasswordLogIn(NoLogIn):
-    """A user and a password: CRAM-MD5, PLAIN or LOGIN."""
+    """Logs in with a user and a password: CRAM-MD5, PLAIN or LOGIN."""
 
     way = "log-in with a password"
 
@@ -76,7 +76,7 @@ class PasswordLogIn(NoLogIn):
 
 
 class TokenLogIn:
-    """A user and an access token of OAuth 2.0: XOAUTH2, as Google and Microsoft describe it.
+    """Logs in with a user and an access token of OAuth 2.0: XOAUTH2, as Google and Microsoft describe it.
 
     developers.google.com/workspace/gmail/imap/xoauth2-protocol
     """

@@ -7,11 +7,11 @@ from aiosmtplib import SMTPResponse
 from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.value import replace
 from relaypost_server.providers._smtp_replies import status_of, words_of
-from relaypost_server.providers._smtp_rows import ROWS, Row, Stage
+from relaypost_server.providers._smtp_rows import ROWS, ReplyRow, Stage
 
 
 class RefusedError(Exception):
-    """The outcome is known, the server's no for example; a connection that is open is still good."""
+    """Ends an attempt whose outcome is known, for example by a refusal. An open connection can still be used."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.kind)
@@ -26,7 +26,7 @@ class ClosingError(RefusedError):
         self.reply = reply
 
 
-def row_of(stage: Stage, reply: SMTPResponse, *, unusual: bool = False) -> Row:
+def row_of(stage: Stage, reply: SMTPResponse, *, unusual: bool = False) -> ReplyRow:
     """The row of a reply that refuses. `unusual`: the recipient's local part is quoted or not ASCII."""
     code, status, words = str(reply.code), status_of(reply), words_of(reply)
     return next(row for row in ROWS if row.fits(stage, code, status, words, unusual=unusual))
@@ -45,11 +45,14 @@ _STRONGEST = (
     Kind.UNSUPPORTED,
     Kind.REJECTED,
 )
-"""What counts where recipients were refused for several reasons: one that another provider may reach is enough."""
+"""The order in which kinds count when all recipients were refused, for different reasons.
+
+A recipient that another provider may reach outweighs one that does not exist.
+"""
 
 
-def all_refused(refusals: Sequence[tuple[Row, SMTPResponse]]) -> Outcome:
-    """The outcome where every recipient was refused; at least one refusal."""
+def all_refused(refusals: Sequence[tuple[ReplyRow, SMTPResponse]]) -> Outcome:
+    """The outcome of a transaction that refused every recipient. `refusals` must not be empty."""
     row, reply = min(refusals, key=lambda refusal: _STRONGEST.index(refusal[0].meaning.kind))
     return replace(
         row.outcome(reply),

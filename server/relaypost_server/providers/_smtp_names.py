@@ -17,10 +17,10 @@ _OF_NO_HOST = ("localhost", "localdomain")
 
 
 class EhloName:
-    """Gives each connection its name."""
+    """Finds the EHLO name of each connection."""
 
     def __init__(self, given: str | None) -> None:
-        """`given`: as the settings say; None: to be found out."""
+        """`given` is the name from the settings. None: the host's full name, or else its address, is used."""
         self._given = given
         self._full_name: str | None = None
 
@@ -47,7 +47,7 @@ async def full_name(host: str) -> str:
 
 
 def is_full_name(name: str) -> bool:
-    """Whether it has a domain that may mean something to others."""
+    """Whether the name has a domain, and not a local one such as localdomain."""
     return _FULL_NAME.fullmatch(name) is not None and not name.lower().endswith(_OF_NO_HOST)
 
 

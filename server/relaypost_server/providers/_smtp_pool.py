@@ -25,9 +25,9 @@ class Session:
 
     smtp: SMTP
     kept: bool = False
-    """It carried another message before: the server may have closed it since."""
+    """It carried another message before, so the server may have closed it since."""
     carried: int = 0
-    """The messages that the server let begin on it."""
+    """How many MAIL commands the server accepted on it."""
 
 
 class Pool:
@@ -44,7 +44,7 @@ class Pool:
 
     @asynccontextmanager
     async def session(self, attempt: AttemptTime) -> AsyncIterator[Session]:
-        """A place and a connection for one message. Raises RefusedError, SMTPException or OSError."""
+        """Waits for a place and yields a connection for one message. Raises RefusedError, SMTPException or OSError."""
         await self._place(attempt)
         try:
             async with self._session(attempt) as session:
@@ -53,18 +53,18 @@ class Pool:
             self._places.give_back()
 
     async def renew(self, session: Session, attempt: AttemptTime) -> None:
-        """Connects anew, in place of a kept connection that the server closed."""
+        """Replaces a kept connection that the server closed by a new one."""
         hang_up(session.smtp)
         session.smtp = await self._opener.open(attempt)
         session.kept, session.carried = False, 0
 
     def began(self, session: Session) -> None:
-        """The server let a message begin."""
+        """Records that the server accepted MAIL."""
         session.carried += 1
         self._carried.took(session.carried)
 
     def closed(self, session: Session, reply: SMTPResponse) -> None:
-        """The server closed a kept connection with 421, in place of another message."""
+        """Records that the server closed a kept connection with 421 instead of taking another message."""
         self._carried.closed_after(session.carried, status_of(reply))
 
     async def close(self) -> None:
@@ -91,16 +91,16 @@ class Pool:
         self._keep(session)
 
     def _keep(self, session: Session) -> None:
-        if self._carried.is_full(session.carried):
+        if self._carried.decide_to_close(session.carried):
             hang_up(session.smtp)
         elif session.smtp.is_connected:
             session.kept = True
             self._idle.append((session, time.monotonic()))
 
     async def _reuse(self, attempt: AttemptTime) -> Session | None:
-        """The connection that was used last, if it still answers. One look, for the others are older.
+        """The connection that was used last if it answers RSET, else None. Older connections are not tried.
 
-        The RSET also clears what a refusal left behind. Its time is not the provider's fault.
+        RSET also clears a transaction that a refusal left open. Its time does not count against the provider.
         """
         began, limit = time.monotonic(), min(CHECK_SECONDS, attempt.left_to_write / 3)
         if limit <= 0:
@@ -128,7 +128,7 @@ class Pool:
             hang_up(self._idle.pop()[0].smtp)
 
     def _last_used(self) -> Session | None:
-        """Closes connections that were kept for too long."""
+        """The connection that was used last and is not idle for too long; the others are closed."""
         now = time.monotonic()
         while self._idle:
             session, since = self._idle.pop()

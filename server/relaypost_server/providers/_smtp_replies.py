@@ -13,9 +13,9 @@ _QUEUE_ID = re.compile(
     re.IGNORECASE,
 )
 _FOREIGN = re.compile(r"<[^<>]*>|(?<!\S)\S+@\S+")
-"""What is no word of the server's: addresses, which their owners choose."""
+"""Addresses in a reply. Their owners choose them, so they are not the server's words."""
 _READ = 1_000
-"""Characters of a reply whose words are read."""
+"""How many characters of a reply are searched for words."""
 
 
 def queue_id(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Hands one email over in as many SMTP transactions as the server wants: some take so many recipients at once.
+"""Hands one email over in as many SMTP transactions as the server needs. Some limit the recipients of a transaction.
 
-RFC 5321, section 4.5.3.1.10: those who are refused with 452 are for another transaction. All of them make one
-outcome. Who was taken in an earlier transaction is never asked for again.
+RFC 5321, section 4.5.3.1.10: recipients that are refused with 452 go into another transaction. All transactions make
+one outcome. A recipient that one transaction accepted is in no later one.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPResponse
 
-from relaypost_server.core.outcome import IN_DOUBT, PROVIDER_ID_LIMIT, Kind, Outcome, RefusedRecipient
+from relaypost_server.core.outcome import PROVIDER_ID_LIMIT, Kind, Outcome, RefusedRecipient
 from relaypost_server.core.value import replace
 from relaypost_server.providers._attempt_time import AttemptTime
-from relaypost_server.providers._smtp_envelope import Envelope, is_unusual
+from relaypost_server.providers._smtp_envelope import Envelope, is_unusual, rcpt
 from relaypost_server.providers._smtp_meanings import (
     ClosingError,
     RefusedError,
@@ -23,7 +23,7 @@ from relaypost_server.providers._smtp_meanings import (
 )
 from relaypost_server.providers._smtp_pool import Pool, Session
 from relaypost_server.providers._smtp_replies import CLOSING, code_of, positive, queue_id
-from relaypost_server.providers._smtp_rows import Row, Stage
+from relaypost_server.providers._smtp_rows import ReplyRow, Stage
 
 _GO_AHEAD = 354
 
@@ -34,16 +34,16 @@ class WriteLimit:
     def __init__(self, attempt: AttemptTime) -> None:
         self.attempt = attempt
         self._submitted = False
-        """The final dot may have reached the server."""
+        """The server may have received the final dot."""
         self.scope = asyncio.timeout(attempt.left_to_write)
 
     def begin(self) -> None:
-        """Another transaction begins: a loss is certain again."""
+        """Begins another transaction. Until `submit`, a lost connection means that nothing was sent."""
         self._submitted = False
         self._reschedule(self.attempt.left_to_write)
 
     def submit(self) -> None:
-        """From here on a loss is uncertain. Raises TimeoutError where it is too late to begin."""
+        """Marks that the message may be sent from here on. Raises TimeoutError if it is too late to send it."""
         seconds = self.attempt.left_for_answer()
         if seconds is None:
             raise TimeoutError
@@ -51,7 +51,7 @@ class WriteLimit:
         self._reschedule(seconds)
 
     def lost(self, error: Exception) -> Outcome:
-        """The outcome of a connection that was lost, or of time that ran out."""
+        """The outcome of a lost connection or a time-out."""
         what = "time-out" if isinstance(error, TimeoutError) else type(error).__name__
         late = self.scope.expired() or self.attempt.left_to_write <= 0
         if self._submitted:
@@ -68,7 +68,7 @@ class WriteLimit:
 
 
 class Transactions:
-    """The transactions of one email. Call `run`, then `outcome`, or `ended` where it raised."""
+    """The transactions of one email. Call `run`, then `outcome`; or `ended` if `run` raised."""
 
     def __init__(self, pool: Pool, envelope: Envelope, content: bytes, limit: WriteLimit) -> None:
         self._pool = pool
@@ -76,16 +76,19 @@ class Transactions:
         self._content = content
         self._limit = limit
         self._left = list(envelope.recipients)
-        """Whom no transaction has dealt with."""
+        """Recipients that are neither accepted nor refused yet."""
         self._offered: set[str] = set()
-        """Whom the transaction that runs is for: where its dot is not answered, they alone are in doubt."""
+        """The recipients of the current transaction. If its dot is not answered, only they are unconfirmed."""
         self._refused: dict[str, RefusedRecipient] = {}
         self._gone: list[str] = []
         self._accepted: list[SMTPResponse] = []
         self._alert = False
 
     async def run(self, session: Session) -> None:
-        """Raises RefusedError, SMTPException or OSError where not everybody was dealt with."""
+        """Runs transactions until each recipient is accepted or refused.
+
+        Raises RefusedError, SMTPException or OSError if a transaction fails as a whole.
+        """
         await self._transaction(session)
         while self._left:
             session.kept = True
@@ -93,18 +96,18 @@ class Transactions:
             await self._transaction(session)
 
     def ended(self, outcome: Outcome) -> Outcome:
-        """The outcome of the email, of whose last transaction this is the outcome."""
+        """The outcome of an email whose last transaction failed with `outcome`."""
         if not self._accepted:
             return replace(outcome, gone=tuple(self._gone))
         self._alert = self._alert or outcome.alert
         for recipient in self._left:
-            in_doubt = outcome.kind is Kind.UNCONFIRMED and recipient in self._offered
-            self._refused[recipient] = _not_taken(recipient, outcome, in_doubt=in_doubt)
-        # The server took something, and was in trouble with the rest.
+            unconfirmed = outcome.kind is Kind.UNCONFIRMED and recipient in self._offered
+            self._refused[recipient] = _not_taken(recipient, outcome, unconfirmed=unconfirmed)
+        # The server accepted mail before it failed, so its circuit learns nothing.
         return replace(self.outcome(), neutral=True)
 
     def outcome(self) -> Outcome:
-        """The outcome where at least one transaction was accepted."""
+        """The outcome of an email of which at least one transaction was accepted."""
         first = self._accepted[0]
         ids = [found for reply in self._accepted if (found := queue_id(reply.message))]
         return Outcome(
@@ -125,14 +128,14 @@ class Transactions:
         return f"{in_several or 'accepted'}, but for {len(self._refused)} refused recipients"
 
     async def _transaction(self, session: Session) -> None:
-        """Offers the email to those who are left, and hands it over for those whom the server takes."""
+        """Offers the recipients that are left, and sends the email for those that the server accepts."""
         await self._mail(session)
         self._offered = taken = await self._rcpt(session.smtp)
         await self._data(session.smtp)
         self._left = [r for r in self._left if r not in taken]
 
     async def _mail(self, session: Session) -> None:
-        """Begins a message; over a new connection where the server closed a kept one between two messages."""
+        """Sends MAIL. If the server closed a kept connection between two messages, a new one is opened once."""
         try:
             reply = await _ask(session.smtp, Stage.MAIL, *self._envelope.mail(session.smtp))
         except (ClosingError, aiosmtplib.SMTPServerDisconnected) as error:
@@ -147,15 +150,15 @@ class Transactions:
         self._pool.began(session)
 
     async def _rcpt(self, smtp: SMTP) -> set[str]:
-        """Those of the ones left whom the server takes in this transaction; raises RefusedError where it is nobody."""
+        """The recipients that the server accepts in this transaction. Raises RefusedError if it accepts none."""
         taken: set[str] = set()
-        refusals: list[tuple[Row, SMTPResponse]] = []
+        refusals: list[tuple[ReplyRow, SMTPResponse]] = []
         for recipient in tuple(self._left):
-            reply = await _ask(smtp, Stage.RCPT, self._envelope.rcpt(recipient))
+            reply = await _ask(smtp, Stage.RCPT, rcpt(recipient))
             if positive(reply):
                 taken.add(recipient)
                 continue
-            row = row_of(Stage.RCPT, reply, unusual=is_unusual(self._envelope.recipients[recipient]))
+            row = row_of(Stage.RCPT, reply, unusual=is_unusual(recipient))
             if taken and row.split:
                 break  # Servers count further refusals as errors, and hang up at some number of them.
             refusals.append((row, reply))
@@ -164,7 +167,7 @@ class Transactions:
             raise RefusedError(all_refused(refusals))
         return taken
 
-    def _refuse(self, recipient: str, row: Row, reply: SMTPResponse) -> None:
+    def _refuse(self, recipient: str, row: ReplyRow, reply: SMTPResponse) -> None:
         self._left.remove(recipient)
         self._alert = self._alert or row.meaning.alert
         self._refused[recipient] = RefusedRecipient(
@@ -176,7 +179,7 @@ class Transactions:
             self._gone.append(recipient)
 
     async def _data(self, smtp: SMTP) -> None:
-        """Hands the message over."""
+        """Sends the message and reads the reply to its final dot."""
         reply = await _ask(smtp, Stage.DATA)
         if reply.code != _GO_AHEAD:
             raise RefusedError(outcome_at(Stage.DATA, reply))
@@ -191,15 +194,15 @@ class Transactions:
         self._accepted.append(reply)
 
 
-def _not_taken(recipient: str, outcome: Outcome, *, in_doubt: bool) -> RefusedRecipient:
-    """A recipient who was left when a transaction came to this, after an earlier one was accepted."""
-    if in_doubt:
-        return RefusedRecipient(address=recipient, provider_code=IN_DOUBT, temporary=False)
+def _not_taken(recipient: str, outcome: Outcome, *, unconfirmed: bool) -> RefusedRecipient:
+    """A recipient that was left when a transaction failed with `outcome`, after an earlier one was accepted."""
+    if unconfirmed:
+        return RefusedRecipient(address=recipient, provider_code="", temporary=False, unconfirmed=True)
     return RefusedRecipient(address=recipient, provider_code=outcome.provider_code, temporary=True)
 
 
 def _joined(ids: Sequence[str]) -> str:
-    """As many whole ids as there is room for, separated by commas."""
+    """The ids, separated by commas; only whole ids, within PROVIDER_ID_LIMIT characters."""
     joined = ",".join(ids)
     return joined if len(joined) <= PROVIDER_ID_LIMIT else joined[: PROVIDER_ID_LIMIT + 1].rpartition(",")[0]
 
@@ -211,7 +214,7 @@ def _dotted(content: bytes) -> bytes:
 
 
 async def _ask(smtp: SMTP, stage: Stage, *arguments: bytes) -> SMTPResponse:
-    """The reply to a command that comes before the message; raises ClosingError where the server hangs up instead."""
+    """The reply to a command that comes before the message. Raises ClosingError if it is 421."""
     reply = await smtp.execute_command(stage.encode(), *arguments)
     if reply.code == CLOSING:
         smtp.close()

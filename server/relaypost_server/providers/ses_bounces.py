@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from relaypost_server.providers._enhanced_codes import NO_SUCH_MAILBOX
 from relaypost_server.providers._receipts import addresses, mapping
 
 _ENHANCED = re.compile(r"(?<!\d)(?<!\d\.)([245])\.(\d{1,3})\.(\d{1,3})(?!\.?\d)")
@@ -20,9 +21,6 @@ _UNKNOWN = re.compile(
     r"(?:unknown|not found|does(?: not|n't) exist|not exist)|(?:unknown|no such) (?:user|mailbox|recipient|account)",
     re.IGNORECASE,
 )
-_GONE = frozenset({("1", number) for number in ("1", "2", "3", "6", "10")} | {("2", "1")})
-"""Subject and detail of 5.x.x: no such mailbox, domain or syntax, moved, a domain without mail; a mailbox disabled."""
-
 _SAYS_NOTHING = frozenset({"0", "3"})
 """Subjects without a meaning of their own: "other", and what the server's own system made of it."""
 
@@ -69,7 +67,7 @@ def _is_permanent(recipient: Mapping[str, Any], said_permanent: bool) -> bool:
             continue
         if code[1] == "4":
             return False
-        if code[1] == "5" and (code[2], code[3]) in _GONE:
+        if code[0] in NO_SUCH_MAILBOX:
             return True
         if code[2] not in _SAYS_NOTHING:
             return said_permanent

@@ -15,7 +15,8 @@ from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._mime import write_mime
-from relaypost_server.providers._oauth_sources import ClientCredentials, TokenCommand, TokenFile
+from relaypost_server.providers._oauth_command import TokenCommand
+from relaypost_server.providers._oauth_sources import ClientCredentials, TokenFile
 from relaypost_server.providers._oauth_tokens import Tokens, TokenSource
 from relaypost_server.providers._pricing import priced
 from relaypost_server.providers._smtp_connecting import Opener, Server

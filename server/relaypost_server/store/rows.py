@@ -15,7 +15,7 @@ from relaypost_server.core.idempotency import Claim, KnownRequest, Started
 from relaypost_server.core.message import Channel, Guarantee, MessageState
 from relaypost_server.core.money import Money
 from relaypost_server.core.otp_codes import StoredCode
-from relaypost_server.core.outcome import Kind, Outcome, RefusedRecipient
+from relaypost_server.core.outcome import UNCONFIRMED_CODE, Kind, Outcome, RefusedRecipient
 from relaypost_server.core.queue import TIME_TO_LIVE, Queued
 from relaypost_server.core.record import MessageRecord
 from relaypost_server.store import contents
@@ -161,7 +161,7 @@ def _attempt_document(number: int, attempt: Attempt) -> dict[str, Any]:
         "units": outcome.units,
         "price_due": attempt.start_time + FIRST_ASKED if outcome.price_later else None,
         "segments": outcome.segments,
-        "refused": [(r.address, r.provider_code, r.temporary) for r in outcome.refused],
+        "refused": [(r.address, r.shown_code, r.temporary) for r in outcome.refused],
     }
 
 
@@ -276,15 +276,19 @@ def _attempt(row: Row) -> Attempt:
             billed=_to_money(row, "billed"),
             units=row["units"],
             segments=row["segments"],
-            refused=tuple(
-                RefusedRecipient(address=address, provider_code=code, temporary=temporary)
-                for address, code, temporary in orjson.loads(row["refused"])
-            ),
+            refused=tuple(_refused(*written) for written in orjson.loads(row["refused"])),
         ),
         skipped=SkipReason.__members__.get(row["skipped"]),  # A newer gateway may know more reasons.
         circuit=CircuitState(row["circuit"]),
         start_time=row["start_time"],
         duration=row["duration"],
+    )
+
+
+def _refused(address: str, code: str, temporary: bool) -> RefusedRecipient:
+    unconfirmed = code == UNCONFIRMED_CODE
+    return RefusedRecipient(
+        address=address, provider_code="" if unconfirmed else code, temporary=temporary, unconfirmed=unconfirmed
     )
 
 
