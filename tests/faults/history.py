@@ -154,8 +154,9 @@ def _of_log(call: Call, submitted: Sequence[Submission], logged: Sequence[Logged
     if call.message_id and entry.message_id != call.message_id:
         yield Offence("unlogged", call.token, f"the caller's message {call.message_id} is not {entry.message_id}")
     if call.result is not Result.UNKNOWN and call.message_id and entry.state not in _STATES[call.result]:
-        how = f"keyed {call.keyed}, at most once {call.at_most_once}, {entry.attempts}, got {[s.provider for s in submitted]}"
-        yield Offence("unlogged", call.token, f"{call.result} to the caller, {entry.state} in the log: {how}")
+        how = f"keyed {call.keyed}, at most once {call.at_most_once}, {entry.attempts}"
+        what = f"{call.result} to the caller, {entry.state} in the log: {how}, got {[s.provider for s in submitted]}"
+        yield Offence("unlogged", call.token, what)
     for provider in sorted({s.provider for s in submitted}):
         got, told = sum(s.provider == provider for s in submitted), entry.asked(provider)
         if got > told:
