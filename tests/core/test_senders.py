@@ -44,10 +44,17 @@ def test_the_callers_name_outweighs_the_accounts_number() -> None:
     assert (sender.name, sender.number, sender.adjustments) == ("Acme", "", ())
 
 
-def test_north_america_shows_no_names_and_that_is_told() -> None:
-    sender = sender_of(sms(sender_id="Acme"), {})
+@pytest.mark.parametrize("country", ["US", "CA", "PR", "GU", "VI", "AS", "MP"])
+def test_where_phones_show_no_names_the_accounts_number_sends_and_that_is_told(country: str) -> None:
+    sender = sender_of(sms(country=country, sender_id="Acme"), {})
     assert (sender.name, sender.number) == ("", "")
     assert [(a.field, a.kind) for a in sender.adjustments] == [("sms.sender_id", AdjustmentKind.IGNORED)]
+
+
+@pytest.mark.parametrize("country", ["JM", "BB", "TT", "DO", ""])
+def test_the_rest_of_the_numbers_that_begin_with_1_may_have_names(country: str) -> None:
+    sender = sender_of(sms(to="+18764123456", country=country, sender_id="Acme"), {})
+    assert (sender.name, sender.adjustments) == ("Acme", ())
 
 
 def test_the_callers_number_outweighs_everything() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -10,6 +11,7 @@ import pytest
 from relaypost_server.core.adjustments import AdjustmentKind
 from relaypost_server.core.message import IndiaDlt
 from relaypost_server.core.outcome import Kind, Outcome
+from relaypost_server.providers import _attempt_time
 from relaypost_server.providers._refused_names import MOST_REMEMBERED, REMEMBERED_SECONDS, RefusedNames
 from relaypost_server.providers._sns_settings import SnsSettings
 from relaypost_server.providers._twilio_settings import TwilioSettings
@@ -78,6 +80,7 @@ def told(outcome: Outcome) -> list[tuple[str, AdjustmentKind]]:
         ({**ABROAD, "sender_id": "AT&T"}, {"From": "AT&T"}),
         ({**ABROAD, "sender_id": "My Shop"}, {"From": "My Shop"}),
         ({"sender_id": "Acme"}, {"From": NUMBER}),
+        ({"to": "+18764123456", "country": "JM", "sender_id": "Acme"}, {"From": "Acme"}),
         ({"sender_number": "+14155550111"}, {"From": "+14155550111"}),
         ({"sender_number": "12345"}, {"From": "12345"}),
         ({"to": "+919876543210", "country": "IN", "sender_id": "Acme"}, {"From": "ACMEIN"}),
@@ -99,6 +102,7 @@ async def test_twilio_has_one_sender(
         ({}, "", NUMBER),
         ({**ABROAD, "sender_id": "Acme-Co"}, "Acme-Co", ""),
         ({"sender_id": "Acme"}, "", NUMBER),
+        ({"to": "+18764123456", "country": "JM", "sender_id": "Acme"}, "Acme", ""),
         ({**ABROAD, "sender_number": "12345"}, "", "12345"),
         ({"to": "+919876543210", "country": "IN", "sender_id": "Acme"}, "ACMEIN", ""),
         ({"to": "+33612345678", "country": "FR", "sender_id": "Acme"}, "", "36179"),
@@ -138,7 +142,7 @@ async def test_indias_registered_ids_go_to_india_alone(peer: FakeHttp, provider_
     assert not any("Id" in name for name in abroad)
 
 
-@pytest.mark.parametrize("code", [21657, 21612, 21212])
+@pytest.mark.parametrize("code", [21657, 21212])
 @pytest.mark.parametrize(
     ("environ", "second"), [({}, {"From": NUMBER}), ({"RELAYPOST_TWILIO_MESSAGING_SERVICE_SID": SERVICE}, None)]
 )
@@ -159,6 +163,35 @@ async def test_a_name_that_twilio_refuses_is_followed_by_the_number_and_told(
     elsewhere = await send(provider, to="+33612345678", country="FR", sender_id="Acme")
     assert elsewhere.kind is Kind.ACCEPTED
     assert len(peer.received) == 5
+
+
+async def test_one_number_that_a_name_does_not_reach_leaves_its_country_the_name(
+    peer: FakeHttp, provider_with: Callable[..., Any]
+) -> None:
+    blocked = "+4915112345670"
+
+    def reply(request: Request) -> Reply:
+        form = form_of(request)
+        return refused(21612) if (form["To"], form["From"]) == (blocked, "Acme") else TAKEN
+
+    peer.reply = reply
+    provider = provider_with("twilio")
+    outcome = await send(provider, to=blocked, country="DE", sender_id="Acme")
+    assert outcome.kind is Kind.ACCEPTED
+    assert told(outcome) == [("sms.sender_id", AdjustmentKind.REPLACED)]
+    other = await send(provider, **ABROAD, sender_id="Acme")
+    assert (other.kind, told(other)) == (Kind.ACCEPTED, [])
+    assert [form_of(request)["From"] for request in peer.received] == ["Acme", NUMBER, "Acme"]
+
+
+async def test_numbers_of_no_known_country_do_not_share_what_is_remembered(
+    peer: FakeHttp, provider_with: Callable[..., Any]
+) -> None:
+    peer.reply = lambda request: refused(21657) if form_of(request)["From"] == "Acme" else TAKEN
+    provider = provider_with("twilio")
+    for to in ("+88351001234", "+87012345678"):
+        await send(provider, to=to, country="", sender_id="Acme")
+    assert [form_of(request)["From"] for request in peer.received] == ["Acme", NUMBER] * 2
 
 
 @pytest.mark.parametrize(
@@ -190,14 +223,27 @@ async def test_where_the_number_is_refused_as_well_that_is_the_outcome(
     assert len(peer.received) == 2
 
 
+@pytest.mark.parametrize(("seconds", "requests"), [(9.4, 2), (9.6, 1)])
 async def test_the_second_request_has_the_rest_of_the_attempts_time(
-    peer: FakeHttp, provider_with: Callable[..., Any]
+    monkeypatch: pytest.MonkeyPatch,
+    peer: FakeHttp,
+    provider_with: Callable[..., Any],
+    seconds: float,
+    requests: int,
 ) -> None:
-    slow = refused(21657)
-    peer.always(Reply(slow.data, delay=1.6))
-    outcome = await send(provider_with("twilio"), 2.0, **ABROAD, sender_id="Acme")
+    """The first answer takes so many seconds of ten, by a clock that the peer moves on."""
+    now = 0.0
+    monkeypatch.setattr(_attempt_time, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def reply(_: Request) -> Reply:
+        nonlocal now
+        now = seconds
+        return refused(21657)
+
+    peer.reply = reply
+    outcome = await send(provider_with("twilio"), 10.0, **ABROAD, sender_id="Acme")
     assert outcome.provider_code == "21657"
-    assert len(peer.received) == 1
+    assert len(peer.received) == requests
 
 
 def test_a_refused_name_is_remembered_for_a_while() -> None:

@@ -16,8 +16,14 @@ LONGEST_NAME = 11
 """Characters: what 3GPP TS 23.040 leaves for the originating address."""
 _SIGNS = frozenset("0123456789 &.-_+")
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}")
-_WITHOUT_NAMES = "+1"
-"""North America shows no names, and its carriers refuse them."""
+WITHOUT_NAMES = frozenset({"AS", "CA", "GU", "MP", "PR", "US", "VI"})
+"""The United States with its territories, and Canada: their carriers take numbers alone.
+
+The rest of the countries that share +1 have rules of their own: most of the Caribbean takes names. Sources:
+docs.aws.amazon.com/end-user-messaging, "Supported countries", North America and Oceania ("SMS Sender IDs"), and
+docs.aws.amazon.com/sns, "Supported regions and countries" (the territories need a number as the states do);
+twilio.com/guidelines/us/sms.
+"""
 _NOT_SHOWN = Adjustment(
     field="sms.sender_id", kind=AdjustmentKind.IGNORED, description="the recipient's country shows numbers alone"
 )
@@ -57,7 +63,7 @@ def sender_of(sms: Sms, by_country: Mapping[str, str]) -> SmsSender:
         if is_sender_number(own):
             return SmsSender(number=own, adjustments=adjustments)
         return SmsSender(name=own, adjustments=adjustments)
-    if sms.sender_id and sms.to.startswith(_WITHOUT_NAMES):
+    if sms.sender_id and sms.country in WITHOUT_NAMES:
         return SmsSender(adjustments=(_NOT_SHOWN,))
     return SmsSender(name=sms.sender_id)
 

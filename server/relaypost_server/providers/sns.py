@@ -15,7 +15,7 @@ from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import Finding
 from relaypost_server.core.price_ports import Unpriced
 from relaypost_server.core.senders import SmsSender, sender_of
-from relaypost_server.core.value import replace
+from relaypost_server.providers._adjusting import adjusted
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._aws import AwsClient
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
@@ -71,9 +71,7 @@ class Sns:
         if sender.name and not _NAME.fullmatch(sender.name):
             return _NO_SUCH_NAME
         body = request_body(message.content, sender, self._settings.origination_number)
-        outcome = quote.on(await self._aws.submit(body, AttemptTime(timeout)))
-        if sender.adjustments:
-            outcome = replace(outcome, adjustments=sender.adjustments)
+        outcome = quote.on(adjusted(await self._aws.submit(body, AttemptTime(timeout)), sender.adjustments))
         return with_price_later(outcome) if self.prices_a_minute else outcome
 
     async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:

@@ -20,7 +20,7 @@ from relaypost_server.core.ports import Callback, CallbackRefusedError, Disbelie
 from relaypost_server.core.price_ports import Unpriced
 from relaypost_server.core.senders import SmsSender, is_sender_number, sender_of
 from relaypost_server.core.suppression import Reply
-from relaypost_server.core.value import replace
+from relaypost_server.providers._adjusting import adjusted
 from relaypost_server.providers._attempt_time import AttemptTime
 from relaypost_server.providers._http import HttpClient, header_lines
 from relaypost_server.providers._pricing import SmsQuote, with_price_later
@@ -41,14 +41,16 @@ from relaypost_server.providers.twilio_receipts import (
 
 LONGEST_VALIDITY = 36_000
 """Seconds that Twilio takes for a ValidityPeriod."""
-_NAME_REFUSED = frozenset({"21212", "21612", "21657"})
-"""No valid sender; this sender reaches no such number; no alphanumeric sender for this country."""
+_NAME_REFUSED_BY_COUNTRY = frozenset({"21212", "21657"})
+"""No valid sender; no alphanumeric sender for this country."""
+_NAME_REFUSED = _NAME_REFUSED_BY_COUNTRY | {"21612"}
+"""21612: this sender does not reach this number, which says nothing about others of the country."""
 _FROM_NUMBER = SmsSender(
     adjustments=(
         Adjustment(
             field="sms.sender_id",
             kind=AdjustmentKind.REPLACED,
-            description="Twilio takes no such name for the recipient's country: sent from the account's number",
+            description="Twilio takes no such name for the recipient: sent from the account's number",
         ),
     )
 )
@@ -98,7 +100,8 @@ class Twilio:
         if attempt.left_to_write <= 0:
             return outcome
         again = await self._post(message, _FROM_NUMBER, attempt)
-        if not refuses_name(again):  # Else it is about the recipient's number, whoever writes to it.
+        by_country = bool(country) and outcome.provider_code in _NAME_REFUSED_BY_COUNTRY
+        if by_country and not refuses_name(again):  # Else it is about the recipient's number, whoever writes to it.
             self._refused_names.remember(country, sender.name)
         return again
 
@@ -106,7 +109,7 @@ class Twilio:
         body = urlencode(request_form(message, sender, self._settings)).encode()
         answer = await self._http.post(self._headers, body, attempt)
         outcome = answer if isinstance(answer, Outcome) else classify(answer)
-        return replace(outcome, adjustments=sender.adjustments) if sender.adjustments else outcome
+        return adjusted(outcome, sender.adjustments)
 
     async def prices(self, sent: Sequence[Unpriced]) -> Mapping[str, Money]:
         return await self._prices.prices(sent)
