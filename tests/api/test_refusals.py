@@ -25,6 +25,9 @@ SNS_INVALID_NUMBER = answer(
     b"<ErrorResponse><Error><Code>InvalidParameter</Code><Message>Invalid parameter: PhoneNumber Reason: "
     b"+14155550123 is not valid to publish to</Message></Error></ErrorResponse>",
 )
+SNS_UNAVAILABLE = (
+    b"<ErrorResponse><Error><Code>ServiceUnavailable</Code><Message>no</Message></Error></ErrorResponse>"
+)
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 Enter = Callable[[str], Awaitable[Peer]]
@@ -39,6 +42,10 @@ async def peer() -> AsyncIterator[Enter]:
 
 def twilio(code: int) -> Reply:
     return answer(400, f'{{"code": {code}, "message": "m", "status": 400}}'.encode())
+
+
+LANDLINE = twilio(21635)
+"""It blames the recipient, which is Twilio's own view."""
 
 
 def kinds(message: Any) -> list[tuple[str, str]]:
@@ -66,8 +73,8 @@ async def test_a_number_that_sns_calls_invalid_is_sent_by_twilio(serve: Serve, p
     assert not alerts(served, "sns", "unsupported")
 
 
-@pytest.mark.parametrize("code", [21659, 21660, 21661, 21999, 63999])
-async def test_codes_of_twilio_about_our_number_and_unknown_ones_go_on_and_alert(
+@pytest.mark.parametrize("code", [21408, 21659, 21660, 21661, 21999, 63999])
+async def test_codes_of_twilio_about_our_set_up_and_unknown_ones_go_on_and_alert(
     serve: Serve, peer: Enter, code: int
 ) -> None:
     first, second = await peer("twilio"), await peer("sns")
@@ -124,34 +131,52 @@ async def test_a_status_of_sendgrid_that_is_not_about_the_account_opens_no_circu
     assert served.emails.chain["sendgrid"].health().circuit_state is CircuitState.CLOSED
 
 
-async def refused_by(serve: Serve, peer: Enter, second: Reply) -> Failure:
-    """What the caller is told where SNS calls the number invalid, and Twilio answers so."""
-    sns, twilio_ = await peer("sns"), await peer("twilio")
-    sns.give(SNS_INVALID_NUMBER)
-    twilio_.give(second)
-    served = await serve(texts=[sns.provider, twilio_.provider])
+async def refused_by(serve: Serve, peer: Enter, answers: dict[str, Reply]) -> Failure:
+    """What the caller is told where these providers, in this order, answer so."""
+    peers = {name: await peer(name) for name in answers}
+    for name, reply in answers.items():
+        peers[name].give(reply)
+    served = await serve(texts=[each.provider for each in peers.values()])
     failure = await failure_of(served.stub.SendSms(sms()))
     [detail] = failure.details(failure_pb2.SendFailure)
-    assert [a.provider for a in detail.attempts] == ["sns", "twilio"]
+    assert [a.provider for a in detail.attempts] == list(answers)
     return failure
 
 
-@pytest.mark.parametrize("second", [twilio(21612), twilio(21659), answer(401, b"{}")])
+@pytest.mark.parametrize("second", [SNS_INVALID_NUMBER, answer(413)])
 async def test_a_recipient_whom_one_provider_does_not_know_is_rejected_when_all_others_refuse_too(
     serve: Serve, peer: Enter, second: Reply
 ) -> None:
-    failure = await refused_by(serve, peer, second)
+    failure = await refused_by(serve, peer, {"twilio": LANDLINE, "sns": second})
     assert (failure.code, failure.reason) == (FAILED_PRECONDITION, "MESSAGE_REJECTED")
     assert failure.retry_seconds is None
 
 
-@pytest.mark.parametrize("second", [answer(503, b"{}"), answer(429, b"{}"), twilio(20429)])
+@pytest.mark.parametrize("second", [answer(503, SNS_UNAVAILABLE), answer(429, b"{}")])
 async def test_it_is_not_rejected_while_another_provider_may_reach_it_later(
     serve: Serve, peer: Enter, second: Reply
 ) -> None:
-    failure = await refused_by(serve, peer, second)
+    failure = await refused_by(serve, peer, {"twilio": LANDLINE, "sns": second})
     assert (failure.code, failure.reason) == (UNAVAILABLE, "PROVIDERS_EXHAUSTED")
     assert failure.retry_seconds is not None
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"twilio": LANDLINE, "sns": answer(401, b"{}")},
+        {"twilio": LANDLINE, "sns": answer(302)},
+        {"sns": SNS_INVALID_NUMBER, "twilio": twilio(21408)},
+        {"sns": SNS_INVALID_NUMBER, "twilio": twilio(21612)},
+        {"sns": SNS_INVALID_NUMBER},
+    ],
+)
+async def test_it_is_not_rejected_where_our_own_set_up_may_be_what_keeps_it_from_the_recipient(
+    serve: Serve, peer: Enter, answers: dict[str, Reply]
+) -> None:
+    failure = await refused_by(serve, peer, answers)
+    assert (failure.code, failure.reason) == (FAILED_PRECONDITION, "PROVIDERS_EXHAUSTED")
+    assert failure.retry_seconds is None
 
 
 async def test_a_refusal_that_blames_nobody_waits_for_an_operator(serve: Serve, peer: Enter) -> None:

@@ -36,6 +36,8 @@ class Event:
     refused_for_now: frozenset[str] = frozenset()
     blames_recipient: bool = False
     """It refused because there is no such recipient, by its own word."""
+    alert: bool = False
+    """It refused because of the gateway's own set-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ class WalkModel:
         ):
             if kind in kinds:
                 return ending
-        everyone_refused = not cut_short and not MAY_RETRY.intersection(kinds)
+        ours = Kind.UNAUTHORIZED in kinds or any(event.alert for event in self.events)
+        everyone_refused = not cut_short and not ours and not MAY_RETRY.intersection(kinds)
         if everyone_refused and any(event.blames_recipient for event in self.events):
             return Ending.REJECTED
         return Ending.DEADLINE if any(event.no_time for event in self.events) else Ending.EXHAUSTED

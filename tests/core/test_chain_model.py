@@ -99,6 +99,7 @@ class WalkMachine(RuleBasedStateMachine):
         lost=SOME,
         again=st.booleans(),
         blames=st.booleans(),
+        alert=st.sampled_from([False, False, True]),
     )
     def walk(
         self,
@@ -110,10 +111,12 @@ class WalkMachine(RuleBasedStateMachine):
         lost: set[str],
         again: bool,
         blames: bool,
+        alert: bool,
     ) -> None:
         """Some steps. `part` of each one's time passes; whoever accepts refuses some for now, and some for good.
 
-        `blames`: providers that cannot carry the message say that there is no such recipient.
+        `blames`: providers that cannot carry the message say that there is no such recipient; `alert`: that our own
+        set-up is at fault.
         """
         for kind in kinds[:steps]:
             step, expected = self._next(may_try_again=again)
@@ -127,7 +130,7 @@ class WalkMachine(RuleBasedStateMachine):
             else:
                 self._check_try(step, expected)
                 self.time_left -= step.timeout * part
-                self._ask(step, kind, wait, refused, lost, blames=blames)
+                self._ask(step, kind, wait, refused, lost, blames=blames, alert=alert)
             self.judges_every_beginning_of_a_walk()
 
     @precondition(lambda self: self.verdict is None)
@@ -185,7 +188,7 @@ class WalkMachine(RuleBasedStateMachine):
         assert self.model.shortest <= step.timeout <= self.time_left
 
     def _ask(
-        self, step: Try, kind: Kind, wait: float | None, refused: set[str], lost: set[str], *, blames: bool
+        self, step: Try, kind: Kind, wait: float | None, refused: set[str], lost: set[str], *, blames: bool, alert: bool
     ) -> None:
         """The provider gets those who are still to be reached, and nobody else."""
         message = still_to_reach(self.message, self.attempts)
@@ -194,7 +197,7 @@ class WalkMachine(RuleBasedStateMachine):
         assert given
         outcome: dict[str, Any] = {"kind": kind}
         if kind is Kind.UNSUPPORTED:
-            outcome["blames_recipient"] = blames
+            outcome |= {"blames_recipient": blames, "alert": alert}
         if kind is Kind.THROTTLED:
             outcome["retry_after"] = wait
         if kind is Kind.ACCEPTED and (refused | lost) & given != given:
@@ -211,6 +214,7 @@ class WalkMachine(RuleBasedStateMachine):
                 answer.retry_after,
                 refused_for_now=frozenset(refused & given if answer.refused else ()),
                 blames_recipient=answer.blames_recipient,
+                alert=answer.alert,
             )
         )
 

@@ -376,9 +376,25 @@ def test_a_lost_answer_at_the_end_of_a_chain_is_not_cut_short() -> None:
 
 def test_a_recipient_whom_one_provider_calls_unknown_is_rejected_once_all_refused() -> None:
     blamed = attempt("a", Kind.UNSUPPORTED, blames_recipient=True)
-    assert judge([blamed, attempt("b", Kind.UNAUTHORIZED)]).ending is Ending.REJECTED
+    assert judge([blamed, attempt("b", Kind.UNSUPPORTED)]).ending is Ending.REJECTED
     assert judge([attempt("b", Kind.UNSUPPORTED), blamed]).ending is Ending.REJECTED
     assert judge([attempt("b", Kind.UNSUPPORTED)]).ending is Ending.EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        attempt("b", Kind.UNAUTHORIZED),
+        attempt("b", Kind.UNSUPPORTED, alert=True),
+        attempt("b", Kind.UNSUPPORTED, alert=True, blames_recipient=True),
+    ],
+)
+def test_a_recipient_is_not_rejected_where_an_operator_can_mend_a_refusal(ours: Attempt) -> None:
+    """A rejection is kept for days, and would outlive the mistake in our own set-up."""
+    blamed = attempt("a", Kind.UNSUPPORTED, blames_recipient=True)
+    for attempts in ([blamed, ours], [ours, blamed]):
+        verdict = judge(attempts)
+        assert (verdict.ending, verdict.retry_after) == (Ending.EXHAUSTED, None)
 
 
 @pytest.mark.parametrize("kind", [k for k in Kind if POLICY[k].caller_may_retry])

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from relaypost_server.core.breaker import CircuitState
-from relaypost_server.core.failover import Attempt, Ending
+from relaypost_server.core.failover import Attempt, Ending, judge
 from relaypost_server.core.idempotency import (
     InProgress,
     KnownRequest,
@@ -183,6 +184,27 @@ def test_a_rejection_that_followed_from_whom_a_provider_blamed_is_answered_again
     """The log keeps the kinds of attempts, and not whom a provider blamed."""
     refused = (attempt("a", Kind.UNSUPPORTED), attempt("b", Kind.UNSUPPORTED))
     assert verdict_on(record(state=MessageState.REJECTED, attempts=refused)).ending is Ending.REJECTED
+
+
+@given(
+    st.lists(
+        st.builds(
+            Outcome,
+            kind=st.sampled_from(Kind),
+            blames_recipient=st.booleans(),
+            alert=st.booleans(),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_a_repeated_request_is_answered_with_the_verdict_of_the_first(outcomes: list[Outcome]) -> None:
+    """Though the log keeps neither whom a provider blamed nor what an operator could mend."""
+    attempts = [replace(attempt(str(n), o.kind), outcome=o) for n, o in enumerate(outcomes)]
+    verdict = judge(attempts)
+    kept = tuple(attempt(str(n), o.kind) for n, o in enumerate(outcomes))
+    again = verdict_on(record(state=verdict.state, attempts=kept, possible_duplicate=verdict.possible_duplicate))
+    assert (again.ending, again.possible_duplicate) == (verdict.ending, verdict.possible_duplicate)
 
 
 NOT_SENT = (MessageState.FAILED, MessageState.SENDING, MessageState.QUEUED, MessageState.DEAD)

@@ -256,9 +256,14 @@ def judge(attempts: Sequence[Attempt], *, cut_short: bool = False) -> Verdict:
 
 
 def _all_refuse_the_recipient(attempts: Sequence[Attempt]) -> bool:
-    """Whether every provider refused for good, and one of them because there is no such recipient."""
+    """Whether every provider refused for good, and one of them because there is no such recipient.
+
+    A rejection is kept, so none follows while something else may be at fault: time, or our own set-up.
+    """
     outcomes = [a.outcome for a in attempts]
-    return any(o.blames_recipient for o in outcomes) and not any(o.policy.caller_may_retry for o in outcomes)
+    return any(o.blames_recipient for o in outcomes) and not any(
+        o.policy.caller_may_retry or o.operator_can_mend for o in outcomes
+    )
 
 
 def _may_be_doubled(attempts: Sequence[Attempt]) -> bool:

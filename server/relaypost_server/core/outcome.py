@@ -163,6 +163,11 @@ class Outcome:
         return Effect.NEUTRAL if self.neutral else self.policy.effect
 
     @property
+    def operator_can_mend(self) -> bool:
+        """Whether the gateway's own set-up or account may be all that kept the message from its recipients."""
+        return self.alert or self.kind is Kind.UNAUTHORIZED
+
+    @property
     def full_detail(self) -> str:
         """What the attempt of the caller's own message shows: the detail, then the provider's words."""
         if not self.provider_text:

@@ -3,7 +3,8 @@
 Sources: botocore's `sns` model, Publish; aws-sdk-js#1368 and boto3#2195 (numbers that SNS calls invalid and that
 others reach); aws-sdk-js#1217 (so it does in regions without text messages).
 
-SNS sends no number to a carrier before it accepts a message: what it says of a number is its own view.
+SNS asks no carrier about a number before it accepts a message, and in a region without text messages it calls every
+number invalid: what it says of a number blames no recipient.
 """
 
 from xml.etree import ElementTree
@@ -41,9 +42,7 @@ TABLE = AnswerTable(
     Row(
         codes=_INVALID,
         words=("is not valid to publish to", "parameter: phonenumber"),
-        meaning=Meaning(
-            kind=Kind.UNSUPPORTED, why="SNS does not send to this number from this region", blames_recipient=True
-        ),
+        meaning=Meaning(kind=Kind.UNSUPPORTED, why="SNS does not send to this number from this region"),
     ),
     Row(
         codes=_INVALID,

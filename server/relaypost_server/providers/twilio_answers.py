@@ -64,7 +64,7 @@ TABLE = AnswerTable(
     ),
     Row(
         codes=("21408",),
-        meaning=Meaning(kind=Kind.UNSUPPORTED, why="the account may not send to this region"),
+        meaning=Meaning(kind=Kind.UNSUPPORTED, why="the account's geo permissions leave the region out", alert=True),
     ),
     Row(
         codes=("21266", "21612"),

@@ -7,7 +7,7 @@ FIELDS: Fields = {
     "to": carried("`To`"),
     "region_code": emulated("the number is written in E.164"),
     "text": carried("`Body`"),
-    "sender_id": carried("`From`, but for numbers of North America"),
+    "sender_id": carried("`From`, but for numbers of the US and Canada"),
     "sender_number": carried("`From`"),
     "message_type": left_out("Twilio makes no difference"),
     "max_price": emulated("checked before"),
