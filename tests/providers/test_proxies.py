@@ -15,9 +15,9 @@ from relaypost_server.core.outcome import Kind, Outcome
 from relaypost_server.core.ports import CallbackUnverifiedError
 from relaypost_server.event_loop import Loop
 from relaypost_server.providers._http import tls_context
-from relaypost_server.providers._sns_certificates import HttpFetcher
+from relaypost_server.providers._sns_certificates import LARGEST_ANSWER, HttpFetcher
 from tests.fakes.connect_proxy import OPENED, ConnectProxy, connect_proxy
-from tests.fakes.http import FakeHttp, closed_port, fake_http
+from tests.fakes.http import CLOSE, FakeHttp, Reply, answer, closed_port, fake_http
 from tests.fakes.providers import FakeProvider, Rig
 from tests.providers.configured import OVER_HTTP, build, message_for, warmed_up
 from tests.providers.test_contract import OK
@@ -251,11 +251,58 @@ async def test_the_vendors_sdks_take_the_same_way(
     await provider.close()
 
 
+@pytest.fixture
+def fetching(proxy: ConnectProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., HttpFetcher]:
+    """Of SES, which has a password for SNS's host in its user's ~/.netrc."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine {HOST} login ada password {PASSWORD}\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    return lambda **environ: HttpFetcher(behind("ses", proxy, **environ)._settings)
+
+
 async def test_certificates_of_sns_are_fetched_the_same_way(
-    proxy: ConnectProxy, monkeypatch: pytest.MonkeyPatch
+    fetching: Callable[..., HttpFetcher], proxy: ConnectProxy, peer: FakeHttp
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", f"http://{CREDENTIALS}@127.0.0.1:{proxy.port}")
+    peer.always(answer(200, b"a certificate"))
+    assert await fetching().fetch(f"https://{HOST}:8443/x.pem?a=b") == b"a certificate"
+    assert (proxy.asked, proxy.authorizations) == ([f"{HOST}:8443"], [BASIC])
+    [request] = peer.received
+    assert request.line == "GET /x.pem?a=b HTTP/1.1"
+    assert "authorization" not in request.headers
+    assert "proxy-authorization" not in request.headers
+
+
+async def test_certificates_of_an_exempt_host_are_fetched_straight(
+    fetching: Callable[..., HttpFetcher], proxy: ConnectProxy, peer: FakeHttp
+) -> None:
+    peer.always(answer(200, b"a certificate"))
+    fetcher = fetching(NO_PROXY="localhost")
+    assert await fetcher.fetch(f"https://localhost:{peer.port}/x.pem") == b"a certificate"
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (answer(404), "HTTP 404"),
+        (answer(302, Location="https://elsewhere.invalid/"), "HTTP 302"),
+        (answer(200, b"x" * (LARGEST_ANSWER + 1)), "larger than"),
+        (CLOSE, "ConnectionResetError"),
+    ],
+)
+async def test_what_is_no_certificate_of_sns_verifies_nothing(
+    fetching: Callable[..., HttpFetcher], peer: FakeHttp, reply: Reply, why: str
+) -> None:
+    peer.always(reply)
+    with pytest.raises(CallbackUnverifiedError, match=why):
+        await fetching().fetch(f"https://{HOST}:8443/x.pem")
+    assert len(peer.received) == 1
+
+
+async def test_without_the_proxy_no_certificate_of_sns_is_fetched(
+    fetching: Callable[..., HttpFetcher], proxy: ConnectProxy, peer: FakeHttp
+) -> None:
     refuse(502)(proxy)
     with pytest.raises(CallbackUnverifiedError):
-        await HttpFetcher().fetch("https://sns.us-east-1.amazonaws.com/x.pem")
-    assert (proxy.asked, proxy.authorizations) == (["sns.us-east-1.amazonaws.com:443"], [BASIC])
+        await fetching().fetch(f"https://{HOST}:8443/x.pem")
+    assert peer.received == []

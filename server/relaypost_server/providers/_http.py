@@ -38,12 +38,8 @@ class HttpClient:
         self, url: str, settings: ProxiedProviderSettings, *, accepts: Container[int] = range(200, 300)
     ) -> None:
         """`accepts`: the statuses that say that a message was accepted, even where the rest of the answer is lost."""
-        parts = urlsplit(url)
-        tls = parts.scheme == "https"
-        self.path = parts.path or "/"
-        self.authority = parts.netloc.rpartition("@")[2]
-        host, port = parts.hostname or "", parts.port or (443 if tls else 80)
-        self._route = Route(host, port, tls=tls_context if tls else None, proxy=settings.proxy_for(url))
+        self._route, self.path = route_to(url, settings)
+        self.authority = urlsplit(url).netloc.rpartition("@")[2]
         self._accepts = accepts
         self._connect_timeout = settings.connect_timeout_seconds
         self._places = Places(settings.pool_size)
@@ -137,6 +133,15 @@ class HttpClient:
             else:
                 connection.abort()
         self._places.give_back()
+
+
+def route_to(url: str, settings: ProxiedProviderSettings) -> tuple[Route, str]:
+    """The way to a URL's host, and what is asked for there."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    host, port = parts.hostname or "", parts.port or (443 if tls else 80)
+    route = Route(host, port, tls=tls_context if tls else None, proxy=settings.proxy_for(url))
+    return route, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def header_lines(headers: Mapping[str, str]) -> str:

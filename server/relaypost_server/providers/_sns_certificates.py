@@ -9,11 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
-import aiohttp
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 
 from relaypost_server.core.ports import CallbackUnverifiedError
+from relaypost_server.providers._connection import Answer, NoAnswerError
+from relaypost_server.providers._http import route_to
+from relaypost_server.providers._settings import ProxiedProviderSettings
 
 FETCH_SECONDS = 5.0
 LARGEST_ANSWER = 64 * 1024
@@ -38,23 +41,34 @@ class Fetcher(Protocol):
 
 
 class HttpFetcher:
-    """Fetches over HTTP, through the proxy of the environment, without following redirects: another host would be
-    another's word.
+    """Fetches by the same way as messages are sent: through the proxy of the settings, with no credentials but its own.
+
+    It follows no redirect: another host would be another's word.
     """
 
+    def __init__(self, settings: ProxiedProviderSettings) -> None:
+        self._settings = settings
+
     async def fetch(self, url: str) -> bytes:
-        limits = aiohttp.ClientTimeout(total=FETCH_SECONDS)
         try:
-            async with (
-                aiohttp.ClientSession(timeout=limits, trust_env=True) as session,
-                session.get(url, allow_redirects=False) as answer,
-            ):
-                body = await answer.content.read(LARGEST_ANSWER)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            async with asyncio.timeout(FETCH_SECONDS):
+                answer = await self._get(url)
+        except (NoAnswerError, OSError) as error:  # Also TimeoutError, and whatever is wrong with TLS or the proxy.
             raise CallbackUnverifiedError(type(error).__name__) from error
         if answer.status != 200:
             raise CallbackUnverifiedError(f"HTTP {answer.status}")
-        return body
+        if len(answer.body) > LARGEST_ANSWER:
+            raise CallbackUnverifiedError(f"larger than {LARGEST_ANSWER} bytes")
+        return answer.body
+
+    async def _get(self, url: str) -> Answer:
+        route, path = route_to(url, self._settings)
+        connection = await route.connect()
+        head = f"GET {path} HTTP/1.1\r\nHost: {urlsplit(url).netloc}\r\nUser-Agent: relaypost\r\nConnection: close\r\n"
+        try:
+            return await connection.exchange(f"{head}\r\n".encode("ascii"), timeout=FETCH_SECONDS)
+        finally:
+            connection.abort()
 
 
 class Certificates:

@@ -42,7 +42,7 @@ class Ses:
             settings.topic_arn,
             endpoint=settings.topic_endpoint,
             window=settings.topic_window_seconds,
-            fetcher=fetcher or HttpFetcher(),
+            fetcher=fetcher or HttpFetcher(settings),
         )
         self._aws = AwsClient(
             settings,
