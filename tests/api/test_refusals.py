@@ -25,9 +25,7 @@ SNS_INVALID_NUMBER = answer(
     b"<ErrorResponse><Error><Code>InvalidParameter</Code><Message>Invalid parameter: PhoneNumber Reason: "
     b"+14155550123 is not valid to publish to</Message></Error></ErrorResponse>",
 )
-SNS_UNAVAILABLE = (
-    b"<ErrorResponse><Error><Code>ServiceUnavailable</Code><Message>no</Message></Error></ErrorResponse>"
-)
+SNS_UNAVAILABLE = b"<ErrorResponse><Error><Code>ServiceUnavailable</Code><Message>no</Message></Error></ErrorResponse>"
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 Enter = Callable[[str], Awaitable[Peer]]

@@ -75,13 +75,21 @@ async def test_the_proxy_of_each_provider_is_shown_without_its_password(bundled_
         "TWILIO_AUTH_TOKEN": "0123456789abcdef0123456789abcdee",
         "TWILIO_PHONE_NUMBER": "+14155550100",
         "RELAYPOST_TWILIO_ENDPOINT": f"https://localhost:{closed_port()}",
+        "SMTP_HOST": "localhost",
+        "SMTP_PORT": str(closed_port()),
+        "SMTP_USER": "ada@example.com",
+        "RELAYPOST_SMTP_OAUTH_TOKEN_URL": "https://login.example.com/token",
+        "RELAYPOST_SMTP_OAUTH_CLIENT_ID": "relaypost",
+        "RELAYPOST_SMTP_OAUTH_CLIENT_SECRET": "hunter2",
         "https_proxy": f"http://ada:hunter2@127.0.0.1:{closed_port()}",
         "no_proxy": "localhost",
     }
     _, out, _ = await run("doctor", "--json", RELAYPOST_DATABASE_URL=bundled_database, **environ)
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
     shown = {f["subject"]: f["detail"] for f in checks["proxy"]["findings"]}
+    assert set(shown) == {"sendgrid", "twilio", "smtp's token endpoint"}
     assert shown["sendgrid"].startswith("through http://127.0.0.1:")
     assert shown["twilio"] == "none"
+    assert shown["smtp's token endpoint"] == shown["sendgrid"]
     assert not checks["sendgrid"]["works"]
     assert "hunter2" not in out

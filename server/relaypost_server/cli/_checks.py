@@ -11,7 +11,7 @@ from relaypost_server.core.advice import BusUnavailableError
 from relaypost_server.core.message import Channel
 from relaypost_server.core.ports import Finding, Level
 from relaypost_server.core.queue_ports import QueueUnavailableError
-from relaypost_server.providers._settings import HttpsProviderSettings
+from relaypost_server.providers._settings import ProxiedProviderSettings
 from relaypost_server.queues.reach import reach
 from relaypost_server.store import migrations
 
@@ -49,12 +49,16 @@ async def examine(config: Config) -> list[Report]:
 
 
 def _proxies(config: Config) -> Sequence[Report]:
-    """Through which proxy each provider is reached; nothing where none is reached by HTTPS."""
-    over_https = [(p.kind.name, p.settings) for p in config.providers if isinstance(p.settings, HttpsProviderSettings)]
+    """Through which proxy each provider is reached, or what it needs; nothing where none is asked by HTTPS."""
+    proxied = [(p.kind.name, p.settings) for p in config.providers if isinstance(p.settings, ProxiedProviderSettings)]
     found = [
-        Finding(subject=name, level=Level.OK, detail=f"through {proxy}" if proxy else "none")
-        for name, settings in over_https
-        for proxy in [settings.proxy_for(settings.base_url)]
+        Finding(
+            subject=f"{name}'s {what}" if what else name, level=Level.OK, detail=f"through {proxy}" if proxy else "none"
+        )
+        for name, settings in proxied
+        if settings.asks_by_https
+        for what, url in settings.over_https.items()
+        for proxy in [settings.proxy_for(url)]
     ]
     return [Report("proxy", None, found)] if found else []
 

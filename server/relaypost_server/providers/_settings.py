@@ -142,9 +142,14 @@ class ProxiedProviderSettings(PaidProviderSettings):
         return problems
 
     @property
+    def over_https(self) -> Mapping[str, str]:
+        """What is asked by HTTPS if the provider is configured: URLs by what is there, "" for the provider itself."""
+        raise NotImplementedError
+
+    @property
     def asks_by_https(self) -> bool:
         """Whether anything is asked by HTTPS."""
-        return self.configured
+        return self.configured and bool(self.over_https)
 
     def proxy_for(self, url: str) -> Proxy | None:
         """The proxy for a URL; None where there is none, or the URL is exempt."""
@@ -163,6 +168,10 @@ class HttpsProviderSettings(ProxiedProviderSettings):
     def base_url(self) -> str:
         """Where the provider is reached, without a path of its API."""
         raise NotImplementedError
+
+    @property
+    def over_https(self) -> Mapping[str, str]:
+        return {"": self.base_url}
 
 
 def missing(setting: str, because: str) -> Problem:

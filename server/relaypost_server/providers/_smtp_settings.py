@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import ssl
+from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -108,8 +109,8 @@ class SmtpSettings(ProxiedProviderSettings):
         return self.host is not None
 
     @property
-    def asks_by_https(self) -> bool:
-        return self.configured and self.oauth_token_url is not None
+    def over_https(self) -> Mapping[str, str]:
+        return {"token endpoint": self.oauth_token_url} if self.oauth_token_url is not None else {}
 
     @property
     def encryption(self) -> Tls:
