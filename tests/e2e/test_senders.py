@@ -1,4 +1,4 @@
-"""Senders and log-ins through the real process: names of text messages that providers refuse, and XOAUTH2."""
+"""Senders and ways out through the real process: names of texts that providers refuse, a proxy, and XOAUTH2."""
 
 import base64
 import json
@@ -12,12 +12,14 @@ from relaypost import AsyncClient
 from relaypost.v1 import message_pb2
 
 from tests.e2e.gateway import AWS_KEYS, gateway
+from tests.fakes.connect_proxy import connect_proxy
 from tests.fakes.http import FakeHttp, Reply, Request, answer, fake_http
 from tests.fakes.smtp import Dialogue, FakeSmtp, fake_smtp_over_tls
 from tests.providers.configured import TWILIO
 
 USER = "gateway@example.com"
 TOKEN = "token-of-the-endpoint"
+PASSWORD = "the-proxys-password"
 SECRET = "the-applications-secret"
 NUMBER = "+14155550100"
 TAKEN = answer(201, b'{"sid":"SM1"}', Content_Type="application/json")
@@ -69,9 +71,16 @@ def by_xoauth2(mail: FakeSmtp, endpoint: FakeHttp, ca_file: Path) -> dict[str, s
 async def test_a_name_that_a_provider_refuses_costs_no_text_and_emails_are_sent_by_xoauth2(
     bundled_database: str, self_signed: tuple[Path, Path], mail: FakeSmtp
 ) -> None:
-    """In one gateway, for a start takes seconds."""
+    """In one gateway, for a start takes seconds. Twilio is reached through a proxy, as it is in many companies."""
     issued = answer(200, json.dumps({"access_token": TOKEN, "expires_in": 3600}).encode())
-    async with fake_http(PUBLISHED) as sns, fake_http() as twilio, fake_http(issued) as endpoint:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(*self_signed)
+    async with (
+        fake_http(PUBLISHED) as sns,
+        fake_http(tls=tls) as twilio,
+        connect_proxy(twilio.port) as proxy,
+        fake_http(issued) as endpoint,
+    ):
         twilio.reply = only_from_the_number
         environ = {
             **AWS_KEYS,
@@ -81,12 +90,18 @@ async def test_a_name_that_a_provider_refuses_costs_no_text_and_emails_are_sent_
             "RELAYPOST_SNS_ENDPOINT": sns.url,
             "RELAYPOST_SNS_ORIGINATION_NUMBER": NUMBER,
             "RELAYPOST_SNS_SENDERS": '{"IN": "ACMEIN"}',
-            "RELAYPOST_TWILIO_ENDPOINT": twilio.url,
+            # No resolver knows it: only the proxy can reach it.
+            "RELAYPOST_TWILIO_ENDPOINT": "https://provider.invalid:8443",
+            "HTTPS_PROXY": f"http://ada:{PASSWORD}@127.0.0.1:{proxy.port}",
+            "SSL_CERT_FILE": str(self_signed[0]),
         }
         async with gateway(environ, database=bundled_database) as running, AsyncClient(running.grpc) as client:
             await texts_arrive(client, sns, twilio)
             await emails_arrive(client, mail, endpoint)
-            assert not any(secret in line for line in running.raw for secret in (TOKEN, SECRET))
+            assert not any(secret in line for line in running.raw for secret in (TOKEN, SECRET, PASSWORD))
+        assert set(proxy.asked) == {"provider.invalid:8443"}
+        assert set(proxy.authorizations) == {f"Basic {base64.b64encode(f'ada:{PASSWORD}'.encode()).decode()}"}
+        assert b"4915112345678" not in b"".join(proxy.carried)
 
 
 async def emails_arrive(client: AsyncClient, mail: FakeSmtp, endpoint: FakeHttp) -> None:

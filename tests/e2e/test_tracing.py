@@ -104,7 +104,7 @@ async def test_a_failover_arrives_at_the_collector_as_one_trace(
         "relaypost.circuit.state": "closed",
         "relaypost.message.id": message.message_id,
         "relaypost.outcome.kind": "faulted",
-        "relaypost.outcome.detail": "HTTP 503",
+        "relaypost.outcome.detail": "HTTP 503: SES says that it failed",
         "relaypost.provider.code": "ServiceUnavailableException",
         "relaypost.provider.message_id": "",
     }

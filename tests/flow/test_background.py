@@ -172,6 +172,7 @@ ON_DEMAND = {
     "names.py": "one look-up",
     "providers/_aws.py": "one renewal",
     "providers/_connecting.py": "one look-up",
+    "providers/_oauth_tokens.py": "one renewal, and tells those who wait what failed",
     "providers/_sns_certificates.py": "one fetch",
     "queues/_pg_lookout.py": "works while somebody waits, and tells them what failed",
     "queues/_rabbit_lane.py": "one pause",
