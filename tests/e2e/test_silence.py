@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import aiohttp
 from relaypost import AsyncClient
-from relaypost.v1 import message_pb2, messaging_service_pb2 as pb
+from relaypost.v1 import message_pb2, messaging_service_pb2 as pb, provider_health_pb2
 
 from tests.e2e.gateway import AWS_KEYS, Gateway, gateway, on_record
 from tests.e2e.test_process import run
@@ -162,19 +162,24 @@ async def check_health(world: Peers, database: str) -> None:
     """What arrived, as a gateway counts it that starts later."""
     environ = world.environ(RELAYPOST_DELIVERY_SETTLE_MINUTES="0")
     async with gateway(environ, database=database) as later, AsyncClient(later.grpc) as client:
-        async with asyncio.timeout(20):
-            while not (twilio := (await client.provider_health()).channels[1].providers[0]).delivery_rates:
-                await asyncio.sleep(0.05)
-        [rate] = twilio.delivery_rates
+        texts = await both_counted(client)
+        [rate] = texts[0].delivery_rates
         found = (rate.delivered, rate.undelivered, rate.not_its_fault, rate.unknown)
         assert (rate.country, rate.window.seconds, found) == ("US", 1800, (2, 2, 1, 5))
-        codes = [
-            (c.sent, c.verified) for p in (await client.provider_health()).channels[1].providers for c in p.conversions
-        ]
-        assert codes == [(1, 1), (1, 1)]
+        assert [(c.sent, c.verified) for p in texts for c in p.conversions] == [(1, 1), (1, 1)]
         _, out, _ = await run("health", "--target", later.grpc)
         assert "22% of 9" in out
         assert "1 lost, 1 not its fault, 5" in " ".join(out.split())
+
+
+async def both_counted(client: AsyncClient) -> Sequence[provider_health_pb2.ProviderHealth]:
+    """Twilio and SNS, once both rates and conversions are counted: two tasks do that, each at its own time."""
+    async with asyncio.timeout(30):
+        while True:
+            texts = (await client.provider_health()).channels[1].providers
+            if texts[0].delivery_rates and all(p.conversions for p in texts):
+                return texts
+            await asyncio.sleep(0.05)
 
 
 async def watched(client: AsyncClient, message_id: str) -> list[message_pb2.Message]:
