@@ -34,6 +34,7 @@ def test_the_short_way_never_takes_what_the_library_refuses_or_changes(local: st
         ("ada@mail.internal", "ada@mail.internal"),
         ("josé@example.com", "josé@example.com"),
         ("jose\u0301@example.com", "josé@example.com"),
+        ("col·lega@example.com", "col·lega@example.com"),
         ("用户@例子.广告", "用户@xn--fsqu00a.xn--4rr70v"),
         ('"ada"@example.com', "ada@example.com"),
         ('"a..b"@docomo.ne.jp', '"a..b"@docomo.ne.jp'),
@@ -62,6 +63,12 @@ def test_addresses_in_their_final_form(text: str, parsed: str) -> None:
         ("a..b@docomo.ne.jp", '"a..b"@docomo.ne.jp', ["rewritten"]),
         ("a.b.@docomo.ne.jp", '"a.b."@docomo.ne.jp', ["rewritten"]),
         (".ab@ezweb.ne.jp", '".ab"@ezweb.ne.jp', ["rewritten"]),
+        ("mailto:ada@example.com", "ada@example.com", ["rewritten"]),
+        (" MailTo:ada%2Bx@example.com", "ada+x@example.com", ["trimmed", "rewritten"]),
+        ("ada@example.com,", "ada@example.com", ["trimmed"]),
+        ("ada@example.com; ", "ada@example.com", ["trimmed", "trimmed"]),
+        ("ada@example.com.", "ada@example.com", ["trimmed"]),
+        ("mailto:ada@example.com ;", "ada@example.com", ["rewritten", "trimmed"]),
     ],
 )
 def test_addresses_as_they_are_pasted_and_as_they_once_were(text: str, parsed: str, kinds: list[str]) -> None:
@@ -79,6 +86,8 @@ def test_addresses_as_they_are_pasted_and_as_they_once_were(text: str, parsed: s
         *("Ada <ada@example.com>", "ada@example.com\r\nRCPT TO:<x@y.z>", "ada\x00@example.com", "ada@example.com\x00"),
         *('"a\\"b"@example.com', "ada@-example.com", "ada@example.com,bob@example.com", '"a  b"@example.com'),
         *("a\ufe6bexample.net@example.com", "é" * 33 + "@example.com", '"jo sé"@example.com', "a＠b@example.com"),
+        *("“ada”@example.com", "ada…@example.com", "ada—b@example.com", "👩@example.com", "€@example.com"),
+        *("mailto:ada@example.com?bcc=b@example.com", "mailto:a%40b@example.com", "mailto:", ",", "@,", "mailto:a%0Ab@x.de"),
         *("ada@[127.0.0.1]", "a" * 65 + "@example.com", "a@" + "b" * 64 + ".com", "a@" + "b." * 130 + "com"),
     ],
 )
@@ -96,6 +105,10 @@ def test_no_addresses(text: str) -> None:
         ('"a@b"@example.com', "within quotes"),
         ("ada@example.com\nada@example.org", "control characters"),
         ("ada", "ada@example.com"),
+        ("“ada”@example.com", "punctuation or symbols beyond ASCII"),
+        ("mailto:ada@example.com?subject=Hi", r"after the \?"),
+        ("ada@example.com, grace@example.com", "one address"),
+        ("ada@example.com;grace@example.com", "one address"),
     ],
 )
 def test_an_error_tells_the_cure(text: str, cure: str) -> None:
@@ -105,6 +118,7 @@ def test_an_error_tells_the_cure(text: str, cure: str) -> None:
 
 PIECES = st.sampled_from(
     [*'ab.@ \t\r\n"<>,;é用Ａ＠．\u200b\ufeff\u00a0\u202e\u00ad\u0301', "ada@example.com", "docomo.ne.jp"]
+    + ["mailto:", "“", "…", "·"]
 )
 
 
