@@ -87,7 +87,14 @@ def test_addresses_as_they_are_pasted_and_as_they_once_were(text: str, parsed: s
         *('"a\\"b"@example.com', "ada@-example.com", "ada@example.com,bob@example.com", '"a  b"@example.com'),
         *("a\ufe6bexample.net@example.com", "é" * 33 + "@example.com", '"jo sé"@example.com', "a＠b@example.com"),
         *("“ada”@example.com", "ada…@example.com", "ada—b@example.com", "👩@example.com", "€@example.com"),
-        *("mailto:ada@example.com?bcc=b@example.com", "mailto:a%40b@example.com", "mailto:", ",", "@,", "mailto:a%0Ab@x.de"),
+        *(
+            "mailto:ada@example.com?bcc=b@example.com",
+            "mailto:a%40b@example.com",
+            "mailto:",
+            ",",
+            "@,",
+            "mailto:a%0Ab@x.de",
+        ),
         *("ada@[127.0.0.1]", "a" * 65 + "@example.com", "a@" + "b" * 64 + ".com", "a@" + "b." * 130 + "com"),
     ],
 )
@@ -117,8 +124,10 @@ def test_an_error_tells_the_cure(text: str, cure: str) -> None:
 
 
 PIECES = st.sampled_from(
-    [*'ab.@ \t\r\n"<>,;é用Ａ＠．\u200b\ufeff\u00a0\u202e\u00ad\u0301', "ada@example.com", "docomo.ne.jp"]
-    + ["mailto:", "“", "…", "·"]
+    [
+        *'ab.@ \t\r\n"<>,;é用Ａ＠．“…·\u200b\ufeff\u00a0\u202e\u00ad\u0301',
+        *("ada@example.com", "docomo.ne.jp", "mailto:", "?"),
+    ]
 )
 
 

@@ -321,6 +321,30 @@ async def test_a_code_goes_to_a_phone_however_it_was_typed(start: Any) -> None:
     assert told == [("phone.number", TRIMMED), ("phone.number", message_pb2.ADJUSTMENT_KIND_REWRITTEN)]
 
 
+@pytest.mark.parametrize(
+    ("typed", "address", "kinds"),
+    [
+        (" ada@example.com ", "ada@example.com", [TRIMMED]),
+        ("a..b@docomo.ne.jp", '"a..b"@docomo.ne.jp', [message_pb2.ADJUSTMENT_KIND_REWRITTEN]),
+    ],
+)
+async def test_a_code_goes_to_a_pasted_email_address_and_the_change_is_told(
+    start: Any, typed: str, address: str, kinds: list[int]
+) -> None:
+    otp = await start()
+    sent = await otp.send(email_address=typed)
+    assert list(sent.message.recipients) == [address]
+    assert [(a.field, a.kind) for a in sent.message.adjustments] == [("email_address", kind) for kind in kinds]
+
+
+async def test_pasted_variables_of_a_code_are_repaired_and_the_change_is_told(start: Any) -> None:
+    otp = await start()
+    sent = await otp.send(variables={"app": "O\x92Brien"})
+    assert "O’Brien" in otp.texts[-1].content.text
+    told = [(a.field, a.kind) for a in sent.message.adjustments]
+    assert told == [('variables["app"]', message_pb2.ADJUSTMENT_KIND_REPLACED)]
+
+
 async def test_a_resend_may_rotate_the_code(start: Any) -> None:
     otp = await start(OtpPolicy(cool_downs=(0.0,), rotate=True))
     sent = await otp.send()

@@ -107,6 +107,7 @@ async def test_names_with_signs_of_addresses_stay_names(way: OpenWay, name: str,
         ("text/calendar; method=REQUEST", b"BEGIN", "text/calendar; method=REQUEST; charset=utf-8", "method=REQUEST"),
         ("text/csv; charset=utf-8", "é".encode(), "text/csv; charset=utf-8", ""),
         ('application/pdf; name="a.pdf"', b"%PDF", "application/pdf; name=a.pdf", ""),
+        ("application/pdf; name*=utf-8''%C3%A9.pdf", b"%PDF", "application/pdf; name*=utf-8''%C3%A9.pdf", ""),
         ("text/csv", "é".encode(), "text/csv; charset=utf-8", ""),
         ("text/csv", "é".encode("utf-16"), "text/csv; charset=utf-16", ""),
         ("text/csv", "é".encode("latin-1"), "text/csv", ""),
@@ -317,20 +318,23 @@ async def test_a_variable_of_a_template_is_repaired_as_well(way: OpenWay) -> Non
 
 
 @pytest.mark.parametrize(
-    ("field", "changed"),
+    ("field", "cure", "changed"),
     [
-        ("email.text", {"text": "a\x00b"}),
-        ("email.subject", {"subject": "a\r\nBcc: b@example.com"}),
-        ("email.subject", {"subject": "a\x00"}),
-        ("email.to[0].display_name", {"to": [address(name="a\nb")]}),
-        ('email.headers["X-Org"]', {"headers": {"X-Org": "a\r\nBcc: b@example.com"}}),
-        ("email.attachments[0].filename", {"attachments": [file(filename="a\r\nb")]}),
+        ("email.text", "NUL", {"text": "a\x00b"}),
+        ("email.subject", "line breaks", {"subject": "a\r\nBcc: b@example.com"}),
+        ("email.subject", "NUL", {"subject": "a\x00"}),
+        ("email.to[0].display_name", "line breaks", {"to": [address(name="a\nb")]}),
+        ('email.headers["X-Org"]', "line breaks", {"headers": {"X-Org": "a\r\nBcc: b@example.com"}}),
+        ("email.attachments[0].filename", "line breaks", {"attachments": [file(filename="a\r\nb")]}),
     ],
 )
-async def test_what_injects_is_refused_by_name(way: OpenWay, field: str, changed: dict[str, Any]) -> None:
+async def test_a_text_that_could_inject_a_header_is_refused_with_the_cure(
+    way: OpenWay, field: str, cure: str, changed: dict[str, Any]
+) -> None:
     failure = await (await way("ses")).refused(**changed)
     assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
     assert list(failure.fields) == [field]
+    assert cure in failure.fields[field]
 
 
 async def test_what_one_provider_cannot_carry_goes_to_the_next(serve: Serve) -> None:
