@@ -36,7 +36,7 @@ from tests.e2e.gateway import AWS_KEYS, Gateway, gateway
 from tests.faults import peers
 from tests.faults.fields import Leaf, leaves
 from tests.faults.hostile_strings import NOT_UTF_8, VICTIM, hostile_strings
-from tests.faults.meaning import as_carried, is_repaired, lacking, meant
+from tests.faults.meaning import as_carried, is_repaired, lacking, line, meant, prose
 from tests.faults.peers import Peer
 from tests.faults.received import Mail
 from tests.providers.configured import SECRETS, TWILIO
@@ -245,7 +245,9 @@ def _refused_place(case: Case, violation: Any) -> int:
 def check_answer(request: Any, sent: message_pb2.Message) -> None:
     assert sent.state == message_pb2.MESSAGE_STATE_SENT
     assert len(sent.attempts) == 1
-    assert dict(sent.metadata) == dict(request.metadata)
+    metadata = {name: line(value) for name, value in request.metadata.items()}
+    assert dict(sent.metadata) == metadata
+    assert sent.adjustments or metadata == request.metadata, "what was changed was not told"
     if isinstance(request, pb.SendEmailRequest):
         mail = meant(request)
         assert list(sent.recipients) == mail.recipients
@@ -253,6 +255,7 @@ def check_answer(request: Any, sent: message_pb2.Message) -> None:
         assert sent.adjustments or not is_repaired(request, mail), "what was changed was not told"
         assert dict(sent.tags) == dict(request.email.tags)
     else:
+        assert sent.adjustments or prose(request.sms.text) == request.sms.text, "what was changed was not told"
         (recipient,) = sent.recipients
         assert re.fullmatch(r"\+[1-9][0-9]{6,14}", recipient)
         assert digits(recipient).endswith(digits(request.sms.to).lstrip("0"))
@@ -278,7 +281,7 @@ def check_arrival(provider: str, request: Any, sent: message_pb2.Message, arrive
         assert arrived == sns_form(request.sms, sent.recipients[0])
     else:
         sender = shown_name(request.sms, sent.recipients[0]) or TWILIO["TWILIO_PHONE_NUMBER"]
-        assert arrived == {"To": sent.recipients[0], "Body": request.sms.text, "From": sender}
+        assert arrived == {"To": sent.recipients[0], "Body": prose(request.sms.text), "From": sender}
 
 
 def digits(text: str) -> str:
@@ -311,7 +314,7 @@ def sns_form(sms: sms_pb2.Sms, to: str) -> dict[str, str]:
         "AWS.MM.SMS.EntityId": sms.india_dlt.entity_id if to.startswith("+91") else "",
         "AWS.MM.SMS.TemplateId": sms.india_dlt.template_id if to.startswith("+91") else "",
     }
-    form = {"Action": "Publish", "Version": "2010-03-31", "PhoneNumber": to, "Message": sms.text}
+    form = {"Action": "Publish", "Version": "2010-03-31", "PhoneNumber": to, "Message": prose(sms.text)}
     for number, (name, value) in enumerate(((n, v) for n, v in attributes.items() if v), start=1):
         entry = f"MessageAttributes.entry.{number}"
         kind = "Number" if name.endswith("MaxPrice") else "String"
