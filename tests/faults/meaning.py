@@ -64,7 +64,9 @@ def media_type(typed: str, content: bytes) -> str:
     if essence.lower().startswith("text/") and not any(name == "charset" for name, _ in pairs):
         charsets = ["utf-16"] if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ["utf-8"] if _is_utf8(content) else []
         pairs += [("charset", charset) for charset in charsets]
-    written = [f"{name}={value}" if re.fullmatch(r"[\w.+%'-]+", value) else f'{name}="{value}"' for name, value in pairs]
+    written = [
+        f"{name}={value}" if re.fullmatch(r"[\w.+%'-]+", value) else f'{name}="{value}"' for name, value in pairs
+    ]
     return "; ".join([essence.lower(), *written])
 
 

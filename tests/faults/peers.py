@@ -33,7 +33,10 @@ class Peer:
 
 @asynccontextmanager
 async def _over_http(
-    read: Callable[[bytes], Any], reply: Callable[[str], Reply], *, other: Callable[[bytes], Reply | None] = lambda _: None
+    read: Callable[[bytes], Any],
+    reply: Callable[[str], Reply],
+    *,
+    other: Callable[[bytes], Reply | None] = lambda _: None,
 ) -> AsyncIterator[tuple[Peer, str]]:
     """`other`: answers a request that sends no message."""
     peer = Peer()
