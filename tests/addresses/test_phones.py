@@ -146,7 +146,7 @@ def test_numbers_in_their_present_form_stay(number: str) -> None:
         ),
     ],
 )
-def test_no_phone_numbers(text: str, region: str) -> None:
+def test_texts_that_are_no_number_are_refused(text: str, region: str) -> None:
     with pytest.raises(AddressError):
         parse_phone(text, region)
 
@@ -178,7 +178,7 @@ def test_a_number_between_any_dashes_spaces_and_marks_is_the_same(
 
 
 @given(st.text(max_size=40), st.sampled_from(["", "US", "DE", "MX", "AR"]))
-def test_no_text_makes_parsing_a_number_an_accident(text: str, region: str) -> None:
+def test_every_text_is_a_number_or_raises_address_error(text: str, region: str) -> None:
     check(text, region)
 
 
@@ -186,7 +186,7 @@ def test_no_text_makes_parsing_a_number_an_accident(text: str, region: str) -> N
     st.text("0123456789+()-. \u202a\u2011٤４;=xetl:%AB\n", max_size=60),
     st.sampled_from(["", "US", "DE", "MX", "AR", "IT"]),
 )
-def test_nothing_that_resembles_a_number_makes_parsing_it_an_accident(text: str, region: str) -> None:
+def test_every_text_like_a_number_is_one_or_raises_address_error(text: str, region: str) -> None:
     check(text, region)
     check(f"tel:{text}", region)
 

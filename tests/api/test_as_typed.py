@@ -53,7 +53,7 @@ def received(served: Served) -> Any:
     return served.texts.providers[0].received[-1].content
 
 
-async def test_a_text_out_of_old_files_and_slides_is_repaired_and_the_change_is_told(served: Served) -> None:
+async def test_a_pasted_text_is_repaired_and_the_change_is_told(served: Served) -> None:
     message = await send(served, text="It\x92s 5 \x80\x0b each")
     assert received(served).text == "It’s 5 € each"
     assert told(message) == [("sms.text", REPLACED), ("sms.text", DROPPED)]
@@ -61,7 +61,7 @@ async def test_a_text_out_of_old_files_and_slides_is_repaired_and_the_change_is_
     assert failure.fields == {"sms.text": "is required"}
 
 
-async def test_numbers_as_they_are_pasted(served: Served) -> None:
+async def test_pasted_numbers_are_read_and_each_change_is_told(served: Served) -> None:
     typed = {
         "+1\u2011415\u2011555\u20110123": [],
         "\u202a+14155550123\u202c": [("sms.to", TRIMMED)],
@@ -76,7 +76,7 @@ async def test_numbers_as_they_are_pasted(served: Served) -> None:
     assert (await send(served, to="0044 20 7946 0958")).recipients == ["+442079460958"]
 
 
-async def test_numbers_of_the_past(served: Served) -> None:
+async def test_numbers_in_forms_that_their_country_gave_up_are_rewritten(served: Served) -> None:
     for number, present in (("+5215512345678", "+525512345678"), ("+54 9 11 15 2345 6789", "+5491123456789")):
         message = await send(served, to=number)
         assert (list(message.recipients), told(message)) == ([present], [("sms.to", REWRITTEN)])
@@ -111,7 +111,7 @@ async def test_a_recipient_is_found_and_suppressed_in_every_typed_form(
     assert "email address" in failure.fields["address"]
 
 
-async def test_senders(served: Served) -> None:
+async def test_senders_are_read_and_each_change_is_told(served: Served) -> None:
     for name in ("My Shop", "AT&T", "O2", "EE", "Acme_Co"):
         assert told(await send(served, to="+4915112345678", sender_id=name)) == []
         assert received(served).sender_id == name
@@ -132,7 +132,7 @@ async def test_senders(served: Served) -> None:
         assert told(message) == [("sms.sender_number", kind) for kind in kinds]
 
 
-async def test_metadata_is_repaired_as_other_text_and_found_by_what_was_given(
+async def test_pasted_metadata_is_repaired_in_sends_and_in_queries(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pasted = {"name": "O\x92Brien\x1b"}
@@ -146,12 +146,12 @@ async def test_metadata_is_repaired_as_other_text_and_found_by_what_was_given(
 
 
 @pytest.mark.parametrize("text", ["Hi\x00", "\x00"])
-async def test_nul_is_the_one_control_character_that_is_refused(served: Served, text: str) -> None:
+async def test_nul_is_refused_by_its_name(served: Served, text: str) -> None:
     failure = await failure_of(send(served, text=text))
     assert failure.fields == {"sms.text": "must not hold U+0000 (NUL)"}
 
 
-async def test_a_text_in_gsm_7(served: Served) -> None:
+async def test_signs_beyond_gsm_7_are_replaced_on_request(served: Served) -> None:
     text = "It’s “here” – come…" + "x" * 140
     as_it_is = await send(served, text=text)
     assert (received(served).text, told(as_it_is)) == (text, [])
@@ -167,7 +167,7 @@ async def test_a_text_in_gsm_7(served: Served) -> None:
     assert told(made) == [("sms.text", REPLACED)]
 
 
-async def test_a_locale_is_a_wish(served: Served) -> None:
+async def test_unreadable_parts_of_a_locale_are_ignored_and_told(served: Served) -> None:
     wishes = {
         "de;q=0.47,-BE;q=0.43": [("sms.locale", IGNORED)],
         "de;q=.8": [],

@@ -160,7 +160,7 @@ async def test_a_code_is_right_in_every_form_in_which_it_is_typed(start: Any, fo
     assert (await otp.verify(sent.otp_id, typed_forms(otp.code)[form])).verified
 
 
-async def test_what_cannot_be_the_code_costs_no_attempt(start: Any) -> None:
+async def test_a_text_that_cannot_be_a_code_costs_no_attempt(start: Any) -> None:
     otp = await start()
     sent = await otp.send()
     code = otp.code
@@ -184,7 +184,7 @@ async def test_a_thousand_guesses_in_all_forms_are_five(start: Any) -> None:
     assert answers == {"OTP_NOT_VERIFIED": 5, "OTP_ATTEMPTS_USED_UP": 1000}
 
 
-async def test_whatever_is_not_the_right_code_is_answered_alike(start: Any) -> None:
+async def test_every_wrong_code_gets_the_same_answer(start: Any) -> None:
     otp = await start(limited(failures=0, attempts=50))
     sent = await otp.send("signup")
     code = otp.code
@@ -296,7 +296,7 @@ async def test_another_sender_is_another_request(start: Any) -> None:
         ({"email_address": "ada@example.com", "sender": email_pb2.EmailAddress()}, "sender.address"),
     ],
 )
-async def test_a_sender_that_is_none_is_refused(start: Any, fields: dict[str, Any], named: str) -> None:
+async def test_an_invalid_sender_is_refused(start: Any, fields: dict[str, Any], named: str) -> None:
     otp = await start()
     assert set((await failure_of(otp.send(**fields))).fields) == {named}
 
@@ -305,7 +305,7 @@ async def test_a_sender_that_is_none_is_refused(start: Any, fields: dict[str, An
     ("locale", "text"),
     [("de;q=.8,-BE;q=0.43", "Ihr"), ("de_AT.UTF-8", "Ihr"), ("x-default", "is your"), ("?," * 200, "is your")],
 )
-async def test_a_locale_that_cannot_be_read_costs_nobody_a_code(start: Any, locale: str, text: str) -> None:
+async def test_an_unreadable_locale_is_ignored_and_the_code_is_sent(start: Any, locale: str, text: str) -> None:
     otp = await start()
     sent = await otp.send(locale=locale)
     assert text in otp.texts[-1].content.text

@@ -74,7 +74,7 @@ _NOTHING = RenderedEmail(subject="", text="", html="", locale="")
 
 
 def asked_tracking(email: email_pb2.Email) -> Tracking | None:
-    """What the caller asked for, whatever the template says."""
+    """The tracking that the caller asked for; the template may outweigh it."""
     return _TRACKING.get(email.tracking)
 
 

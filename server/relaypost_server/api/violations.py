@@ -65,7 +65,7 @@ class Violations:
         raise InvalidRequestError(shown)
 
     def line(self, field: str, value: str, *, longest: int, required: bool = False, name: bool = False) -> None:
-        """One line of text. `name`: it is shown as who somebody is, so nothing may turn its direction."""
+        """One line of text. `name`: it names a person or a file, so direction controls are refused."""
         if not value:
             if required:
                 self.add(field, "is required")

@@ -209,6 +209,6 @@ def minutes(seconds: float) -> str:
 
 
 def typed_code(text: str) -> str:
-    """The code that somebody typed, in ASCII digits; "" where it cannot be one."""
+    """A typed code in ASCII digits; "" where it cannot be one."""
     code = digits_of(text)
     return code if _CODE.fullmatch(code) else ""

@@ -33,7 +33,7 @@ class LocaleError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
-    """What somebody wishes for."""
+    """The languages that a reader prefers."""
 
     wishes: tuple[str, ...] = ()
     """Canonical tags and "*", the dearest first. What has the weight 0 is left out."""
