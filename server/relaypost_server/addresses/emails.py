@@ -56,9 +56,9 @@ class ReadAddress:
     changes: tuple[Change, ...] = ()
 
 
-def is_meant_as_email(text: str) -> bool:
+def looks_like_email(text: str) -> bool:
     """Whether it is an email address rather than a phone number."""
-    return "@" in text or "\uff20" in text  # The sign of East Asian keyboards.
+    return "@" in text.translate(FULL_WIDTH)
 
 
 def parse_email(text: str) -> str:

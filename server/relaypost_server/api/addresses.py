@@ -1,10 +1,9 @@
 """Reads addresses out of requests, and tells what was changed in them."""
 
-from relaypost_server.addresses.emails import read_email
+from relaypost_server.addresses.emails import looks_like_email, read_email
 from relaypost_server.addresses.errors import AddressError
 from relaypost_server.addresses.phones import Phone, is_region, parse_phone
 from relaypost_server.api.violations import Violations
-from relaypost_server.core.characters import FULL_WIDTH
 
 NO_PHONE = Phone(number="", country="")
 """Stands for a number that there is a complaint about."""
@@ -42,6 +41,6 @@ def read_phone(field: str, number: str, region_field: str, region: str, bad: Vio
 
 def read_recipient(field: str, text: str, bad: Violations) -> str:
     """An email address, or a phone number in E.164; "" for none, and with a complaint where the text is neither."""
-    if not text or "@" in text.translate(FULL_WIDTH):
+    if not text or looks_like_email(text):
         return read_email_address(field, text, bad)
     return read_phone(field, text, "", "", bad).number
