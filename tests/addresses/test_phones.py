@@ -56,7 +56,7 @@ def test_phone_numbers(text: str, region: str, phone: Phone) -> None:
             "+1。415。555。0123",
         ),
         *("tel:+1-415-555-0123", "TEL:+14155550123", "tel:%2B1%20415-555-0123", "tel:555-0123;phone-context=+1415"),
-        *("tel:+1-415-555-0123;foo=bar", "tel://+14155550123"),
+        *("tel:+1-415-555-0123;foo=bar", "tel://+14155550123", "sms:+14155550123", "SMSTO:+1%20415-555-0123"),
     ],
 )
 def test_a_number_in_other_characters_is_the_same_number_unchanged(text: str) -> None:
@@ -64,9 +64,17 @@ def test_a_number_in_other_characters_is_the_same_number_unchanged(text: str) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["\u202a+14155550123\u202c", " +14155550123", "\ufeff+1415\u200b5550123\n", "\u00a0+1\u00ad4155550123\t"]
+    "text",
+    [
+        "\u202a+14155550123\u202c",
+        " +14155550123",
+        "\ufeff+1415\u200b5550123\n",
+        "\u00a0+1\u00ad4155550123\t",
+        "+14155550123,",
+        "+1 415 555 0123 ; ",
+    ],
 )
-def test_space_around_a_number_and_invisible_characters_are_dropped_and_told(text: str) -> None:
+def test_space_punctuation_and_invisible_characters_around_a_number_are_dropped_and_told(text: str) -> None:
     phone = parse_phone(text)
     assert (phone.number, kinds(phone)) == ("+14155550123", [AdjustmentKind.TRIMMED])
 
@@ -130,10 +138,15 @@ def test_numbers_in_their_present_form_stay(number: str) -> None:
             ("+1415\x005550123", ""),
         ),
         *(("+14155550123, +14155550124", ""), ("tel:", ""), ("tel:;ext=5", ""), ("tel:555-0123", ""), ("+5211", "")),
-        *(("+" + "1" * 5000, ""), ("+1415555012¹", ""), ("sms:+14155550123", ""), ("+1 415 555 0123\u2028+1", "")),
+        *(
+            ("+" + "1" * 5000, ""),
+            ("+1415555012¹", ""),
+            ("sms:+14155550123,+14155550124", ""),
+            ("+1 415 555 0123\u2028+1", ""),
+        ),
     ],
 )
-def test_no_phone_numbers(text: str, region: str) -> None:
+def test_texts_that_are_no_number_are_refused(text: str, region: str) -> None:
     with pytest.raises(AddressError):
         parse_phone(text, region)
 
@@ -165,7 +178,7 @@ def test_a_number_between_any_dashes_spaces_and_marks_is_the_same(
 
 
 @given(st.text(max_size=40), st.sampled_from(["", "US", "DE", "MX", "AR"]))
-def test_no_text_makes_parsing_a_number_an_accident(text: str, region: str) -> None:
+def test_every_text_is_a_number_or_raises_address_error(text: str, region: str) -> None:
     check(text, region)
 
 
@@ -173,7 +186,7 @@ def test_no_text_makes_parsing_a_number_an_accident(text: str, region: str) -> N
     st.text("0123456789+()-. \u202a\u2011٤４;=xetl:%AB\n", max_size=60),
     st.sampled_from(["", "US", "DE", "MX", "AR", "IT"]),
 )
-def test_nothing_that_resembles_a_number_makes_parsing_it_an_accident(text: str, region: str) -> None:
+def test_every_text_like_a_number_is_one_or_raises_address_error(text: str, region: str) -> None:
     check(text, region)
     check(f"tel:{text}", region)
 
@@ -192,3 +205,17 @@ def check(text: str, region: str) -> None:
 def test_regions() -> None:
     assert is_region("US")
     assert not any(is_region(code) for code in ("us", "XX", "USA", "", "001"))
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("whatsapp:+14155550123", "WhatsApp.* give the number alone"),
+        ("sms:+14155550123?body=Hi", "give the number alone"),
+        ("sms:+14155550123&body=Hi", "give the number alone"),
+        ("tel:+14155550123?x=1", "give the number alone"),
+    ],
+)
+def test_a_link_that_says_more_than_a_number_is_refused_with_the_cure(text: str, cure: str) -> None:
+    with pytest.raises(AddressError, match=cure):
+        parse_phone(text)

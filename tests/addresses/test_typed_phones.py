@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberFormat, PhoneNumberType
@@ -10,6 +11,8 @@ from relaypost_server.addresses.errors import AddressError
 from relaypost_server.addresses.phones import parse_phone
 
 COUNT = 10_000
+EACH = 42
+"""Numbers of one region, at most; a few regions have fewer."""
 TYPES = [t for t in PhoneNumberType.values() if t != PhoneNumberType.UNKNOWN]
 ARABIC = {ord("0") + n: chr(0x660 + n) for n in range(10)}
 FULL_WIDTH = {code: chr(code + 0xFEE0) for code in range(0x21, 0x7F)}
@@ -17,16 +20,8 @@ WITH_WORD = {ord("-"): "\u2011", ord(" "): "\u00a0"}
 """As a word processor writes them."""
 
 
-def numbers() -> Iterator[tuple[str, PhoneNumber]]:
-    """The library's example numbers with their region, and their valid neighbours, by turns of the regions."""
-    turns = [valid(region) for region in sorted(phonenumbers.SUPPORTED_REGIONS)]
-    while turns:
-        found = [(turn, next(turn, None)) for turn in turns]
-        turns = [turn for turn, each in found if each is not None]
-        yield from (each for _, each in found if each is not None)
-
-
-def valid(region: str) -> Iterator[tuple[str, PhoneNumber]]:
+def valid(region: str) -> Iterator[PhoneNumber]:
+    """The library's example numbers of a region and their valid neighbours."""
     examples = [phonenumbers.example_number_for_type(region, t) for t in TYPES]
     known = [example for example in examples if example is not None]
     seen = set()
@@ -38,7 +33,7 @@ def valid(region: str) -> Iterator[tuple[str, PhoneNumber]]:
             written = phonenumbers.format_number(number, PhoneNumberFormat.E164)
             if written not in seen and phonenumbers.is_valid_number_for_region(number, region):
                 seen.add(written)
-                yield region, number
+                yield number
 
 
 def forms(region: str, number: PhoneNumber) -> dict[str, tuple[str, str]]:
@@ -71,14 +66,19 @@ def test_ten_thousand_numbers_in_eight_forms_are_the_same_number_or_a_named_erro
     regions: set[str] = set()
     wrong: list[tuple[str, str, str]] = []
     refused: Counter[str] = Counter()
-    for _, (region, number) in zip(range(COUNT), numbers(), strict=False):
-        regions.add(region)
-        e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
-        for form, (text, where) in forms(region, number).items():
-            found = read(text, where)
-            if found.startswith("+") and found != e164:
-                wrong.append((form, text, found))
-            refused[form] += not found.startswith("+")
+    count = 0
+    # One region after the other: the library's patterns of all regions together do not fit into the cache of `re`.
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        for number in islice(valid(region), EACH):
+            regions.add(region)
+            count += 1
+            e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
+            for form, (text, where) in forms(region, number).items():
+                found = read(text, where)
+                if found.startswith("+") and found != e164:
+                    wrong.append((form, text, found))
+                refused[form] += not found.startswith("+")
+    assert count >= COUNT
     assert len(regions) > 200
     assert wrong == []
     assert refused.total() <= COUNT / 100, refused

@@ -160,7 +160,7 @@ async def test_a_code_is_right_in_every_form_in_which_it_is_typed(start: Any, fo
     assert (await otp.verify(sent.otp_id, typed_forms(otp.code)[form])).verified
 
 
-async def test_what_cannot_be_the_code_costs_no_attempt(start: Any) -> None:
+async def test_a_text_that_cannot_be_a_code_costs_no_attempt(start: Any) -> None:
     otp = await start()
     sent = await otp.send()
     code = otp.code
@@ -184,7 +184,7 @@ async def test_a_thousand_guesses_in_all_forms_are_five(start: Any) -> None:
     assert answers == {"OTP_NOT_VERIFIED": 5, "OTP_ATTEMPTS_USED_UP": 1000}
 
 
-async def test_whatever_is_not_the_right_code_is_answered_alike(start: Any) -> None:
+async def test_every_wrong_code_gets_the_same_answer(start: Any) -> None:
     otp = await start(limited(failures=0, attempts=50))
     sent = await otp.send("signup")
     code = otp.code
@@ -296,7 +296,7 @@ async def test_another_sender_is_another_request(start: Any) -> None:
         ({"email_address": "ada@example.com", "sender": email_pb2.EmailAddress()}, "sender.address"),
     ],
 )
-async def test_a_sender_that_is_none_is_refused(start: Any, fields: dict[str, Any], named: str) -> None:
+async def test_an_invalid_sender_is_refused(start: Any, fields: dict[str, Any], named: str) -> None:
     otp = await start()
     assert set((await failure_of(otp.send(**fields))).fields) == {named}
 
@@ -305,7 +305,7 @@ async def test_a_sender_that_is_none_is_refused(start: Any, fields: dict[str, An
     ("locale", "text"),
     [("de;q=.8,-BE;q=0.43", "Ihr"), ("de_AT.UTF-8", "Ihr"), ("x-default", "is your"), ("?," * 200, "is your")],
 )
-async def test_a_locale_that_cannot_be_read_costs_nobody_a_code(start: Any, locale: str, text: str) -> None:
+async def test_an_unreadable_locale_is_ignored_and_the_code_is_sent(start: Any, locale: str, text: str) -> None:
     otp = await start()
     sent = await otp.send(locale=locale)
     assert text in otp.texts[-1].content.text
@@ -319,6 +319,30 @@ async def test_a_code_goes_to_a_phone_however_it_was_typed(start: Any) -> None:
     assert otp.texts[-1].content.to == "+525512345678"
     told = [(a.field, a.kind) for a in sent.message.adjustments]
     assert told == [("phone.number", TRIMMED), ("phone.number", message_pb2.ADJUSTMENT_KIND_REWRITTEN)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "address", "kinds"),
+    [
+        (" ada@example.com ", "ada@example.com", [TRIMMED]),
+        ("a..b@docomo.ne.jp", '"a..b"@docomo.ne.jp', [message_pb2.ADJUSTMENT_KIND_REWRITTEN]),
+    ],
+)
+async def test_a_code_goes_to_a_pasted_email_address_and_the_change_is_told(
+    start: Any, typed: str, address: str, kinds: list[int]
+) -> None:
+    otp = await start()
+    sent = await otp.send(email_address=typed)
+    assert list(sent.message.recipients) == [address]
+    assert [(a.field, a.kind) for a in sent.message.adjustments] == [("email_address", kind) for kind in kinds]
+
+
+async def test_pasted_variables_of_a_code_are_repaired_and_the_change_is_told(start: Any) -> None:
+    otp = await start()
+    sent = await otp.send(variables={"app": "O\x92Brien"})
+    assert "O’Brien" in otp.texts[-1].content.text
+    told = [(a.field, a.kind) for a in sent.message.adjustments]
+    assert told == [('variables["app"]', message_pb2.ADJUSTMENT_KIND_REPLACED)]
 
 
 async def test_a_resend_may_rotate_the_code(start: Any) -> None:

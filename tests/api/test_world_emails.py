@@ -107,6 +107,7 @@ async def test_names_with_signs_of_addresses_stay_names(way: OpenWay, name: str,
         ("text/calendar; method=REQUEST", b"BEGIN", "text/calendar; method=REQUEST; charset=utf-8", "method=REQUEST"),
         ("text/csv; charset=utf-8", "é".encode(), "text/csv; charset=utf-8", ""),
         ('application/pdf; name="a.pdf"', b"%PDF", "application/pdf; name=a.pdf", ""),
+        ("application/pdf; name*=utf-8''%C3%A9.pdf", b"%PDF", "application/pdf; name*=utf-8''%C3%A9.pdf", ""),
         ("text/csv", "é".encode(), "text/csv; charset=utf-8", ""),
         ("text/csv", "é".encode("utf-16"), "text/csv; charset=utf-16", ""),
         ("text/csv", "é".encode("latin-1"), "text/csv", ""),
@@ -130,7 +131,7 @@ async def test_content_types_keep_their_parameters(
         assert changes(message) == []
 
 
-async def test_sendgrid_is_not_given_a_text_that_it_takes_for_another(way: OpenWay) -> None:
+async def test_sendgrid_passes_over_a_text_whose_charset_it_would_drop(way: OpenWay) -> None:
     attached = file(content_type="text/csv; charset=iso-8859-1", content=b"\xe9")
     assert "charset" in await (await way("sendgrid")).passed_over(attachments=[attached])
 
@@ -184,7 +185,7 @@ async def test_a_long_name_fits_into_what_ses_takes(way: OpenWay, name: str, dis
 
 @everywhere
 @pytest.mark.parametrize("field", ["to", "cc", "bcc", "reply_to", "sender"])
-async def test_an_international_address_goes_where_it_is_taken(way: OpenWay, name: str, field: str) -> None:
+async def test_an_international_address_goes_by_smtp_alone(way: OpenWay, name: str, field: str) -> None:
     international = address("josé@bücher.example", "José")
     opened = await way(name)
     given: dict[str, Any] = {field: international if field == "sender" else [international]}
@@ -207,7 +208,7 @@ async def test_an_international_address_goes_where_it_is_taken(way: OpenWay, nam
         ('"a b"@example.com', '"a b"@example.com'),
     ],
 )
-async def test_local_parts_are_quoted_where_they_must_be(way: OpenWay, name: str, typed: str, written: str) -> None:
+async def test_local_parts_with_odd_dots_are_quoted(way: OpenWay, name: str, typed: str, written: str) -> None:
     opened = await way(name)
     if name == "sendgrid" or (name == "ses" and " " in written):
         assert await opened.passed_over(to=[address(typed, "Ada")])
@@ -230,7 +231,7 @@ async def test_pasted_addresses_are_trimmed(way: OpenWay, name: str, typed: str)
 
 
 @everywhere
-async def test_bounces_go_where_the_caller_wants_them(way: OpenWay, name: str) -> None:
+async def test_bounces_go_to_the_envelope_sender(way: OpenWay, name: str) -> None:
     verp = "bounce+ada=example.com@lists.example.com"
     opened = await way(name)
     if name == "sendgrid":
@@ -250,7 +251,7 @@ async def test_bounces_go_where_the_caller_wants_them(way: OpenWay, name: str) -
         (email_pb2.EMAIL_TRACKING_ON, True),
     ],
 )
-async def test_tracking_is_as_the_caller_asks(way: OpenWay, name: str, asked: Any, told: bool | None) -> None:
+async def test_links_are_tracked_as_the_request_says(way: OpenWay, name: str, asked: Any, told: bool | None) -> None:
     opened = await way(name)
     if name == "smtp" and told:
         assert "tracks" in await opened.passed_over(tracking=asked)
@@ -278,7 +279,7 @@ async def test_the_message_id_stands_on_one_line_whatever_the_domain(way: OpenWa
 
 
 @everywhere
-async def test_what_pasting_left_in_texts_is_repaired_and_told(way: OpenWay, name: str) -> None:
+async def test_pasted_texts_are_repaired_and_the_change_is_told(way: OpenWay, name: str) -> None:
     arrived, message = await (await way(name)).sent(
         subject="It\u0092s\there",
         text="It\u0092s 5\u0080\x0b",
@@ -317,23 +318,26 @@ async def test_a_variable_of_a_template_is_repaired_as_well(way: OpenWay) -> Non
 
 
 @pytest.mark.parametrize(
-    ("field", "changed"),
+    ("field", "cure", "changed"),
     [
-        ("email.text", {"text": "a\x00b"}),
-        ("email.subject", {"subject": "a\r\nBcc: b@example.com"}),
-        ("email.subject", {"subject": "a\x00"}),
-        ("email.to[0].display_name", {"to": [address(name="a\nb")]}),
-        ('email.headers["X-Org"]', {"headers": {"X-Org": "a\r\nBcc: b@example.com"}}),
-        ("email.attachments[0].filename", {"attachments": [file(filename="a\r\nb")]}),
+        ("email.text", "NUL", {"text": "a\x00b"}),
+        ("email.subject", "line breaks", {"subject": "a\r\nBcc: b@example.com"}),
+        ("email.subject", "NUL", {"subject": "a\x00"}),
+        ("email.to[0].display_name", "line breaks", {"to": [address(name="a\nb")]}),
+        ('email.headers["X-Org"]', "line breaks", {"headers": {"X-Org": "a\r\nBcc: b@example.com"}}),
+        ("email.attachments[0].filename", "line breaks", {"attachments": [file(filename="a\r\nb")]}),
     ],
 )
-async def test_what_injects_is_refused_by_name(way: OpenWay, field: str, changed: dict[str, Any]) -> None:
+async def test_a_text_that_could_inject_a_header_is_refused_with_the_cure(
+    way: OpenWay, field: str, cure: str, changed: dict[str, Any]
+) -> None:
     failure = await (await way("ses")).refused(**changed)
     assert failure.code is grpc.StatusCode.INVALID_ARGUMENT
     assert list(failure.fields) == [field]
+    assert cure in failure.fields[field]
 
 
-async def test_what_one_provider_cannot_carry_goes_to_the_next(serve: Serve) -> None:
+async def test_an_email_that_one_provider_cannot_carry_goes_to_the_next(serve: Serve) -> None:
     async with peers.smtp() as (peer, port), peers.ses() as (_, ses), peers.sendgrid() as (_, grid):
         environ = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), "RELAYPOST_SMTP_TLS": "none"}
         chain = [
@@ -350,7 +354,7 @@ async def test_what_one_provider_cannot_carry_goes_to_the_next(serve: Serve) -> 
 
 
 async def test_a_repeated_request_may_be_pasted_differently(serve: Serve) -> None:
-    """What is compared is what was meant."""
+    """Fingerprints are taken of the repaired request."""
     served = await serve()
     for typed in ("ada@example.com", " ada@example.com", "ada@example.com\u200b"):
         request = pb.SendEmailRequest(email=email(to=[address(typed)]).email, request_id="r1")

@@ -36,11 +36,11 @@ def test_no_letter_becomes_another_one(text: str) -> None:
     assert unicodedata.normalize("NFC", text) == made
 
 
-def test_marks_that_join_letters_stay_in_a_text_that_gsm_7_has_no_letters_for() -> None:
+def test_joiners_stay_in_a_text_that_needs_ucs_2() -> None:
     assert to_gsm7("نمی\u200cخواهم’") == ("نمی\u200cخواهم'", 1)
 
 
-def test_one_quote_no_longer_doubles_the_price() -> None:
+def test_a_text_with_one_curly_quote_stays_one_segment() -> None:
     text = "It’s " + "x" * 150
     assert (count_segments(text).encoding, count_segments(text).count) == (Encoding.UCS_2, 3)
     made = count_segments(to_gsm7(text)[0])
@@ -48,7 +48,7 @@ def test_one_quote_no_longer_doubles_the_price() -> None:
 
 
 @given(st.text(max_size=80))
-def test_a_text_in_gsm_7_stays_and_nothing_is_done_twice(text: str) -> None:
+def test_a_text_in_gsm_7_is_unchanged_and_conversion_is_idempotent(text: str) -> None:
     made, replaced = to_gsm7(text)
     assert to_gsm7(made) == (made, 0) or not is_gsm7(made)
     assert (made == text) is (replaced == 0) or not is_gsm7(made)

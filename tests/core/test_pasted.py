@@ -17,7 +17,7 @@ from tests.faults import meaning
         ("a\x00b", Repaired("a\x00b")),
     ],
 )
-def test_prose(text: str, repaired: Repaired) -> None:
+def test_texts_of_several_lines_are_repaired(text: str, repaired: Repaired) -> None:
     assert repair_prose(text) == repaired
 
 
@@ -32,7 +32,7 @@ def test_prose(text: str, repaired: Repaired) -> None:
         ("a\u2028b\x00", Repaired("a\u2028b\x00")),
     ],
 )
-def test_lines(text: str, repaired: Repaired) -> None:
+def test_single_lines_are_repaired(text: str, repaired: Repaired) -> None:
     assert repair_line(text) == repaired
 
 

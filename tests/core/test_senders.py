@@ -19,23 +19,23 @@ def sms(**changes: Any) -> Sms:
 
 
 @pytest.mark.parametrize("name", ["My Shop", "AT&T", "O2", "EE", "Acme_Co", "a", "A.B-C_D+E&F", "Zürich", "1st Bank"])
-def test_names(name: str) -> None:
+def test_sender_ids(name: str) -> None:
     assert is_sender_id(name)
 
 
 @pytest.mark.parametrize("name", ["", " ", "12345", "+1", "a" * 12, "Joe's", "a\nb", "a\u202eb", "Ünï", "名前", "a@b"])
-def test_no_names(name: str) -> None:
+def test_texts_that_are_no_sender_id(name: str) -> None:
     assert not is_sender_id(name)
 
 
 @pytest.mark.parametrize("number", ["+14155550100", "12345", "999", "12345678"])
-def test_numbers(number: str) -> None:
+def test_sender_numbers(number: str) -> None:
     assert is_sender_number(number)
     assert not is_sender_id(number)
 
 
 @pytest.mark.parametrize("number", ["", "12", "123456789", "14155550100", "+0", "+1 415", "٣٤٥", "Acme"])
-def test_no_numbers(number: str) -> None:
+def test_texts_that_are_no_sender_number(number: str) -> None:
     assert not is_sender_number(number)
 
 

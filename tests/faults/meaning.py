@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from email.header import Header
+from urllib.parse import unquote
 
 import idna
 from relaypost.v1 import email_pb2, messaging_service_pb2 as pb
@@ -26,7 +27,12 @@ def address(typed: str) -> str:
     while shown and (shown[-1].isspace() or shown[-1] in _AROUND):
         shown = shown[:-1]
     narrow = "".join(unicodedata.normalize("NFKC", c) if 0xFF01 <= ord(c) <= 0xFF5E or c in "｡。" else c for c in shown)
-    local, _, domain = narrow.replace("。", ".").rpartition("@")
+    narrow = narrow.replace("。", ".")
+    if narrow.lower().startswith("mailto:"):
+        narrow = unquote(narrow[7:])
+    while narrow and (narrow[-1] in ",;." or narrow[-1].isspace()):
+        narrow = narrow[:-1]
+    local, _, domain = narrow.rpartition("@")
     local = unicodedata.normalize("NFC", local.removeprefix('"').removesuffix('"'))
     if local.isascii() and not re.fullmatch(rf"{_ATOM}(?:\.{_ATOM})*", local):
         local = f'"{local}"'
@@ -58,7 +64,9 @@ def media_type(typed: str, content: bytes) -> str:
     if essence.lower().startswith("text/") and not any(name == "charset" for name, _ in pairs):
         charsets = ["utf-16"] if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ["utf-8"] if _is_utf8(content) else []
         pairs += [("charset", charset) for charset in charsets]
-    written = [f"{name}={value}" if re.fullmatch(r"[\w.+-]+", value) else f'{name}="{value}"' for name, value in pairs]
+    written = [
+        f"{name}={value}" if re.fullmatch(r"[\w.+%'-]+", value) else f'{name}="{value}"' for name, value in pairs
+    ]
     return "; ".join([essence.lower(), *written])
 
 

@@ -32,12 +32,18 @@ class Peer:
 
 
 @asynccontextmanager
-async def _over_http(read: Callable[[bytes], Any], reply: Callable[[str], Reply]) -> AsyncIterator[tuple[Peer, str]]:
+async def _over_http(
+    read: Callable[[bytes], Any],
+    reply: Callable[[str], Reply],
+    *,
+    other: Callable[[bytes], Reply | None] = lambda _: None,
+) -> AsyncIterator[tuple[Peer, str]]:
+    """`other`: answers a request that sends no message."""
     peer = Peer()
 
     def receive(request: Request) -> Reply:
         fake.received.clear()
-        return reply(peer.keep(_readable(read, request.body)))
+        return other(request.body) or reply(peer.keep(_readable(read, request.body)))
 
     async with fake_http() as fake:
         fake.reply = receive
@@ -61,8 +67,15 @@ def sendgrid() -> Any:
 
 
 def sns() -> Any:
+    """Nobody has opted out: the gateway reads that list a minute after its start."""
     body = "<PublishResponse><PublishResult><MessageId>{}</MessageId></PublishResult></PublishResponse>"
-    return _over_http(form, lambda number: answer(200, body.format(number).encode()))
+    nobody = b"<ListPhoneNumbersOptedOutResponse><ListPhoneNumbersOptedOutResult><phoneNumbers/>"
+    nobody += b"</ListPhoneNumbersOptedOutResult></ListPhoneNumbersOptedOutResponse>"
+
+    def other(request: bytes) -> Reply | None:
+        return answer(200, nobody) if b"Action=ListPhoneNumbersOptedOut&" in request else None
+
+    return _over_http(form, lambda number: answer(200, body.format(number).encode()), other=other)
 
 
 def twilio() -> Any:

@@ -122,7 +122,7 @@ def read(request: pb.SendEmailRequest) -> Message[Email] | None:
 
 @settings(EFFORT)
 @given(EMAILS)
-def test_an_email_is_refused_by_name_or_arrives_as_it_was_meant(request: pb.SendEmailRequest) -> None:
+def test_an_email_is_refused_with_its_fields_named_or_arrives_repaired(request: pb.SendEmailRequest) -> None:
     message = read(request)
     if message is None:
         return

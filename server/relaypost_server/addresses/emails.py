@@ -3,9 +3,11 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from relaypost_server.addresses.errors import AddressError
 from relaypost_server.core.adjustments import AdjustmentKind
+from relaypost_server.core.characters import FULL_WIDTH, INVISIBLE
 
 LONGEST_LOCAL = 64
 """Bytes before the @ (RFC 5321, section 4.5.3.1.1)."""
@@ -17,30 +19,46 @@ _PLAIN_EMAIL = re.compile(
     r"@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
 )
 """What nearly all addresses look like: valid, and in their final form as they stand."""
-_INVISIBLE = "\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
-_INVISIBLE_WITHIN = re.compile(f"[{_INVISIBLE}]+")
-_AROUND = re.compile(rf"^[\s\u200c\u200d{_INVISIBLE}]+|[\s\u200c\u200d{_INVISIBLE}]+\Z")
-_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3002: ord("."), 0xFF61: ord(".")}
+_INVISIBLE_WITHIN = re.compile(f"[{INVISIBLE}]+")
+_AROUND = re.compile(rf"^[\s\u200c\u200d{INVISIBLE}]+|[\s\u200c\u200d{INVISIBLE}]+\Z")
+_WIDE = FULL_WIDTH | {0x3002: ord("."), 0xFF61: ord(".")}
 """What East Asian keyboards write for ASCII, and for the dot of a domain."""
+_MAILTO = re.compile(r"mailto:(.*)", re.IGNORECASE | re.DOTALL)
+_TRAILING = re.compile(r"[\s,;.]+\Z")
+"""What follows an address in a list or a sentence. The dot of the root domain is no part of an address (RFC 5321)."""
+_TWO_ADDRESSES = re.compile(r"@[^@]*[,; ][^@]*@")
 _ATOM = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 _ATOMS_AND_DOTS = re.compile(rf"[.{_ATOM}]+")
 _QUOTED = re.compile(rf'"[.{_ATOM}]+(?: [.{_ATOM}]+)*"')
 """Quoted local parts that no server can take for something else: without @, brackets, commas and backslashes."""
 _NOT_ATOM = re.compile(rf"[\x00-\x7f](?<![.{_ATOM}])")
+_SIGNS_IN_WORDS = "\u00b7\u0375\u05f3\u05f4\u30fb"
+"""Parts of Catalan, Greek, Hebrew and Japanese words (RFC 5892, appendix A.3 to A.7)."""
+
+
+Change = tuple[AdjustmentKind, str]
+"""What was done to an address, and a sentence about it for people."""
+_TRIMMED = (AdjustmentKind.TRIMMED, "spaces and invisible characters were dropped")
+_NARROWED = (AdjustmentKind.REWRITTEN, "full-width characters were written as ASCII")
+_UNLINKED = (AdjustmentKind.REWRITTEN, "the address was taken out of a mailto: link")
+_NO_TRAILING = (AdjustmentKind.TRIMMED, "punctuation after the address was dropped")
+_QUOTED_DOTS = (
+    AdjustmentKind.REWRITTEN,
+    "the part before the @ was quoted: its dots are at an end or side by side, which RFC 5321 allows only in quotes",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class ReadAddress:
     """An address in its final form, and what was changed for it."""
 
     address: str
-    changes: tuple[tuple[AdjustmentKind, str], ...] = ()
-    """Kinds, each with a sentence for people."""
+    changes: tuple[Change, ...] = ()
 
 
-def is_meant_as_email(text: str) -> bool:
+def looks_like_email(text: str) -> bool:
     """Whether it is an email address rather than a phone number."""
-    return "@" in text or "\uff20" in text  # The sign of East Asian keyboards.
+    return "@" in text.translate(FULL_WIDTH)
 
 
 def parse_email(text: str) -> str:
@@ -48,28 +66,43 @@ def parse_email(text: str) -> str:
     return text if _is_plain(text) else read_email(text).address
 
 
-def read_email(text: str) -> Typed:
+def read_email(text: str) -> ReadAddress:
     """An address as people type and paste it. Raises AddressError.
 
-    Its domain is ASCII, in lower case. What is before the @ may hold letters that
-    are not ASCII (RFC 6531), and is quoted where dots stand as RFC 5321 forbids:
-    Japanese carriers gave such addresses out. Whether the domain takes mail is
-    for the providers to find out.
+    Its domain is ASCII, in lower case. The part before the @ may hold letters
+    beyond ASCII (RFC 6531). It is quoted where its dots are at an end or side by
+    side, which RFC 5321 allows only within quotes: Japanese carriers gave such
+    addresses out. Whether the domain takes mail is not checked.
     """
     if _is_plain(text):
-        return Typed(text)
-    changes = []
-    trimmed = _INVISIBLE_WITHIN.sub("", _AROUND.sub("", text))
-    if trimmed != text:
-        changes.append((AdjustmentKind.TRIMMED, "spaces and invisible characters were dropped"))
-    narrow = trimmed.translate(_WIDE)
-    if narrow != trimmed:
-        changes.append((AdjustmentKind.REWRITTEN, "full-width characters were written as ASCII"))
-    local, at, domain = narrow.rpartition("@")
+        return ReadAddress(text)
+    changes: list[Change] = []
+    address = _unwrapped(text, changes)
+    local, at, domain = address.rpartition("@")
     if at and _has_odd_dots(local):
         local = f'"{local}"'
-        changes.append((AdjustmentKind.REWRITTEN, "the part before the @ was quoted, for its dots stand as in none"))
-    return Typed(_checked(local + at + domain), tuple(changes))
+        changes.append(_QUOTED_DOTS)
+    return ReadAddress(_checked(local + at + domain), tuple(changes))
+
+
+def _unwrapped(text: str, changes: list[Change]) -> str:
+    """The address alone, in narrow characters; adds to the changes. Raises AddressError."""
+    trimmed = _INVISIBLE_WITHIN.sub("", _AROUND.sub("", text))
+    if trimmed != text:
+        changes.append(_TRIMMED)
+    narrow = trimmed.translate(_WIDE)
+    if narrow != trimmed:
+        changes.append(_NARROWED)
+    link = _MAILTO.fullmatch(narrow)
+    if link:
+        if "?" in link[1]:  # It may name more recipients (RFC 6068).
+            raise AddressError("must be the address alone: remove mailto: and all after the ?")
+        narrow = unquote(link[1])
+        changes.append(_UNLINKED)
+    alone = _TRAILING.sub("", narrow)
+    if alone != narrow:
+        changes.append(_NO_TRAILING)
+    return alone
 
 
 def _is_plain(text: str) -> bool:
@@ -108,14 +141,24 @@ def _checked(text: str) -> str:
     if local.startswith('"'):
         if not _QUOTED.fullmatch(local):
             raise AddressError("may hold letters, digits, dots and single spaces within quotes, and nothing else")
-    elif not local.isascii() and _NOT_ATOM.search(unicodedata.normalize("NFKC", local)):
-        raise AddressError("must not hold characters that look like signs of ASCII before the @")
+    elif not local.isascii():
+        if _NOT_ATOM.search(unicodedata.normalize("NFKC", local)):
+            raise AddressError("must not hold characters that look like signs of ASCII before the @")
+        if any(map(_is_sign, local)):
+            raise AddressError("must not hold punctuation or symbols beyond ASCII before the @, such as curly quotes")
     return address
+
+
+def _is_sign(character: str) -> bool:
+    """Whether it is punctuation or a symbol beyond ASCII, which a word processor may have put there."""
+    return not character.isascii() and unicodedata.category(character)[0] in "PS" and character not in _SIGNS_IN_WORDS
 
 
 def _reason(text: str) -> str:
     if "<" in text and ">" in text:
         return "must be the address alone, as in ada@example.com: a name goes into display_name"
+    if _TWO_ADDRESSES.search(text):
+        return "must be one address, not a list of addresses"
     if len(text.rpartition("@")[0].encode()) > LONGEST_LOCAL:
         return f"has more than {LONGEST_LOCAL} bytes before the @"
     if not text.isprintable():

@@ -11,7 +11,8 @@ from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumber, Phone
 from relaypost_server.addresses.errors import AddressError
 from relaypost_server.addresses.legacy_phones import COUNTRIES, in_present_form
 from relaypost_server.core.adjustments import AdjustmentKind
-from relaypost_server.core.typed import LONGEST, plain, without_marks
+from relaypost_server.core.characters import without_format_characters
+from relaypost_server.core.typed_numbers import LONGEST, plain
 
 Change = tuple[AdjustmentKind, str]
 """What was done to a number, and a sentence about it for people."""
@@ -20,21 +21,25 @@ _PHONE = re.compile(r"\(?\+?[0-9 ()./-]{3,40}")
 _IS_PLAIN = re.compile(r"\+[1-9][0-9]{6,14}").fullmatch
 _INTERNATIONAL_PREFIX = re.compile(r"[ (]*\+?[ (]*00[ .-]*(?=[1-9])")
 """00 before a country code, also after a needless "+": no country code begins with 0."""
-_URI = re.compile(r"tel:(?://)?([^;]+)(.*)", re.IGNORECASE | re.DOTALL)
+_URI = re.compile(r"(?:tel|sms|smsto):(?://)?([^;?&]+)(.*)", re.IGNORECASE | re.DOTALL)
 _URI_CONTEXT = re.compile(r";phone-context=(\+[0-9.()-]+)", re.IGNORECASE)
 _URI_EXTENSION = re.compile(r";(?:ext|isub)=", re.IGNORECASE)
+_TRAILING = ",; \t\r\n"
+"""What follows a number in a list."""
 _REASONS = {
     ValidationResult.TOO_SHORT: "is too short for a phone number",
     ValidationResult.TOO_LONG: "is too long for a phone number",
     ValidationResult.INVALID_COUNTRY_CODE: "has no known country code",
 }
-_TRIMMED = (AdjustmentKind.TRIMMED, "space around the number, or invisible characters, were dropped")
+_TRIMMED = (AdjustmentKind.TRIMMED, "space or punctuation around the number, or invisible characters, were dropped")
 _PREFIX_READ = (AdjustmentKind.REWRITTEN, "00 was read as the + of an international number")
 _REWRITTEN = (
     AdjustmentKind.REWRITTEN,
     "the number was given in a form of the past, or of use within its country alone",
 )
 _NOT_A_PHONE = "is not a phone number such as +14155550123"
+_WHATSAPP = "names WhatsApp, which the gateway does not send by: give the number alone to send a text message"
+_MORE_THAN_A_NUMBER = "is a link that holds more than a number: give the number alone"
 _EXTENSION = "has an extension, which no message reaches: give the number without it"
 
 
@@ -51,8 +56,8 @@ class Phone:
 def parse_phone(text: str, region: str = "") -> Phone:
     """An E.164 number, or a national one of `region`. Raises AddressError.
 
-    Takes what people paste: digits of every script, dashes of every kind, invisible characters, a tel: URI
-    (RFC 3966), 00 for the + where there is no region, and forms that a country has given up. Only the form is
+    Takes what people paste: digits of every script, dashes of every kind, invisible characters, a tel: or sms:
+    URI, 00 for the + where there is no region, and forms that a country has given up. Only the form is
     checked: whether a number is assigned changes daily.
     """
     changes: list[Change] = []
@@ -98,7 +103,7 @@ def _cleaned(text: str, region: str, changes: list[Change]) -> str:
     """What was typed, in the characters that a number may have; adds to the changes. Raises AddressError."""
     if len(text) > LONGEST:
         raise AddressError(_NOT_A_PHONE)
-    seen = without_marks(text).strip()
+    seen = without_format_characters(text).strip().rstrip(_TRAILING)
     if seen != text:
         changes.append(_TRIMMED)
     typed = plain(_of_uri(seen))
@@ -114,11 +119,15 @@ def _cleaned(text: str, region: str, changes: list[Change]) -> str:
 
 
 def _of_uri(text: str) -> str:
-    """The number of a tel: URI; any other text as it is. Raises AddressError."""
+    """The number of a tel: URI or of an sms: URI (RFC 5724); any other text as it is. Raises AddressError."""
+    if text.lower().startswith("whatsapp:"):
+        raise AddressError(_WHATSAPP)
     uri = _URI.fullmatch(text)
     if uri is None:
         return text
     number, parameters = unquote(uri[1]), uri[2]
+    if "?" in parameters or "&" in parameters:
+        raise AddressError(_MORE_THAN_A_NUMBER)
     if _URI_EXTENSION.search(parameters):
         raise AddressError(_EXTENSION)
     context = _URI_CONTEXT.search(parameters)

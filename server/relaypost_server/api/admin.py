@@ -5,10 +5,9 @@ from contextlib import contextmanager
 
 from relaypost.v1 import admin_service_pb2 as pb, admin_service_pb2_grpc
 
-from relaypost_server.addresses.emails import parse_email
-from relaypost_server.addresses.errors import AddressError
 from relaypost_server.api import errors, pack
 from relaypost_server.api.account_errors import of_account
+from relaypost_server.api.addresses import read_email_address
 from relaypost_server.api.cost_reports import pack_report, read_request
 from relaypost_server.api.edge import Context
 from relaypost_server.api.errors import ApiError
@@ -52,7 +51,9 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         self, request: pb.VerifySenderEmailRequest, context: Context
     ) -> pb.VerifySenderEmailResponse:
         bad = Violations()
-        address = _read_address(request.email_address, bad)
+        if not request.email_address:
+            bad.add("email_address", "is required")
+        address = read_email_address("email_address", request.email_address, bad)
         bad.check()
         with _explained():
             found = await self._accounts.verify_sender(address)
@@ -101,17 +102,6 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         bad.check()
         report = await self._costs.report(wanted.first, wanted.last, by=wanted.by, channel=wanted.channel)
         return pack_report(wanted, report, await self._costs.forecast(channel=wanted.channel))
-
-
-def _read_address(value: str, bad: Violations) -> str:
-    if not value:
-        bad.add("email_address", "is required")
-        return ""
-    try:
-        return parse_email(value)
-    except AddressError as error:
-        bad.add("email_address", str(error))
-        return ""
 
 
 def _read_limit(request: pb.SetMonthlySpendLimitRequest, bad: Violations) -> Money:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from relaypost.v1 import email_pb2
 
-from relaypost_server.addresses.emails import read_email
-from relaypost_server.addresses.errors import AddressError
+from relaypost_server.api.addresses import read_email_address
 from relaypost_server.api.attachments import read_attachments
 from relaypost_server.api.email_headers import read_headers, read_tags
 from relaypost_server.api.rendering import check_no_template, rendered
@@ -53,13 +52,13 @@ class EmailReader:
             attachments=read_attachments(email.attachments, bad, most_bytes=self._most_attachment_bytes),
             headers=read_headers(email.headers, bad),
             tags=read_tags(email.tags, bad),
-            envelope_sender=_typed("email.envelope_sender", email.envelope_sender, bad),
+            envelope_sender=read_email_address("email.envelope_sender", email.envelope_sender, bad),
             tracking=_tracking(email, bad, secret=words.secret),
         )
 
     def _sender(self, email: email_pb2.Email, bad: Violations) -> Address:
         if email.HasField("sender"):
-            return read_address("email.sender", email.sender, bad)
+            return read_mailbox("email.sender", email.sender, bad)
         if self._default_sender is None:
             bad.add("email.sender", "is required, for the gateway has no OTP_FROM_EMAIL")
             return Address(email="")
@@ -75,7 +74,7 @@ _NOTHING = RenderedEmail(subject="", text="", html="", locale="")
 
 
 def asked_tracking(email: email_pb2.Email) -> Tracking | None:
-    """What the caller asked for, whatever the template says."""
+    """The tracking that the caller asked for; the template may outweigh it."""
     return _TRACKING.get(email.tracking)
 
 
@@ -122,7 +121,7 @@ def _unseen(
         return ()
     found = []
     for position, address in enumerate(addresses[:MOST_RECIPIENTS]):
-        recipient = read_address(f"{field}[{position}]", address, bad)
+        recipient = read_mailbox(f"{field}[{position}]", address, bad)
         key = recipient.email.lower()
         if key not in seen:
             seen.add(key)
@@ -130,28 +129,15 @@ def _unseen(
     return tuple(found)
 
 
-def read_address(field: str, address: email_pb2.EmailAddress, bad: Violations) -> Address:
+def read_mailbox(field: str, address: email_pb2.EmailAddress, bad: Violations) -> Address:
+    """An address with its display name; its complaints are added to `bad`."""
     name = address.display_name
     if name:
         name = bad.repaired_line(f"{field}.display_name", name, longest=LONGEST_NAME, name=True)
-    email = _typed(f"{field}.address", address.address, bad)
+    email = read_email_address(f"{field}.address", address.address, bad)
     if not address.address:
         bad.add(f"{field}.address", "is required")
     return Address(email=email, name=name)
-
-
-def _typed(field: str, text: str, bad: Violations) -> str:
-    """An address; "" for none."""
-    if not text:
-        return ""
-    try:
-        found = read_email(text)
-    except AddressError as error:
-        bad.add(field, str(error))
-        return ""
-    for kind, description in found.changes:
-        bad.adjusted(field, kind, description)
-    return found.address
 
 
 def _reply_to(email: email_pb2.Email, bad: Violations) -> tuple[Address, ...]:
@@ -160,4 +146,4 @@ def _reply_to(email: email_pb2.Email, bad: Violations) -> tuple[Address, ...]:
     if len(email.reply_to) > MOST_REPLY_TO:
         bad.add("email.reply_to", f"has {len(email.reply_to)} addresses, at most {MOST_REPLY_TO} are allowed")
         return ()
-    return tuple(read_address(f"email.reply_to[{i}]", a, bad) for i, a in enumerate(email.reply_to))
+    return tuple(read_mailbox(f"email.reply_to[{i}]", a, bad) for i, a in enumerate(email.reply_to))

@@ -7,10 +7,8 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import messaging_service_pb2 as pb
 
-from relaypost_server.addresses.emails import is_meant_as_email, parse_email
-from relaypost_server.addresses.errors import AddressError
-from relaypost_server.addresses.phones import parse_phone
 from relaypost_server.api import pack
+from relaypost_server.api.addresses import read_recipient
 from relaypost_server.api.pages import read_cursor, read_page_size
 from relaypost_server.api.request_keys import check_request_id, read_channel, read_message_id, read_metadata
 from relaypost_server.api.violations import Violations
@@ -69,7 +67,7 @@ def read_query(request: pb.ListMessagesRequest) -> MessageQuery:
         before=read_cursor(request.page_token, bad),
         states=_states(request, bad),
         channel=read_channel("channel", request.channel, bad),
-        recipient=_recipient(request.recipient, bad),
+        recipient=read_recipient("recipient", request.recipient, bad),
         provider=request.provider,
         created_from=_moment("created_from", request.created_from if request.HasField("created_from") else None, bad),
         created_before=_moment(
@@ -87,9 +85,9 @@ def read_query(request: pb.ListMessagesRequest) -> MessageQuery:
 
 
 def _tags(values: Mapping[str, str], bad: Violations) -> dict[str, str]:
-    if values:
-        bad.mapping("tags", values, most=MOST_TAGS, key=LONGEST_LABEL, value=LONGEST_LABEL)
-    return dict(values)
+    if not values:
+        return {}
+    return bad.repaired_mapping("tags", values, most=MOST_TAGS, key=LONGEST_LABEL, value=LONGEST_LABEL)
 
 
 def _states(request: pb.ListMessagesRequest, bad: Violations) -> tuple[MessageState, ...]:
@@ -99,17 +97,6 @@ def _states(request: pb.ListMessagesRequest, bad: Violations) -> tuple[MessageSt
     if not all(s in _STATES for s in request.states):
         bad.add("states", "holds an unknown state")
     return tuple(_STATES[s] for s in request.states if s in _STATES)
-
-
-def _recipient(value: str, bad: Violations) -> str:
-    """The address in the form in which the log keeps it."""
-    if not value:
-        return ""
-    try:
-        return parse_email(value) if is_meant_as_email(value) else parse_phone(value).number
-    except AddressError as error:
-        bad.add("recipient", str(error))
-        return ""
 
 
 def _moment(field: str, value: Timestamp | None, bad: Violations) -> datetime | None:

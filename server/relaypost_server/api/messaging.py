@@ -22,6 +22,7 @@ from relaypost_server.api.request_keys import (
 from relaypost_server.api.requested import requested_email, requested_sms
 from relaypost_server.api.texts import read_sms
 from relaypost_server.api.violations import Violations
+from relaypost_server.core.adjustments import Adjustment
 from relaypost_server.core.idempotency import RequestKey, fingerprint
 from relaypost_server.core.message import Content, Email, Guarantee, Sms
 from relaypost_server.core.ports import LogUnavailableError, MessageLog, Renderer
@@ -66,7 +67,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         key = read_key("SendEmail", request.request_id, caller, bad)
         bad.check()
         asked = fingerprint(requested_email(request.email, email), guarantee, metadata) if key else ""
-        sent = await _send(self._emails, email, guarantee, metadata, caller, key, asked, context, bad)
+        sent = await _send(self._emails, email, guarantee, metadata, caller, key, asked, context, bad.adjustments)
         response = pb.SendEmailResponse(replayed=sent.replayed)
         pack.fill_message(response.message, sent.record)
         return response
@@ -85,7 +86,7 @@ class MessagingServicer(messaging_service_pb2_grpc.MessagingServiceServicer):
         bad.check()
         confirm = None if within is None else Confirm(within=within)
         asked = fingerprint(requested_sms(request.sms, sms), guarantee, metadata, within) if key else ""
-        sent = await _send(self._texts, sms, guarantee, metadata, caller, key, asked, context, bad, confirm)
+        sent = await _send(self._texts, sms, guarantee, metadata, caller, key, asked, context, bad.adjustments, confirm)
         response = pb.SendSmsResponse(replayed=sent.replayed, confirm_until=pack.time(sent.confirm_until))
         pack.fill_message(response.message, sent.record)
         return response
@@ -158,7 +159,7 @@ async def _send(
     key: RequestKey | None,
     asked: str,
     context: Context,
-    read: Violations,
+    adjustments: tuple[Adjustment, ...],
     confirm: Confirm | None = None,
 ) -> Sent:
     if not sender.configured:
@@ -173,7 +174,7 @@ async def _send(
             key=key,
             asked=asked,
             confirm=confirm,
-            adjustments=read.adjustments,
+            adjustments=adjustments,
         )
     except RequestReusedError:
         raise ApiError(errors.request_reused()) from None

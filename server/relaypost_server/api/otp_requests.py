@@ -7,13 +7,11 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 from relaypost.v1 import otp_service_pb2 as pb
 
-from relaypost_server.addresses.emails import parse_email
-from relaypost_server.addresses.errors import AddressError
-from relaypost_server.addresses.phones import Phone
+from relaypost_server.api.addresses import read_email_address, read_phone
 from relaypost_server.api.edge import Context
-from relaypost_server.api.emails import read_address
+from relaypost_server.api.emails import read_mailbox
 from relaypost_server.api.locales import note_unread
-from relaypost_server.api.phones import NO_PHONE, read_phone
+from relaypost_server.api.rendering import read_variables
 from relaypost_server.api.request_keys import read_caller, read_confirm_within, read_guarantee, read_key
 from relaypost_server.api.senders import read_sender_id
 from relaypost_server.api.violations import Violations
@@ -40,15 +38,7 @@ _NETWORK_BITS = 64
 
 def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violations) -> OtpRequest:
     """The request; its complaints are added to `bad`, and it must not be used if there are any."""
-    channel, phone = Channel.EMAIL, NO_PHONE
-    match request.WhichOneof("destination"):
-        case "email_address":
-            phone = Phone(number=_email(request.email_address, bad), country="")
-        case "phone":
-            channel, typed = Channel.SMS, request.phone
-            phone = read_phone("phone.number", typed.number, "phone.region_code", typed.region_code, bad)
-        case _:
-            bad.add("destination", "is required: email_address or phone")
+    channel, destination, country = _destination(request, bad)
     if not _PURPOSE.fullmatch(request.purpose):
         complaint = "must have 1 to 64 of letters, digits and ._-"
         bad.add("purpose", complaint if request.purpose else "is required")
@@ -64,12 +54,12 @@ def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violatio
         caller=caller,
         request_id=request.request_id,
         channel=channel,
-        destination=phone.number,
-        country=phone.country,
+        destination=destination,
+        country=country,
         purpose=request.purpose,
         template=request.template or TEMPLATE,
         locale=request.locale,
-        variables=dict(request.variables),
+        variables=read_variables("variables", request.variables, bad),
         length=_length(request.code_length, bad),
         ttl=ttl,
         guarantee=guarantee,
@@ -77,6 +67,22 @@ def read_otp_request(request: pb.SendOtpRequest, context: Context, bad: Violatio
         sender=_sender(request, channel, bad) if request.HasField("sender") else None,
         sender_id=_sender_id(request, channel, bad) if request.sender_id else None,
     )
+
+
+def _destination(request: pb.SendOtpRequest, bad: Violations) -> tuple[Channel, str, str]:
+    """The channel, the address or number, and the number's country."""
+    match request.WhichOneof("destination"):
+        case "email_address":
+            if not request.email_address:
+                bad.add("email_address", "is required")
+            return Channel.EMAIL, read_email_address("email_address", request.email_address, bad), ""
+        case "phone":
+            typed = request.phone
+            phone = read_phone("phone.number", typed.number, "phone.region_code", typed.region_code, bad)
+            return Channel.SMS, phone.number, phone.country
+        case _:
+            bad.add("destination", "is required: email_address or phone")
+            return Channel.EMAIL, "", ""
 
 
 def read_otp_id(value: str, bad: Violations) -> str:
@@ -105,19 +111,11 @@ def read_client(value: str, bad: Violations) -> str:
     return str(ipaddress.ip_network((int(address), _NETWORK_BITS), strict=False))
 
 
-def _email(value: str, bad: Violations) -> str:
-    try:
-        return parse_email(value)
-    except AddressError as error:
-        bad.add("email_address", str(error))
-        return ""
-
-
 def _sender(request: pb.SendOtpRequest, channel: Channel, bad: Violations) -> Address | None:
     if channel is Channel.SMS:
         bad.add("sender", "is of emails: a text message takes a sender_id")
         return None
-    return read_address("sender", request.sender, bad)
+    return read_mailbox("sender", request.sender, bad)
 
 
 def _sender_id(request: pb.SendOtpRequest, channel: Channel, bad: Violations) -> str | None:

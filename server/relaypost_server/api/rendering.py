@@ -39,7 +39,7 @@ def rendered(
         bad.add(f"{field}.template", f"stands for {', '.join(words)}: give one or the other")
         return None
     note_unread(f"{field}.locale", message.locale, bad)
-    values = {name: _repaired(field, name, value, bad) for name, value in message.variables.items()}
+    values = read_variables(f"{field}.variables", message.variables, bad)
     try:
         return render(message.template, values, message.locale)
     except RenderError as error:
@@ -48,10 +48,17 @@ def rendered(
         return None
 
 
-def _repaired(field: str, name: str, value: str, bad: Violations) -> str:
-    """A variable's value without what pasting left in it. The template's declaration says what it may hold."""
-    where = f'{field}.variables["{name}"]' if name.isascii() and name.isidentifier() else f"{field}.variables"
-    return bad.repaired(where, repair_prose(value))
+def read_variables(field: str, variables: Mapping[str, str], bad: Violations) -> dict[str, str]:
+    """The variables of a template; what pasting left in their values is repaired.
+
+    The template's declaration says what they may hold, and is not looked at here.
+    """
+    return {name: bad.repaired(_place(field, name), repair_prose(value)) for name, value in variables.items()}
+
+
+def _place(field: str, name: str) -> str:
+    """A variable's path; the field's alone where the name is none that a template can have."""
+    return f'{field}["{name}"]' if name.isascii() and name.isidentifier() else field
 
 
 def check_no_template(field: str, message: Templated, bad: Violations) -> None:

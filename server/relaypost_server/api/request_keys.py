@@ -85,10 +85,7 @@ def read_confirm_within(request: _Confirmable, guarantee: Guarantee, bad: Violat
 
 def read_metadata(values: Mapping[str, str], bad: Violations) -> dict[str, str]:
     """The caller's own notes."""
-    if not values:
-        return {}
-    bad.mapping("metadata", values, most=20, key=64, value=512)
-    return dict(values)
+    return bad.repaired_mapping("metadata", values, most=20, key=64, value=512) if values else {}
 
 
 def read_guarantee(value: "message_pb2.DeliveryGuarantee.ValueType", bad: Violations) -> Guarantee:

@@ -9,9 +9,7 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from relaypost.v1 import suppression_service_pb2 as pb
 
-from relaypost_server.addresses.emails import is_meant_as_email, parse_email
-from relaypost_server.addresses.errors import AddressError
-from relaypost_server.addresses.phones import parse_phone
+from relaypost_server.api.addresses import read_recipient
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.suppression import (
     EVERY_CALLER,
@@ -65,11 +63,7 @@ def read_address(value: str, bad: Violations) -> str:
     if not value:
         bad.add("address", "is required")
         return ""
-    try:
-        return comparable(parse_email(value) if is_meant_as_email(value) else parse_phone(value).number)
-    except AddressError as error:
-        bad.add("address", str(error))
-        return ""
+    return comparable(read_recipient("address", value, bad))
 
 
 def read_query(request: pb.ListSuppressionsRequest, caller: str, bad: Violations) -> SuppressionQuery:

@@ -1,8 +1,11 @@
 """TemplateService."""
 
+from collections.abc import Mapping
+
 from relaypost.v1 import message_pb2, template_service_pb2 as pb, template_service_pb2_grpc
 
 from relaypost_server.api.edge import Context
+from relaypost_server.api.rendering import read_variables
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.message import Channel
 from relaypost_server.core.rendering import RenderError
@@ -34,17 +37,17 @@ class TemplateServicer(template_service_pb2_grpc.TemplateServiceServicer):
         if complaint := complaint_about(request.locale):
             bad.add("locale", complaint)
         try:
-            shown = self._preview(request)
+            shown = self._preview(request, read_variables("variables", request.variables, bad))
         except RenderError as error:
             for name, what in error.violations:
                 bad.add(name, what)
         bad.check()
         return shown
 
-    def _preview(self, request: pb.PreviewTemplateRequest) -> pb.PreviewTemplateResponse:
+    def _preview(self, request: pb.PreviewTemplateRequest, variables: Mapping[str, str]) -> pb.PreviewTemplateResponse:
         template = self._templates.by_name.get(request.template)
         samples = template.declaration.required_samples if template else {}
-        values = samples | dict(request.variables)
+        values = {**samples, **variables}
         if request.channel == message_pb2.CHANNEL_EMAIL:
             email = self._templates.email(request.template, values, request.locale)
             return pb.PreviewTemplateResponse(

@@ -4,11 +4,12 @@ import re
 
 from relaypost.v1 import sms_pb2
 
-from relaypost_server.api.phones import read_phone
+from relaypost_server.api.addresses import read_phone
 from relaypost_server.api.rendering import check_no_template, rendered
 from relaypost_server.api.senders import read_sender_id, read_sender_number
 from relaypost_server.api.violations import Violations
 from relaypost_server.core.adjustments import AdjustmentKind
+from relaypost_server.core.characters import counted
 from relaypost_server.core.gsm7 import to_gsm7
 from relaypost_server.core.message import IndiaDlt, Sms, SmsType
 from relaypost_server.core.money import Money
@@ -71,8 +72,8 @@ def _encoded(sms: sms_pb2.Sms, text: str, bad: Violations) -> str:
     made, replaced = to_gsm7(text)
     if replaced:
         rest = "" if is_gsm7(made) else "; others stay, so the text is sent in UCS-2"
-        what = "1 character was" if replaced == 1 else f"{replaced} characters were"
-        bad.adjusted("sms.text", AdjustmentKind.REPLACED, f"{what} replaced by GSM-7's, or dropped{rest}")
+        what = f"{counted(replaced, 'character')} replaced by GSM-7's, or dropped{rest}"
+        bad.adjusted("sms.text", AdjustmentKind.REPLACED, what)
     if text and not made.strip():
         bad.add("sms.text", "is required: nothing of it can be seen")
     if len(made) > LONGEST_TEXT:

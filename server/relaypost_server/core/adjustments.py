@@ -17,11 +17,11 @@ class AdjustmentKind(StrEnum):
     """What was done to a field."""
 
     TRIMMED = "trimmed"
-    """Space or invisible characters were dropped."""
+    """Space, invisible characters or punctuation around it were dropped."""
     DROPPED = "dropped"
     """Control characters were dropped."""
     REPLACED = "replaced"
-    """Characters were replaced by others that look alike, or that were meant."""
+    """Characters were replaced: by others that look alike, or by those of the code page that they came from."""
     REWRITTEN = "rewritten"
     """It was written in its present form."""
     SHORTENED = "shortened"

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Mapping
 
+from relaypost_server.core.characters import FULL_WIDTH, LINE_BREAK_HINTS, without_format_characters
 from relaypost_server.core.segments import is_gsm7
 
 _GROUPS = {
@@ -21,7 +22,7 @@ _GROUPS = {
     "..": "\u2025",
     "...": "\u2026",
     " ": "\t",
-    "\n": "\u2028\u2029\u0085",
+    "\n": "\u2028\u2029",
     "x": "\u00d7",
     "1/4": "\u00bc",
     "1/2": "\u00bd",
@@ -32,10 +33,6 @@ _GROUPS = {
     "No": "\u2116",
 }
 _LOOK_ALIKES: Mapping[str, str] = {c: by for by, group in _GROUPS.items() for c in group}
-_FULL_WIDTH = range(0xFF01, 0xFF5F)
-"""U+FF01 to U+FF5E are "!" to "~" of ASCII."""
-_NEVER_SEEN = frozenset("\u00ad\u200b\u2060\ufeff")
-"""Hints at where a line may break: they mean nothing in a text message. Other marks join letters or turn them."""
 
 
 def to_gsm7(text: str) -> tuple[str, int]:
@@ -49,16 +46,14 @@ def to_gsm7(text: str) -> tuple[str, int]:
     new = [_look_alike(c) for c in composed]
     replaced = len(text) - len(composed) + sum(by != c for by, c in zip(new, composed, strict=True))
     made = "".join(new)
-    marks = sum(unicodedata.category(c) == "Cf" for c in made)
-    if marks:
-        visible = "".join(c for c in made if unicodedata.category(c) != "Cf")
-        if is_gsm7(visible):  # Only then: within a word of Persian or Hindi such a mark has a meaning.
-            return visible, replaced + marks
+    visible = without_format_characters(made)
+    if is_gsm7(visible):  # Only then: within a word of Persian or Hindi a joiner has a meaning.
+        return visible, replaced + len(made) - len(visible)
     return made, replaced
 
 
 def _look_alike(character: str) -> str:
-    if character in _NEVER_SEEN:
+    if character in LINE_BREAK_HINTS:
         return ""
     found = _LOOK_ALIKES.get(character)
     if found is not None:
@@ -68,4 +63,4 @@ def _look_alike(character: str) -> str:
         return "-"
     if category == "Zs":
         return " "
-    return chr(ord(character) - 0xFEE0) if ord(character) in _FULL_WIDTH else character
+    return character.translate(FULL_WIDTH)

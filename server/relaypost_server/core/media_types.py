@@ -1,4 +1,7 @@
-"""Media types with parameters (RFC 2045, section 5.1), such as "text/calendar; method=REQUEST"."""
+"""Media types with parameters (RFC 2045, section 5.1), such as "text/calendar; method=REQUEST".
+
+Names of parameters may end in "*" (RFC 2231): their values stay as they are written, percent-encoded.
+"""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ LONGEST = 255
 _NAME = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,62}"
 _TYPE = re.compile(rf"{_NAME}/{_NAME}")
 _PARAMETER = re.compile(
-    r"[ \t]*;[ \t]*(?:([A-Za-z0-9!#$&^_.+-]{1,63})[ \t]*=[ \t]*"
+    r"[ \t]*;[ \t]*(?:([A-Za-z0-9!#$&*^_.+-]{1,63})[ \t]*=[ \t]*"
     r'(?:([A-Za-z0-9!#$%&\'*+^_`{|}~.-]+)|"((?:[^"\\\x00-\x1f\x7f-\U0010ffff]|\\[ -~])*)"))?'
 )
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+^_`{|}~.-]+")

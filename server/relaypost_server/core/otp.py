@@ -11,7 +11,7 @@ from relaypost_server.core.limits import Charge, Rate, charges, prefix_of
 from relaypost_server.core.message import Address, Channel, Guarantee
 from relaypost_server.core.otp_codes import Bound, StoredCode
 from relaypost_server.core.silence import Confirm, OtpSend
-from relaypost_server.core.typed import digits_of
+from relaypost_server.core.typed_numbers import digits_of
 
 SHORTEST_CODE, LONGEST_CODE, USUAL_CODE = 4, 10, 6
 SHORTEST_TTL, LONGEST_TTL, USUAL_TTL = 30.0, 3600.0, 300.0
@@ -209,6 +209,6 @@ def minutes(seconds: float) -> str:
 
 
 def typed_code(text: str) -> str:
-    """The code that somebody typed, in ASCII digits; "" where it cannot be one."""
+    """A typed code in ASCII digits; "" where it cannot be one."""
     code = digits_of(text)
     return code if _CODE.fullmatch(code) else ""

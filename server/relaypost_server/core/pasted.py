@@ -1,4 +1,4 @@
-"""Repairs text that was pasted out of other programs: characters that no reader shows, or that were meant as others.
+"""Repairs text that was pasted out of other programs: characters that no reader shows, or that stand for others.
 
 Text out of old Windows files holds U+0080 to U+009F where the code page 1252
 has a quote, a dash or the sign of the euro. Slides and spreadsheets leave

@@ -38,6 +38,11 @@ WRONG_CLOCK = Row(
 )
 
 
+def without_namespace(code: str) -> str:
+    """An error code without the namespace before it and the URL after it."""
+    return code.split(":", maxsplit=1)[0].rpartition("#")[2]
+
+
 def plain(code: str) -> str:
-    """An error code as the tables write it: without namespace, URL and the ending "Exception"."""
-    return code.split(":", maxsplit=1)[0].rpartition("#")[2].removesuffix("Exception")
+    """An error code as the tables write it: also without the ending "Exception"."""
+    return without_namespace(code).removesuffix("Exception")

@@ -55,4 +55,4 @@ OF_TEMPLATES: Fields = {
     "variables": emulated("filled in by the gateway"),
     "locale": emulated("chosen by the gateway"),
 }
-"""What no provider gets to see."""
+"""Fields of a request that are sent to no provider."""

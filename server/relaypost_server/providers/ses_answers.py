@@ -74,12 +74,7 @@ TABLE = AnswerTable(
     ),
     Row(
         codes=_INVALID,
-        words=("address", "domain", "local name", "local part", "user name"),
-        meaning=Meaning(kind=Kind.UNSUPPORTED, why="SES does not take one of the addresses"),
-    ),
-    Row(
-        codes=_INVALID,
-        meaning=Meaning(kind=Kind.UNSUPPORTED, why="SES does not take this message"),
+        meaning=Meaning(kind=Kind.UNSUPPORTED, why="SES does not take this message or one of its addresses"),
     ),
     http.TOO_LARGE,
     http.REFUSED_CREDENTIALS,
@@ -96,8 +91,8 @@ def classify(answer: Answer) -> Outcome:
         message_id = body.get("MessageId")
         message_id = message_id if isinstance(message_id, str) else ""
         return TABLE.outcome(answer, Said(status=answer.status, has_id=bool(message_id)), message_id=message_id)
-    code = str(answer.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or "")
-    code = code.split(":", maxsplit=1)[0].rpartition("#")[2]
+    given = answer.headers.get("x-amzn-errortype") or body.get("__type") or body.get("code") or ""
+    code = aws.without_namespace(str(given))
     text = str(body.get("message") or body.get("Message") or "")
     said = Said(status=answer.status, code=aws.plain(code), complaints=(Complaint(text),))
     return TABLE.outcome(answer, said, code=code)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from relaypost_server.core.adjustments import Adjustment, AdjustmentKind
+from relaypost_server.core.characters import counted
 from relaypost_server.core.message import Address, Attachment, Email, Message, Tracking
 from relaypost_server.core.value import replace
 from relaypost_server.providers._mailbox import encoded_where_needed, everybody, mailbox
@@ -64,8 +65,7 @@ def fitted(message: Message[Email]) -> tuple[Message[Email], tuple[Adjustment, .
 
 
 def _told(field: str, count: int) -> Adjustment:
-    what = "a name was" if count == 1 else f"{count} names were"
-    description = f"{what} shortened: SES takes {LONGEST_MAILBOX} bytes with the address, encoded"
+    description = f"{counted(count, 'name')} shortened: SES takes {LONGEST_MAILBOX} bytes with the address, encoded"
     return Adjustment(field=f"email.{field}", kind=AdjustmentKind.SHORTENED, description=description)
 
 

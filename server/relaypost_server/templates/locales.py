@@ -13,7 +13,7 @@ from functools import lru_cache
 from babel import Locale, UnknownLocaleError
 from babel.core import get_global
 
-from relaypost_server.core.typed import without_marks
+from relaypost_server.core.characters import without_format_characters
 
 LONGEST_PREFERENCE = 256
 """Characters of a preference that are looked at."""
@@ -33,7 +33,7 @@ class LocaleError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
-    """What somebody wishes for."""
+    """The languages that a reader prefers."""
 
     wishes: tuple[str, ...] = ()
     """Canonical tags and "*", the dearest first. What has the weight 0 is left out."""
@@ -124,7 +124,7 @@ def _choose(preference: str, available: frozenset[str], default: str) -> Choice:
 
 @lru_cache(maxsize=1024)
 def _read(preference: str) -> Preference:
-    parts = [part for part in (p.strip() for p in without_marks(preference).split(",")) if part]
+    parts = [part for part in (p.strip() for p in without_format_characters(preference).split(",")) if part]
     weighed = [found for found in map(_weigh, parts) if found is not None]
     by_weight = sorted(weighed, key=lambda pair: -pair[1])
     return Preference(

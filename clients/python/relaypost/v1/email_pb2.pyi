@@ -59,9 +59,11 @@ class EmailAddress(_message.Message):
     """The address, for example "ada@example.com". Required. At most 254 bytes, 64
     of them before the "@"; an international domain is converted to its ASCII
     form. Letters before the "@" may be international: SMTP servers that offer
-    SMTPUTF8 take them, other providers are passed over. Spaces and invisible
-    characters are dropped. Dots where RFC 5321 allows none ("a..b@docomo.ne.jp")
-    are quoted; within quotes, letters, digits, dots and spaces are allowed.
+    SMTPUTF8 take them, other providers are passed over; punctuation and symbols
+    beyond ASCII are refused. Dropped are spaces and invisible characters,
+    "mailto:", and a comma, semicolon or dot at the end. Dots where RFC 5321
+    allows none ("a..b@docomo.ne.jp") are quoted; within quotes, letters,
+    digits, dots and spaces are allowed.
     SendGrid takes no quotes, and is passed over.
     """
     display_name: _builtins.str

@@ -365,7 +365,9 @@ class _AdjustmentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Adjust
     ADJUSTMENT_KIND_DROPPED: _AdjustmentKind.ValueType  # 2
     """Control characters, which no reader shows, were dropped."""
     ADJUSTMENT_KIND_REPLACED: _AdjustmentKind.ValueType  # 3
-    """Characters were replaced by others that look alike, or that were meant."""
+    """Characters were replaced: by others that look alike, or by those of the code
+    page that they came from.
+    """
     ADJUSTMENT_KIND_REWRITTEN: _AdjustmentKind.ValueType  # 4
     """It was written in its present form, for example a phone number that was
     given in a form of the past.
@@ -385,7 +387,9 @@ ADJUSTMENT_KIND_TRIMMED: AdjustmentKind.ValueType  # 1
 ADJUSTMENT_KIND_DROPPED: AdjustmentKind.ValueType  # 2
 """Control characters, which no reader shows, were dropped."""
 ADJUSTMENT_KIND_REPLACED: AdjustmentKind.ValueType  # 3
-"""Characters were replaced by others that look alike, or that were meant."""
+"""Characters were replaced: by others that look alike, or by those of the code
+page that they came from.
+"""
 ADJUSTMENT_KIND_REWRITTEN: AdjustmentKind.ValueType  # 4
 """It was written in its present form, for example a phone number that was
 given in a form of the past.

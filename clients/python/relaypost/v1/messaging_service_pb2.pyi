@@ -72,7 +72,8 @@ class SendEmailRequest(_message.Message):
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The caller's own notes. Kept in the message log, never sent to a provider.
-        At most 20; a key has 1 to 64 characters, a value at most 512.
+        At most 20; a key has 1 to 64 characters, a value at most 512 on one line.
+        Values are repaired as `Email.subject` is.
         """
 
     def __init__(
@@ -167,7 +168,8 @@ class SendSmsRequest(_message.Message):
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The caller's own notes. Kept in the message log, never sent to a provider.
-        At most 20; a key has 1 to 64 characters, a value at most 512.
+        At most 20; a key has 1 to 64 characters, a value at most 512 on one line.
+        Values are repaired as `Email.subject` is.
         """
 
     @_builtins.property

@@ -136,6 +136,7 @@ class SendOtpRequest(_message.Message):
     def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Values for the template's other variables, for example `app`. At most 50.
         The gateway gives `code` and `minutes` itself, and `app` where it is missing.
+        Values are repaired as `Email.text` is.
         """
 
     @_builtins.property

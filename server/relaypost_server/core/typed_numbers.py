@@ -1,21 +1,20 @@
-"""What people type or paste, in plain characters.
+"""Phone numbers, senders and codes as people type and paste them, in plain characters.
 
 The same number or code comes with digits of other scripts, with the hyphens of a
-word processor, and with marks that no one sees: phones put U+202A before a number
-that is copied out of the contacts.
+word processor, and with invisible marks: phones put U+202A before a number that
+is copied out of the contacts.
 """
 
 import unicodedata
 
+from relaypost_server.core.characters import FULL_WIDTH
+
 LONGEST = 256
 """Characters of a number or a code that are looked at."""
-_LINE_BREAKS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 _DASHES = frozenset("\u2212\u2043\u30fc\uff70")
 """What stands for a hyphen outside the category of dashes: minus, hyphen bullet, Japan's mark of length."""
 _DOTS = frozenset("\u00b7\u2022\u2024\u2027\u3002\ufe52\uff61")
 _PLUS = frozenset("\ufb29\ufe62\u2795")
-_FULL_WIDTH = range(0xFF01, 0xFF5F)
-"""U+FF01 to U+FF5E are "!" to "~" of ASCII."""
 
 
 def plain(text: str) -> str:
@@ -24,11 +23,6 @@ def plain(text: str) -> str:
     Line breaks stay, and so does every other character.
     """
     return text if text.isascii() else "".join(map(_plain, text))
-
-
-def without_marks(text: str) -> str:
-    """The text without format characters (Unicode's category Cf), which are invisible."""
-    return text if text.isascii() else "".join(c for c in text if unicodedata.category(c) != "Cf")
 
 
 def digits_of(code: str) -> str:
@@ -56,4 +50,4 @@ def _plain(character: str) -> str:
         return "."
     if character in _PLUS:
         return "+"
-    return chr(ord(character) - 0xFEE0) if ord(character) in _FULL_WIDTH else character
+    return character.translate(FULL_WIDTH)
