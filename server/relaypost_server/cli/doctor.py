@@ -14,6 +14,7 @@ from relaypost_server.cli._common import FAILED, as_json, print_json
 from relaypost_server.cli._configuration import configuration
 from relaypost_server.core.message import Channel
 from relaypost_server.core.ports import Finding, Level
+from relaypost_server.telemetry import logs
 
 CONSOLE = "console"
 ENOUGH = 2
@@ -34,6 +35,7 @@ def doctor(as_json: bool) -> None:
     Exits 1 if anything would not work, or if a channel could not survive the
     loss of its first provider.
     """
+    logs.configure(level="ERROR")  # To standard error; what is wrong with a provider is in the reports.
     reports = asyncio.run(examine(configuration()))
     verdicts = [_verdict(channel, reports) for channel in Channel]
     if as_json:

@@ -12,12 +12,14 @@ from relaypost_server.cli._configuration import configuration
 from relaypost_server.config import Config
 from relaypost_server.store import migrations
 from relaypost_server.store.embedded import EmbeddedPostgres, EmbeddedPostgresError, running_url
+from relaypost_server.telemetry import logs
 
 
 @click.command()
 @as_json
 def migrate(as_json: bool) -> None:
     """Bring the database's schema up to date. Safe to repeat."""
+    logs.configure(level="ERROR")  # To standard error, whatever the bundled PostgreSQL tells.
     try:
         applied = asyncio.run(_migrate(configuration()))
     except (OSError, asyncpg.PostgresError, asyncpg.InternalClientError, EmbeddedPostgresError) as error:
