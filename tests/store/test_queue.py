@@ -126,6 +126,24 @@ async def test_what_a_dead_worker_held_comes_again_and_its_fence_holds(replicas:
     assert (late, record.state) == (True, MessageState.SENDING), "written, and without effect"
 
 
+@pytest.mark.parametrize("replicas", [SHORT], indirect=True)
+async def test_a_pointer_that_comes_under_a_lease_is_followed_by_another_one(replicas: Sequence[Replica]) -> None:
+    """The result of the try before may wait in a spool: the pointer must not be the last one."""
+    one, two = replicas
+    message = letter()
+    await one.queue.enqueue([message])
+    held = await one.queue.claim(pointer_to(message))
+    assert held is not None
+    assert await two.queue.claim(pointer_to(message)) is None
+    record = replace(held.record, state=MessageState.QUEUED)
+    assert await one.requests.finish(record, fence=held.fence, kept=False)
+    async with asyncio.timeout(30):
+        while not await two.queue.hand_over(10):
+            await asyncio.sleep(0.05)
+    again = await two.queue.claim(pointer_to(message))
+    assert again is not None
+
+
 async def test_a_message_is_cancelled_while_nobody_is_at_it(replicas: Sequence[Replica]) -> None:
     one, two = replicas
     free, taken = letter(), letter()

@@ -43,8 +43,20 @@ SELECT message_id, fingerprint FROM relaypost.requests WHERE caller = $1 AND met
 
 -- name: claim_queued
 -- Leases messages that are due to a worker, with what they say. Those that somebody else is at, that are
--- given up, cancelled or sent are left out. Rows are taken in order, and none is waited for.
-WITH wanted AS MATERIALIZED (
+-- given up, cancelled or sent are left out. Rows are taken in order, and none is waited for. A message under a lease
+-- gets another pointer when that ends: its worker may have died, or its result may still wait in a spool.
+WITH leased AS (
+    UPDATE relaypost.queue SET handed_time = NULL, due_time = greatest(due_time, until)
+    FROM (
+        SELECT queue.message_id, request.lease_until AS until
+        FROM relaypost.queue JOIN relaypost.requests AS request USING (message_id)
+        WHERE
+            message_id = ANY($1::uuid[]) AND NOT kept AND lease_until IS NOT NULL
+            AND death IS NULL AND due_time <= now() + interval '1 second'
+        FOR UPDATE OF queue SKIP LOCKED
+    ) AS found
+    WHERE queue.message_id = found.message_id
+), wanted AS MATERIALIZED (
     SELECT request.message_id
     FROM relaypost.requests AS request
     JOIN relaypost.queue USING (message_id)
