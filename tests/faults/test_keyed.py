@@ -120,7 +120,7 @@ async def test_a_rejection_is_kept(bundled_database: str) -> None:
         running.providers.ses.always(
             answer(400, b'{"message":"Address blacklisted."}', x_amzn_errortype="MessageRejected")
         )
-        running.providers.sendgrid.always(answer(400, b'{"errors":[{"message":"no","field":"from"}]}'))
+        running.providers.sendgrid.always(answer(400, b'{"errors":[{"message":"no","field":"subject"}]}'))
         reasons = [(await refusal(running, request("other"))).reason for _ in range(2)]
         assert reasons == ["MESSAGE_REJECTED"] * 2
         assert running.providers.counts == {"ses": 2, "sendgrid": 1}
