@@ -24,8 +24,8 @@ PUT_SECONDS = 20.0
 """Seconds for the engine to accept a batch; then it counts as unavailable."""
 LEASE_SECONDS = 30.0
 """Seconds for which the messages of a gateway that died in the hand-over stay leased."""
-CONFIRM_PAUSE = 0.02
-"""Before a confirmation is repeated for rows that workers held for a moment."""
+CONFIRM_PAUSES = (0.02, 1.0)
+"""Before a confirmation is repeated for rows that workers hold: at first, and at most; each is twice the one before."""
 URGENT_FIRST = [lane.value for lane in (Lane.OTP, Lane.TRANSACTIONAL, Lane.BULK)]
 """A batch is filled lane by lane in this order."""
 
@@ -111,10 +111,11 @@ class HandOverByLease:
 
     async def _confirm(self, ids: Sequence[Any], lease: datetime) -> None:
         """Workers may be at these messages already: rows that they hold are passed over, and tried again."""
-        while ids:
-            rows = await self._database.background.fetch("confirm_pointers", ids, lease)
+        pause, longest = CONFIRM_PAUSES
+        while rows := await self._database.background.fetch("confirm_pointers", ids, lease):
             ids = [row["message_id"] for row in rows]
-            await asyncio.sleep(CONFIRM_PAUSE if ids else 0)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
 
 
 def pointer_of(row: Row) -> Pointer:
