@@ -100,6 +100,24 @@ async def test_what_one_replica_learns_the_other_knows(replicas: list[Replica]) 
     assert known == entry(source=SuppressionSource.EVENT, provider="ses", message_id=sent.id)
 
 
+async def test_the_list_goes_on_after_a_clean_up_that_failed(
+    replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It failed after the first load: the next refresh took the list for fresh, and asked for no change for an hour."""
+    one, other = replicas
+    await one.store.put([entry("b@example.com")])
+
+    async def fail(_: PostgresSuppressions) -> None:
+        raise LogUnavailableError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgresSuppressions, "sweep", fail)
+        with pytest.raises(LogUnavailableError):
+            await other.suppressions.refresh()
+    await one.store.put([entry(ADA)])
+    assert await other.among(ADA, "b@example.com") == {ADA: BOUNCED, "b@example.com": BOUNCED}
+
+
 async def test_a_list_is_its_callers_own_but_for_entries_of_all(replicas: list[Replica]) -> None:
     one, other = replicas
     await one.store.put([entry(), entry("b@example.com", caller=EVERY_CALLER), entry("c@example.com", caller="")])

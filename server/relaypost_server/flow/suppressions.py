@@ -177,8 +177,9 @@ class Suppressions(Background):
             horizon = await self._catch_up(self._list, self._horizon) if self._horizon else 0
             # Behind what was seen: it is another database, or an earlier state of it.
             if horizon < self._horizon or self._clock.monotonic() - self._loaded_at >= RELOAD_SECONDS:
-                horizon = await self._load()
-            self._horizon = horizon
+                await self._load()
+            else:
+                self._horizon = horizon
             self._fresh_at = self._clock.monotonic()
 
     def tasks(self) -> Sequence[Task]:
@@ -228,16 +229,15 @@ class Suppressions(Background):
             await self.store.note(list(waiting.values()))
             self._pending = {key: s for key, s in self._pending.items() if waiting.get(key) is not s}
 
-    async def _load(self) -> int:
-        """Begins anew, beside the copy that is in use; from where to ask the next time."""
+    async def _load(self) -> None:
+        """Begins anew, beside the copy that is in use."""
         loaded_at = self._clock.monotonic()
         fresh = SuppressionList()
         horizon = await self._catch_up(fresh, 0)
         self._list = fresh
         fresh.apply(_change(s) for s in self._pending.values())
-        self._loaded_at = loaded_at
+        self._loaded_at, self._horizon = loaded_at, horizon  # Together: what follows may fail.
         await self.store.sweep()
-        return horizon
 
     def _now(self) -> datetime:
         """The database's time, by which suppressions end: this machine's clock may be wrong."""
