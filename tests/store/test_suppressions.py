@@ -103,7 +103,7 @@ async def test_what_one_replica_learns_the_other_knows(replicas: list[Replica]) 
 async def test_the_list_goes_on_after_a_clean_up_that_failed(
     replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It failed after the first load: the next refresh took the list for fresh, and asked for no change for an hour."""
+    """It failed after the first load: the next refresh took the list for fresh, and asked for no change for a day."""
     one, other = replicas
     await one.store.put([entry("b@example.com")])
 
