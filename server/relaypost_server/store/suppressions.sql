@@ -104,7 +104,7 @@ LIMIT $8;
 
 -- name: suppressing_events
 -- What receipts that their messages have caught up with say about recipients of those messages. Of an
--- address that was no recipient a receipt proves nothing: whoever writes a bounce can put any address in.
+-- address that was no recipient a receipt proves nothing: the sender of a bounce can put any address in.
 SELECT DISTINCT ON (address, message.caller)
     address, message.caller, event.suppression, event.provider, event.message_id, event.event_time
 FROM relaypost.delivery_events AS event

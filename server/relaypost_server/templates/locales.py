@@ -103,7 +103,7 @@ def read_preference(text: str) -> Preference:
 def complaint_about(text: str) -> str:
     """What is wrong with a preference of which nothing can be read; "" for nothing.
 
-    For previews: there somebody looks on who can mend it. In a send the default serves.
+    For previews, whose caller can correct it. A send uses the default.
     """
     preference = read_preference(text)
     if preference.read or not preference.unread:
